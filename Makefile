@@ -1,0 +1,49 @@
+# `make demo` and `make test` set up what they need in .venv; nothing else is assumed but Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint types check bench clean
+
+demo: $(VENV)/.demo
+	@mkdir -p demo
+	$(BIN)/python sample_models/build.py fitnet4 --out demo
+	$(BIN)/python sample_models/images.py --out demo/images
+	$(BIN)/lsuv init demo/fitnet4.onnx --data demo/images/photos --preset imagenet \
+	    --out demo/init.safetensors --force
+
+test: lint types check
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+check: $(VENV)/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+# torch first, at the tested version: left to itself, an installer takes the newest with its CUDA.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group demo
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo pyproject.toml
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@

@@ -1,0 +1,134 @@
+"""The only writer to the screen: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from enum import IntEnum
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+# Where there is no terminal there is no width to keep to either.
+PLAIN_WIDTH = 160
+
+
+class Verbosity(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class Screen:
+    """stderr, with a progress display where it is a terminal; a context manager."""
+
+    def __init__(self, verbosity: Verbosity) -> None:
+        self.verbosity = verbosity
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console = Console(
+                stderr=True, highlight=False, soft_wrap=True, width=PLAIN_WIDTH, no_color=True
+            )
+        self.started = time.monotonic()
+        self._stage: str | None = None
+        self._stage_started = self.started
+        self._task: TaskID | None = None
+        self._progress: Progress | None = None
+        if self.console.is_terminal and verbosity > Verbosity.QUIET:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._end_stage()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the screen was made."""
+        return time.monotonic() - self.started
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """Begin a stage of the work."""
+        self._end_stage()
+        self._stage, self._stage_started = title, time.monotonic()
+        if self._progress is not None:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(title, total=total)
+
+    def advance(self, done: int, total: int) -> None:
+        """Show how far the stage has come."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+        if self.verbosity >= Verbosity.NORMAL:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Say something the user may want to change."""
+        if self.verbosity >= Verbosity.NORMAL:
+            self._say(f"warning: {text}", "yellow")
+
+    def show(self, renderable: RenderableType) -> None:
+        """Show a table."""
+        if self.verbosity >= Verbosity.NORMAL:
+            self.console.print(renderable)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Show lines of text."""
+        for line in lines:
+            self.note(line)
+
+    def _end_stage(self) -> None:
+        if self._stage is not None and self.verbosity >= Verbosity.VERBOSE:
+            self._say(f"{self._stage}: {time.monotonic() - self._stage_started:.2f} s", "dim")
+        self._stage = None
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False)
+
+
+def print_error(text: str) -> None:
+    """Say on stderr what went wrong; even when quiet."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"error: {text}", style="bold red", markup=False
+    )
+
+
+def print_data(text: str) -> None:
+    """Write data to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

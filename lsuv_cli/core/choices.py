@@ -1,0 +1,49 @@
+"""The words that options and reports are made of; free of numpy, which the help can do without."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Bias(StrEnum):
+    """What becomes of a layer's bias."""
+
+    ZERO = "zero"
+    KEEP = "keep"
+    CENTER = "center"
+
+
+class Per(StrEnum):
+    """What shares one scale."""
+
+    LAYER = "layer"
+    CHANNEL = "channel"
+
+
+class PreInit(StrEnum):
+    """What the weights are before they are scaled."""
+
+    ORTHONORMAL = "orthonormal"
+    DELTA_ORTHOGONAL = "delta-orthogonal"
+    HE = "he"
+    XAVIER = "xavier"
+    LECUN = "lecun"
+    GAUSSIAN = "gaussian"
+    KEEP = "keep"
+
+
+class Status(StrEnum):
+    """How a layer ended."""
+
+    CONVERGED = "converged"
+    MAX_ITERATIONS = "max_iterations"
+    ZERO_VARIANCE = "zero_variance"
+    NON_FINITE = "non_finite"
+    UNREACHABLE = "unreachable"
+    SHARED = "shared"
+    EXCLUDED = "excluded"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the layer is not what the user asked for, so that the command exits with 4."""
+        return self not in (Status.CONVERGED, Status.SHARED, Status.EXCLUDED)

@@ -1,0 +1,55 @@
+"""What can go wrong, one class a reason, each with its documented exit code.
+
+LsuvError
+├── UsageError    2  an option's value is wrong, or two options contradict each other
+├── ModelError    3  the model can't be used
+├── DataError     3  the samples can't be used
+└── OutputError   5  the output can't be written
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the `lsuv` command."""
+
+    SUCCESS = 0
+    BUG = 1
+    USAGE = 2
+    UNUSABLE_INPUT = 3
+    NOT_CONVERGED = 4
+    OUTPUT = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class LsuvError(Exception):
+    """A problem the user can solve; its text is one sentence: what, where, what to do."""
+
+    exit_code = ExitCode.BUG
+
+
+class UsageError(LsuvError):
+    """An option's value is wrong, or two options contradict each other."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelError(LsuvError):
+    """The model can't be used."""
+
+    exit_code = ExitCode.UNUSABLE_INPUT
+
+
+class DataError(LsuvError):
+    """The samples can't be used."""
+
+    exit_code = ExitCode.UNUSABLE_INPUT
+
+
+class OutputError(LsuvError):
+    """The output can't be written."""
+
+    exit_code = ExitCode.OUTPUT

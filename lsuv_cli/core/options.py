@@ -1,0 +1,236 @@
+"""What the user asked for, and the small languages some options are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lsuv_cli.core.choices import Bias, Per, PreInit
+from lsuv_cli.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A data set's usual normalisation, for pixels in [0, 1].
+
+    Attributes:
+        mean: one value a channel.
+        std: one value a channel.
+        source: where the numbers come from.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+
+PRESETS = {
+    "imagenet": Preset(
+        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "torchvision's classification weights"
+    ),
+    "cifar10": Preset(
+        (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "CIFAR-10's training set"
+    ),
+    "mnist": Preset((0.1307,), (0.3081,), "MNIST's training set"),
+    "half": Preset((0.5,), (0.5,), "pixels to [-1, 1], as Inception and ViT in TensorFlow"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A picture's size in pixels; a None height means that `width` is the shorter side."""
+
+    height: int | None
+    width: int
+
+    def __str__(self) -> str:
+        return str(self.width) if self.height is None else f"{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """Which samples are taken, and how pictures become arrays.
+
+    Attributes:
+        data: files, folders and globs.
+        count: samples to take.
+        seed: which samples are taken where there are more.
+        mean: subtracted from every channel, pixels being in [0, 1]; one value, or one a channel.
+        std: divides every channel after that.
+        resize: pictures are resized to this first.
+        crop: the centre that is cut out afterwards.
+        input_shapes: sizes of an input without its batch axis, by the input's name; "" for the
+            only one.
+        strict: refuse pictures that can't be read instead of leaving them out.
+    """
+
+    data: tuple[str, ...]
+    count: int = 128
+    seed: int = 0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: Size | None = None
+    crop: Size | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """Everything `lsuv init` is told.
+
+    Attributes:
+        model: the ONNX file.
+        out: the safetensors file to write.
+        samples: which samples, and how they are read.
+        seed: seeds the draws of the weights.
+        target_std: standard deviation each layer's output is to have.
+        targets: (glob, std) pairs that override `target_std`; the last match counts.
+        tol: tolerated |Var / target_std^2 - 1|.
+        max_iter: sweeps at most.
+        pre_init: what the weights are before they are scaled.
+        bias: what becomes of the biases.
+        per: what shares one scale.
+        include: globs on layer and weight names; only matching layers are initialised.
+        exclude: globs on layer and weight names; matching layers are left as they are.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        provider: an ONNX Runtime execution provider, overriding `device`.
+        threads: threads within an operator and for decoding; 0 for one a core.
+        verify: measure the written file.
+        force: overwrite an existing output.
+    """
+
+    model: Path
+    out: Path
+    samples: SampleOptions
+    seed: int = 0
+    target_std: float = 1.0
+    targets: tuple[tuple[str, float], ...] = ()
+    tol: float = 1e-3
+    max_iter: int = 10
+    pre_init: PreInit = PreInit.ORTHONORMAL
+    bias: Bias = Bias.ZERO
+    per: Per = Per.LAYER
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    device: str = "auto"
+    provider: str | None = None
+    threads: int = 0
+    verify: bool = True
+    force: bool = False
+
+    def settings(self, samples: int) -> dict[str, object]:
+        """The options that decide the numbers, by name, for reports and metadata.
+
+        No paths: what is written must not depend on where files lie.
+
+        Args:
+            samples: the number of samples that were really used.
+        """
+        pictures = self.samples
+        return {
+            "samples": samples,
+            "seed": self.seed,
+            "target_std": self.target_std,
+            "targets": [list(pair) for pair in self.targets],
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "pre_init": self.pre_init.value,
+            "bias": self.bias.value,
+            "per": self.per.value,
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "mean": list(pictures.mean),
+            "std": list(pictures.std),
+            "resize": str(pictures.resize) if pictures.resize else None,
+            "crop": str(pictures.crop) if pictures.crop else None,
+        }
+
+
+def parse_size(text: str, option: str) -> Size:
+    """Parse `256` (the shorter side) or `224x320` (height x width).
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    match = re.fullmatch(r"(?:([1-9]\d*)x)?([1-9]\d*)", text)
+    if match is None:
+        raise UsageError(f"{option} {text}: not a size; write pixels, as 256, or HEIGHTxWIDTH")
+    return Size(int(match.group(1)) if match.group(1) else None, int(match.group(2)))
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Parse `0.5` or `0.485,0.456,0.406`.
+
+    Raises:
+        UsageError: a part is no finite number.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (float("nan"),)
+    if any(number - number != 0 for number in numbers):
+        raise UsageError(
+            f"{option} {text}: not numbers; write one, or one a channel, as 0.5,0.4,0.3"
+        )
+    return numbers
+
+
+def parse_input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Parse `x:3,224,224` or, for a model with one input, `3,224,224`; without the batch axis.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    match = re.fullmatch(r"(?:(.+):)?\[?(\d+(?:[,x]\d+)*)\]?", text)
+    sizes = tuple(map(int, re.split("[,x]", match.group(2)))) if match else (0,)
+    if match is None or 0 in sizes:
+        raise UsageError(
+            f"--input-shape {text}: not a shape; write NAME:SIZES without the batch axis, "
+            "as x:3,224,224"
+        )
+    return match.group(1) or "", sizes
+
+
+def parse_target(text: str) -> tuple[str, float]:
+    """Parse `GLOB=STD`.
+
+    Raises:
+        UsageError: the text has another form, or the number is not positive and finite.
+    """
+    glob, separator, number = text.rpartition("=")
+    try:
+        std = float(number)
+    except ValueError:
+        std = 0.0
+    if not (separator and glob) or not 0 < std < float("inf"):
+        raise UsageError(f"--target {text}: write GLOB=STD with a positive STD, as 'fc*=0.5'")
+    return glob, std
+
+
+def normalisation(
+    preset: str | None, mean: str | None, std: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation from a preset's name or from their own options.
+
+    Raises:
+        UsageError: no such preset, a preset together with either, or a std that is not positive.
+    """
+    if preset is not None:
+        if mean is not None or std is not None:
+            raise UsageError("--preset sets --mean and --std; give one or the other")
+        if preset not in PRESETS:
+            raise UsageError(f"no such preset: {preset}; there are {', '.join(PRESETS)}")
+        return PRESETS[preset].mean, PRESETS[preset].std
+    means = parse_numbers(mean, "--mean") if mean is not None else ()
+    stds = parse_numbers(std, "--std") if std is not None else ()
+    if any(value <= 0 for value in stds):
+        raise UsageError(f"--std {std}: must be positive")
+    return means, stds
+
+
+def parse_targets(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Parse every `--target`."""
+    return tuple(parse_target(text) for text in texts)

@@ -1,0 +1,251 @@
+"""The records that the stages hand to each other; all frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.choices import Bias, Per, Status
+from lsuv_cli.core.layout import FloatArray, WeightLayout
+from lsuv_cli.core.moments import Moments
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A node that is linear in a constant weight.
+
+    Attributes:
+        name: the node's name, or its first output's where it has none.
+        op: the node's operator.
+        weight: the weight initializer's name.
+        bias: the bias initializer's name, None without one.
+        bias_shape: the bias's shape as it is stored; () without one.
+        layout: the weight's shape and the meaning of its axes.
+        output: the graph value that holds the layer's output, its bias added.
+        parameters: elements of weight and bias.
+    """
+
+    name: str
+    op: str
+    weight: str
+    bias: str | None
+    bias_shape: tuple[int, ...]
+    layout: WeightLayout
+    output: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLayer:
+    """A layer and what is going to be done with it.
+
+    Attributes:
+        layer: the layer.
+        target_std: the standard deviation its output is to have.
+        first_use: the index of the first layer with this weight; the layer's own where it is it.
+        skipped: why the layer is left as it is; None where it is initialised.
+        skipped_status: the status of a skipped layer.
+    """
+
+    layer: Layer
+    target_std: float
+    first_use: int
+    skipped: str | None = None
+    skipped_status: Status = Status.EXCLUDED
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every layer of the model, in execution order, and how they are initialised."""
+
+    layers: tuple[PlannedLayer, ...]
+    per: Per
+    bias: Bias
+
+    def centres(self, layer: Layer) -> bool:
+        """Whether the layer's bias is set so that each channel's mean is zero.
+
+        One bias for all channels can only centre the blob, which leaves its variance alone.
+        """
+        vector = max(layer.bias_shape, default=1) > 1 or layer.layout.out_channels == 1
+        return self.bias is Bias.CENTER and layer.bias is not None and vector
+
+    def initialised(self) -> list[int]:
+        """The indices of the layers whose weight is drawn and scaled, one for each weight."""
+        return [
+            index
+            for index, planned in enumerate(self.layers)
+            if planned.skipped is None and planned.first_use == index
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """An input of the model.
+
+    Attributes:
+        name: its name.
+        dtype: its numpy dtype's name.
+        shape: its shape, the batch axis included; None for a size the model leaves open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def describe(self) -> str:
+        """The name and shape in one word, `x:?,3,224,224`."""
+        sizes = ",".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}:{sizes}"
+
+
+Feeds = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class InputStatistics:
+    """What enters the network through one input: the measured values, per channel and in all."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    mean: float
+    std: float
+    channel_mean: tuple[float, ...] = ()
+    channel_std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """One batch of samples, ready to be fed.
+
+    Attributes:
+        feeds: for each input an array whose first axis is the sample; not modified by anyone.
+        available: samples that were found.
+        sources: the files the batch was read from, in its order.
+        skipped: (file, reason) of what could not be read.
+        statistics: what enters the network, measured.
+    """
+
+    feeds: Feeds
+    available: int
+    sources: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    statistics: tuple[InputStatistics, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of samples in the batch."""
+        return len(next(iter(self.feeds.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Where an instrumented graph puts a layer's moments.
+
+    Attributes:
+        output: the graph output, (2, c) float64: each channel's mean and mean square.
+        incoming: the layers by whose factors, multiplied, the measured values must be multiplied
+            to be true; empty where they are.
+    """
+
+    output: str
+    incoming: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentedGraph:
+    """A graph whose outputs are moments instead of activations.
+
+    Attributes:
+        model: the serialised ModelProto; its large initializers are references, not bytes.
+        initializers: for each such reference its name and value, (shape of the weight) float32.
+        taps: for each measured layer's index where its moments are.
+    """
+
+    model: bytes
+    initializers: Mapping[str, FloatArray]
+    taps: Mapping[int, Tap]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was measured at one layer.
+
+    Attributes:
+        moments: as measured.
+        incoming: see `Tap`.
+    """
+
+    moments: Moments
+    incoming: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """What was measured and done at one layer.
+
+    Attributes:
+        planned: the layer and its target.
+        status: how it ended.
+        detail: the status's reason in words; empty where there is nothing to add.
+        scale: () or (out_channels,) float64, written weight over pre-initialised weight.
+        iterations: sweeps that set the scale.
+        before: moments of the output with the weights the model file has; None if not measured.
+        after: moments of the output with the weights that were written; None if not measured.
+    """
+
+    planned: PlannedLayer
+    status: Status
+    detail: str
+    scale: NDArray[np.float64]
+    iterations: int
+    before: Moments | None
+    after: Moments | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything one run has to say.
+
+    Attributes:
+        version: this tool's version.
+        model: the model file's path, as it was given.
+        model_sha256: of the model file, in hexadecimal.
+        opset: the model's version of the default operator set.
+        out: the written file's path, as it was given.
+        bytes_written: its size.
+        settings: the options that decide the numbers, by name.
+        device: what the sessions ran on.
+        per: what shared one scale.
+        tol: tolerated |Var / target_std^2 - 1|.
+        samples: samples that were fed.
+        available_samples: samples that were found.
+        skipped_samples: (file, reason) of what could not be read.
+        inputs: what entered the network, measured.
+        layers: in execution order.
+    """
+
+    version: str
+    model: str
+    model_sha256: str
+    opset: int
+    out: str
+    bytes_written: int
+    settings: Mapping[str, object]
+    device: str
+    per: Per
+    tol: float
+    samples: int
+    available_samples: int
+    skipped_samples: tuple[tuple[str, str], ...]
+    inputs: tuple[InputStatistics, ...]
+    layers: tuple[LayerResult, ...]
+
+    @property
+    def failures(self) -> tuple[LayerResult, ...]:
+        """The layers that are not what the user asked for."""
+        return tuple(result for result in self.layers if result.status.is_failure)

@@ -1,0 +1,82 @@
+"""From what a sweep measured to the scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.moments import (
+    NUMPY,
+    Float64Array,
+    Moments,
+    closed_form_factor,
+    failure_of,
+)
+from lsuv_cli.core.records import Plan, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What is to be done with one layer's weight.
+
+    Attributes:
+        moments: of the layer's product with its pre-initialised weight, all layers before it
+            being scaled.
+        scale: () or (c,) float64, positive: final weight over pre-initialised weight.
+        failure: the status and reason where no scale gives the layer its target; `scale` is 1.
+    """
+
+    moments: Moments
+    scale: Float64Array
+    failure: tuple[Status, str] | None
+
+
+def solve_scales(
+    plan: Plan, readings: Mapping[int, Reading], biases: Mapping[int, Float64Array]
+) -> dict[int, Solution]:
+    """Every swept layer's scale, in closed form.
+
+    A layer was measured on unscaled values, which the factors of the layers in
+    `Reading.incoming`, multiplied, make true. Its own factor p brings the measured product to the
+    target, so its scale is p over that product.
+
+    Args:
+        plan: the layers and their targets.
+        readings: what the sweep measured, for each swept layer's index, in execution order.
+        biases: for layers whose bias is kept the (c,) that it adds.
+    """
+    per_channel = plan.per is Per.CHANNEL
+    factors: dict[int, Float64Array] = {}
+    solutions: dict[int, Solution] = {}
+    for index, reading in readings.items():
+        planned = plan.layers[index]
+        incoming = np.asarray(math.prod(factors[i] for i in reading.incoming), np.float64)
+        moments = reading.moments.scaled(incoming)
+        bias = biases.get(index)
+        centred = plan.centres(planned.layer)
+        failure = failure_of(
+            moments, bias, planned.target_std, per_channel=per_channel, centred=centred
+        )
+        if planned.first_use != index:
+            scale = solutions[planned.first_use].scale
+        elif failure is not None and failure[0] is not Status.ZERO_VARIANCE:
+            scale = np.asarray(1.0)
+        else:
+            # A dead channel among living ones keeps its weight; the others are scaled.
+            scale = closed_form_factor(
+                moments.mean,
+                moments.mean_square,
+                bias,
+                planned.target_std,
+                1.0,
+                NUMPY,
+                per_channel=per_channel,
+                centred=centred,
+            )
+        factors[index] = scale * incoming
+        solutions[index] = Solution(moments, scale, failure)
+    return solutions

@@ -1,0 +1,49 @@
+"""How a command ends: what happened, as one sentence on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from lsuv_cli.core.errors import ExitCode, LsuvError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+def exit_with(work: Callable[[], ExitCode]) -> NoReturn:
+    """Run a command and leave with the exit code that fits what happened."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        code = work()
+    except LsuvError as error:
+        code = error.exit_code
+        _print_error(str(error))
+    except Terminated:
+        code = ExitCode.TERMINATED
+        _print_error("terminated; nothing was written")
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+        _print_error("interrupted; nothing was written")
+    except BrokenPipeError:
+        # The reader of stdout has gone; so that the interpreter does not complain while it ends:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OUTPUT
+    raise typer.Exit(int(code))
+
+
+def _print_error(text: str) -> None:
+    from lsuv_cli.console import print_error
+
+    print_error(text)
+
+
+def _raise_terminated(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

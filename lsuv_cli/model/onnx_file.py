@@ -1,0 +1,204 @@
+"""An ONNX file: its graph, and its floating-point parameters apart from it."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.core.records import InputSpec
+
+FLOAT_TYPES = frozenset(
+    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+)
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """A model file, read.
+
+    Attributes:
+        path: where it was read from.
+        sha256: of the file, in hexadecimal.
+        skeleton: the model without its floating-point initializers; not modified by anyone.
+        weights: shape and dtype of each floating-point initializer, in the file's order.
+        inputs: what must be fed.
+        opset: the version of the default operator set.
+    """
+
+    path: Path
+    sha256: str
+    skeleton: onnx.ModelProto
+    weights: Mapping[str, TensorInfo]
+    inputs: tuple[InputSpec, ...]
+    opset: int
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The graph's nodes, in execution order."""
+        return list(self.skeleton.graph.node)
+
+
+def read_model(path: Path) -> tuple[OnnxModel, dict[str, FloatArray]]:
+    """Read an ONNX file.
+
+    Returns:
+        The model, and apart from it, so that the caller can let each go, the read-only value of
+        each floating-point initializer. External data is mapped, not read.
+
+    Raises:
+        ModelError: there is no such file, it is not ONNX, or its external data is missing.
+    """
+    model, sha256 = _parse(path)
+    opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
+    if not model.graph.node or opset is None:
+        raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
+    weights: dict[str, FloatArray] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in FLOAT_TYPES:
+            weights[tensor.name] = _read_tensor(tensor, path)
+    if not weights:
+        raise ModelError(
+            f"{path} holds no floating-point weights, so there is nothing to initialise; "
+            "export the model with its parameters"
+        )
+    infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
+    return OnnxModel(path, sha256, _skeleton(model), infos, _inputs(model.graph), opset), weights
+
+
+def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
+    if not path.exists():
+        raise ModelError(f"no such model file: {path}")
+    if not path.is_file():
+        raise ModelError(f"the model {path} is not a file")
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                raise ModelError(f"the model file {path} is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                head = content[:4]
+                sha256 = hashlib.sha256(content).hexdigest()
+                if head == b"PK\x03\x04":
+                    raise ModelError(
+                        f"{path} is a PyTorch or zip file, not ONNX; export the model with "
+                        "torch.onnx.export first"
+                    )
+                return onnx.ModelProto.FromString(content[:]), sha256
+    except DecodeError:
+        raise ModelError(
+            f"{path} is not an ONNX model, or is cut short: it can't be parsed; "
+            "check the file, or export it again"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"can't read the model {path}: {error.strerror}") from None
+
+
+def _read_tensor(tensor: TensorProto, model_path: Path) -> FloatArray:
+    """The tensor's value as a read-only array, mapped from the file where it is external."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    shape = tuple(tensor.dims)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return _map_external(tensor, dtype, shape, model_path)
+    if tensor.HasField("raw_data"):
+        raw = tensor.raw_data
+        if len(raw) != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+            raise ModelError(
+                f"the weight {tensor.name} in {model_path} has {len(raw)} bytes, which does not "
+                f"fit its shape {list(shape)}; export the model again"
+            )
+        return np.frombuffer(raw, dtype).reshape(shape)
+    array = numpy_helper.to_array(tensor)
+    array.setflags(write=False)
+    return array
+
+
+def _map_external(
+    tensor: TensorProto, dtype: np.dtype[np.generic], shape: tuple[int, ...], model_path: Path
+) -> FloatArray:
+    info = ExternalDataInfo(tensor)
+    folder = model_path.resolve().parent
+    file = (folder / info.location).resolve()
+    if not file.is_relative_to(folder):
+        raise ModelError(
+            f"the weight {tensor.name} in {model_path} points outside the model's folder, to "
+            f"{info.location}; such a model is refused"
+        )
+    if not file.is_file():
+        raise ModelError(
+            f"the external data file {info.location} of {model_path} is missing; "
+            "put it beside the model"
+        )
+    count = int(np.prod(shape, dtype=np.int64))
+    offset = info.offset or 0
+    if file.stat().st_size < offset + count * dtype.itemsize:
+        raise ModelError(
+            f"the external data file {info.location} of {model_path} is too short for the weight "
+            f"{tensor.name}; copy or export it again"
+        )
+    if count == 0:
+        return np.empty(shape, dtype)
+    mapped: FloatArray = np.memmap(file, dtype, "r", offset, shape)
+    return mapped
+
+
+def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without floating-point initializers.
+
+    Built field by field: copying the whole first would hold every weight twice, and clearing
+    them in place would not give their memory back.
+    """
+    slim = onnx.ModelProto()
+    for descriptor, value in model.ListFields():
+        if descriptor.name == "graph":
+            for inner, inner_value in value.ListFields():
+                if inner.name == "initializer":
+                    slim.graph.initializer.extend(
+                        t for t in inner_value if t.data_type not in FLOAT_TYPES
+                    )
+                elif inner.name != "value_info":
+                    _set_field(slim.graph, inner.name, inner_value)
+        else:
+            _set_field(slim, descriptor.name, value)
+    return slim
+
+
+def _set_field(message: object, name: str, value: object) -> None:
+    target = getattr(message, name)
+    if hasattr(target, "extend"):
+        target.extend(value)
+    elif hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    else:
+        setattr(message, name, value)
+
+
+def _inputs(graph: onnx.GraphProto) -> tuple[InputSpec, ...]:
+    initializers = {tensor.name for tensor in graph.initializer}
+    specs = []
+    for value in graph.input:
+        if value.name in initializers:
+            continue
+        tensor_type = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not tensor_type.elem_type:
+            raise ModelError(f"the model's input {value.name} is not a tensor; it can't be fed")
+        dtype = helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
+        dimensions = tensor_type.shape.dim
+        specs.append(
+            InputSpec(
+                value.name,
+                dtype.name,
+                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions),
+            )
+        )
+    return tuple(specs)

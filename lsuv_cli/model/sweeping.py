@@ -1,0 +1,304 @@
+"""A graph that computes every layer's scale while the data passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from lsuv_cli.core.choices import Bias, Per
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.moments import closed_form_factor
+from lsuv_cli.core.records import InstrumentedGraph, Plan, Tap
+from lsuv_cli.model.biases import per_channel_bias
+from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
+from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
+from lsuv_cli.model.layers import LayerSite
+from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
+from lsuv_cli.model.taps import add_reading, add_tap
+
+# Gemm's third input may be left out from this opset on.
+OPTIONAL_GEMM_ADDEND_OPSET = 11
+
+# Layers that a factor may pass before it is multiplied in. Unscaled activations drift by the
+# product of the layers' gains; orthonormal layers with ReLU lose 0.7 each, so twelve stay far
+# from the ends of float32's range. What drifts further is caught and swept again cautiously.
+MAX_DEFERRED_LAYERS = 12
+
+
+def sweeping_graph(
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    plan: Plan,
+    weights: Mapping[str, FloatArray],
+    *,
+    cautious: bool,
+) -> InstrumentedGraph:
+    """A graph that computes every planned layer's scale while the data passes through it.
+
+    Args:
+        model: the model.
+        sites: its layers, in execution order.
+        plan: which of them are initialised, and how.
+        weights: a value for each floating-point initializer; pre-initialised for the planned
+            layers.
+        cautious: multiply each scale into the layer's output at once and measure around the mean,
+            as the algorithm is written, instead of deferring and measuring in one pass.
+    """
+    return _Sweep(model, sites, plan, weights, cautious=cautious).build()
+
+
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """What a value must be multiplied by to be true.
+
+    Attributes:
+        layers: the layers whose factors, multiplied, are this one.
+        shape: what the factor is reshaped to before it multiplies; () for a scalar.
+        depth: how many layers it has passed.
+    """
+
+    layers: tuple[int, ...]
+    shape: tuple[int, ...]
+    depth: int
+
+
+class _Sweep:
+    """Builds the sweeping graph, node by node.
+
+    Every value of the model is represented in the new graph by one of the same name, or by
+    `renamed`; `factors` holds what that must be multiplied by to be true.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        sites: Sequence[LayerSite],
+        plan: Plan,
+        weights: Mapping[str, FloatArray],
+        *,
+        cautious: bool,
+    ) -> None:
+        self.model = model
+        self.sites = sites
+        self.plan = plan
+        self.weights = weights
+        self.cautious = cautious
+        self.builder = GraphBuilder(model.opset)
+        self.renamed: dict[str, str] = {}
+        self.factors: dict[str, _Factor] = {}
+        self.true_names: dict[str, str] = {}
+        self.moments: dict[int, GraphValue] = {}
+        self.layer_factors: dict[int, GraphValue] = {}
+        self.products: dict[tuple[int, ...], GraphValue] = {}
+        self.taps: dict[int, Tap] = {}
+
+    def build(self) -> InstrumentedGraph:
+        """Walk the model's nodes in execution order."""
+        active = {
+            self.sites[index].node.output[0]: index
+            for index, planned in enumerate(self.plan.layers)
+            if planned.skipped is None
+        }
+        absorbed = {
+            site.bias_node.output[0]
+            for site in map(self.sites.__getitem__, active.values())
+            if site.bias_node is not None
+        }
+        for node in needed_nodes(self.model, active):
+            if node.output[0] in active:
+                self._layer(active[node.output[0]])
+            elif node.output[0] not in absorbed:
+                self._other(node)
+        add_parameters(self.builder, self.builder.nodes, self.weights)
+        return instrumented(self.builder, self.model, self.taps)
+
+    def _layer(self, index: int) -> None:
+        site = self.sites[index]
+        builder = self.builder
+        incoming = self._carried(site.data)
+        raw = builder.new_name("product")
+        inputs = [self._current(name) for name in site.node.input[:2]]
+        if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
+            inputs.append(builder.constant(np.zeros(1, np.float32)))
+        self._emit(site.node, inputs, [raw])
+        moments = add_tap(builder, site, raw, centred=self.cautious)
+        channels = site.layer.layout.out_channels
+        self.moments[index] = moments
+        self.taps[index] = Tap(
+            add_reading(builder, moments, channels), incoming.layers if incoming else ()
+        )
+        factor = _Factor(
+            (index,),
+            _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
+            incoming.depth + 1 if incoming else 1,
+        )
+        product = site.node.output[0]
+        self._represent(product, raw, factor)
+        if site.layer.bias is not None:
+            self._represent(site.layer.output, self._add_bias(index, raw), factor)
+        elif site.addend:
+            self._represent(product, self._add_foreign(site), None)
+
+    def _factor_of(self, index: int) -> GraphValue:
+        """A layer's factor as a graph value; its nodes are only made if something wants it."""
+        if index not in self.layer_factors:
+            planned, first = self.plan.layers[index], self.plan.layers[index].first_use
+            if first == index:
+                mean, mean_square = self._mean_and_square(index)
+                self.layer_factors[index] = closed_form_factor(
+                    mean,
+                    mean_square,
+                    self._kept_bias(self.sites[index]),
+                    planned.target_std,
+                    # In doubt the sweep is repeated cautiously, and there no factor comes in, so
+                    # that this is the scale.
+                    1.0,
+                    GRAPH,
+                    per_channel=self.plan.per is Per.CHANNEL,
+                    centred=self.plan.centres(planned.layer),
+                )
+            else:
+                # The same scale as at the weight's first use, on top of what comes in here.
+                factor = self._factor_of(first)
+                if self.taps[first].incoming:
+                    factor = factor / self._product(self.taps[first].incoming)
+                if self.taps[index].incoming:
+                    factor = factor * self._product(self.taps[index].incoming)
+                self.layer_factors[index] = factor
+        return self.layer_factors[index]
+
+    def _product(self, layers: tuple[int, ...]) -> GraphValue:
+        """The product of some layers' factors as a graph value."""
+        if layers not in self.products:
+            value = self._factor_of(layers[0])
+            for index in layers[1:]:
+                value = value * self._factor_of(index)
+            self.products[layers] = value
+        return self.products[layers]
+
+    def _mean_and_square(self, index: int) -> tuple[GraphValue, GraphValue]:
+        mean, mean_square = self.builder.halves(self.moments[index].name)
+        return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
+
+    def _kept_bias(self, site: LayerSite) -> GraphValue | None:
+        """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
+        if self.plan.bias is not Bias.KEEP or site.layer.bias is None:
+            return None
+        bias = per_channel_bias(site, self.weights[site.layer.bias])
+        return GraphValue(self.builder, self.builder.constant(bias))
+
+    def _add_bias(self, index: int, raw: str) -> str:
+        """Add the bias to the unscaled product, divided by the factor that is still to come."""
+        site = self.sites[index]
+        kept = self._kept_bias(site)
+        if kept is not None:
+            addend = kept / self._factor_of(index)
+        elif self.plan.bias is Bias.CENTER:
+            mean, _ = self._mean_and_square(index)
+            if not self.plan.centres(site.layer):
+                # One bias for all channels can only centre the blob.
+                factor = self._factor_of(index)
+                mean = mean * 0.0 + GRAPH.mean(mean * factor) / factor
+            addend = mean * -1.0
+        else:
+            return raw
+        return self.builder.node("Add", [raw, addend.as_float32(_channel_shape(site))])
+
+    def _add_foreign(self, site: LayerSite) -> str:
+        """Add what the node itself adds but is no bias of its own; to the true value only."""
+        addend = self._true_value(site.addend)
+        if site.addend_factor != 1.0:
+            factor = self.builder.constant(np.asarray(site.addend_factor, np.float32))
+            addend = self.builder.node("Mul", [addend, factor])
+        if site.layer.layout.is_convolution:
+            shape = self.builder.constant(_channel_shape(site))
+            addend = self.builder.node("Reshape", [addend, shape])
+        return self.builder.node("Add", [self._true_value(site.node.output[0]), addend])
+
+    def _other(self, node: onnx.NodeProto) -> None:
+        """Append any node that is no planned layer, letting factors through where it can."""
+        rule = rule_of(node)
+        factors = [self._carried(name) for name in node.input]
+        factor: _Factor | None = None
+        names = [self._true_value(name) for name in node.input] if rule is Rule.NONE else None
+        if rule is Rule.FIRST:
+            names = [self._current(node.input[0]), *map(self._true_value, node.input[1:])]
+            factor = factors[0]
+        elif rule is Rule.PRODUCT:
+            names = [self._current(name) for name in node.input]
+            parts = [part for part in factors if part is not None]
+            if parts:
+                layers = tuple(sorted(index for part in parts for index in part.layers))
+                factor = _Factor(layers, (), sum(part.depth for part in parts))
+        elif rule is Rule.JOIN:
+            names, factor = self._join(node, factors)
+        self._emit(node, names or [], node.output)
+        if factor is not None:
+            for output in scaled_outputs(node):
+                self.factors[output] = factor
+
+    def _join(
+        self, node: onnx.NodeProto, factors: Sequence[_Factor | None]
+    ) -> tuple[list[str], _Factor | None]:
+        """Bring all inputs to the first one's factor, or to true values where one is true."""
+        common = factors[0]
+        if common is None or None in factors:
+            return [self._true_value(name) for name in node.input], None
+        names = []
+        depth = common.depth
+        for name, factor in zip(node.input, factors, strict=True):
+            current = self._current(name)
+            if factor is not None and factor.layers != common.layers:
+                ratio = self._product(factor.layers) / self._product(common.layers)
+                current = self.builder.node("Mul", [current, ratio.as_float32()])
+                depth = max(depth, factor.depth)
+            names.append(current)
+        return names, _Factor(common.layers, (), depth)
+
+    def _emit(self, node: onnx.NodeProto, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        del copy.input[:], copy.output[:]
+        copy.input.extend(inputs)
+        copy.output.extend(outputs)
+        self.builder.nodes.append(copy)
+
+    def _represent(self, name: str, value: str, factor: _Factor | None) -> None:
+        self.renamed[name] = value
+        self.true_names.pop(name, None)
+        self.factors.pop(name, None)
+        if factor is not None:
+            self.factors[name] = factor
+
+    def _carried(self, name: str) -> _Factor | None:
+        """The factor that a value may go on carrying; None where it is true or must become so."""
+        factor = self.factors.get(name)
+        limit = 1 if self.cautious else MAX_DEFERRED_LAYERS
+        return None if factor is None or factor.shape or factor.depth >= limit else factor
+
+    def _current(self, name: str) -> str:
+        """What stands for a value, unscaled where it may go on so."""
+        if self._carried(name) is None:
+            return self._true_value(name)
+        return self.renamed.get(name, name)
+
+    def _true_value(self, name: str) -> str:
+        """A value times its factor; multiplied once, however many nodes want it."""
+        current = self.renamed.get(name, name)
+        if name not in self.factors:
+            return current
+        if name not in self.true_names:
+            factor = self.factors[name]
+            self.true_names[name] = self.builder.node(
+                "Mul", [current, self._product(factor.layers).as_float32(factor.shape)]
+            )
+        return self.true_names[name]
+
+
+def _channel_shape(site: LayerSite) -> tuple[int, ...]:
+    """The shape that broadcasts (c,) against the layer's output."""
+    return (site.layer.layout.out_channels, *(1,) * (-site.channel_axis - 1))

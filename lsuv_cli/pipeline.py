@@ -1,0 +1,306 @@
+"""The main job, from top to bottom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli import __version__
+from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.planning import plan_layers
+from lsuv_cli.core.preinit import draw, generator, orthonormal_flops
+from lsuv_cli.core.records import (
+    Feeds,
+    LayerResult,
+    Plan,
+    Reading,
+    Report,
+    Samples,
+)
+from lsuv_cli.core.results import layer_results
+from lsuv_cli.core.solve import Solution, solve_scales
+from lsuv_cli.model.biases import per_channel_bias, stored_bias
+from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
+from lsuv_cli.model.measuring import measuring_graph
+from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.sweeping import sweeping_graph
+from lsuv_cli.samples.batch import load_samples
+from lsuv_cli.samples.statistics import describe_input, normalisation_advice
+from lsuv_cli.sweep.session import Device, select_device
+from lsuv_cli.sweep.whole import run_graph
+from lsuv_cli.weights.qr import choose_qr
+from lsuv_cli.weights.safetensors_file import check_output, replacing_file, write_safetensors
+
+# A one-pass variance is trusted while the mean square is at most this many times as large: float32
+# planes carry errors near 1e-8 once they are averaged, so the variance is then good to 1e-6.
+MAX_CONDITION = 32.0
+
+Weights = dict[str, FloatArray]
+
+
+class Events(Protocol):
+    """Who is told how the work goes; the pipeline itself never writes to the screen."""
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """A stage begins; `total` steps, None where they can't be counted."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Steps of the current stage are done."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def warn(self, text: str) -> None:
+        """Something the user may want to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What stays the same while the weights change."""
+
+    model: OnnxModel
+    sites: Sequence[LayerSite]
+    plan: Plan
+    feeds: Feeds
+    device: Device
+
+
+def initialize(options: InitOptions, events: Events) -> Report:
+    """Initialise a model's weights by LSUV and write them.
+
+    Raises:
+        LsuvError: what the user can mend; nothing is left behind.
+    """
+    check_output(options.out, {"the model": options.model}, force=options.force)
+    device = select_device(options.device, options.provider, options.threads, events.note)
+    events.stage("reading the model")
+    model, weights = read_model(options.model)
+    sites = find_layers(model)
+    plan = _plan(model, sites, options, events)
+    events.stage("loading samples", options.samples.count)
+    samples = load_samples(model.inputs, options.samples, options.threads, events.advance)
+    _tell(samples, options, events)
+    work = _Work(model, sites, plan, samples.feeds, device)
+    before: Mapping[int, Moments] = {}
+    if options.verify:
+        events.stage("measuring the weights as they are")
+        before = _measure(work, weights)
+    _pre_initialise(work, weights, options, events)
+    with replacing_file(options.out, force=options.force) as (file, temporary):
+        results = _iterate(work, weights, before, options, events, file, temporary)
+        size = temporary.stat().st_size
+    return Report(
+        version=__version__,
+        model=str(options.model),
+        model_sha256=model.sha256,
+        opset=model.opset,
+        out=str(options.out),
+        bytes_written=size,
+        settings=options.settings(samples.count),
+        device=device.label,
+        per=options.per,
+        tol=options.tol,
+        samples=samples.count,
+        available_samples=samples.available,
+        skipped_samples=samples.skipped,
+        inputs=samples.statistics,
+        layers=tuple(results),
+    )
+
+
+def _plan(
+    model: OnnxModel, sites: Sequence[LayerSite], options: InitOptions, events: Events
+) -> Plan:
+    if not sites:
+        raise ModelError(
+            f"{model.path} has no convolution or fully connected layer with a constant weight, "
+            "so there is nothing to initialise"
+        )
+    nested = nested_layers(model.nodes)
+    if nested:
+        events.warn(f"layers inside If, Loop or Scan are left as they are: {', '.join(nested)}")
+    unusable = [_unusable(model, site) for site in sites]
+    return plan_layers([site.layer for site in sites], unusable, options)
+
+
+def _unusable(model: OnnxModel, site: LayerSite) -> tuple[str, Status] | None:
+    """Why a layer can't be initialised, whatever the options say."""
+    dtype = model.weights[site.layer.weight].dtype.name
+    if not site.takes_data:
+        return "no data reaches it", Status.UNREACHABLE
+    if dtype != "float32":
+        return f"its weight is {dtype}, and only float32 can be measured", Status.EXCLUDED
+    if site.foreign_use:
+        return f"its weight is also used by {site.foreign_use}", Status.EXCLUDED
+    return None
+
+
+def _tell(samples: Samples, options: InitOptions, events: Events) -> None:
+    for path, reason in samples.skipped:
+        events.warn(f"skipped {path}: {reason}")
+    wanted = options.samples.count
+    if samples.count < wanted:
+        events.note(f"using all {samples.count} samples ({wanted} were asked for)")
+    for statistics in samples.statistics:
+        events.note(describe_input(statistics))
+        advice = normalisation_advice(statistics, options.samples)
+        if advice:
+            events.warn(advice)
+
+
+def _measure(work: _Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]:
+    """The moments of every layer's output, forwarded through the untouched graph."""
+    graph = measuring_graph(work.model, work.sites, weights)
+    readings = run_graph(graph, work.feeds, work.device)
+    return {index: reading.moments for index, reading in readings.items()}
+
+
+def _pre_initialise(work: _Work, weights: Weights, options: InitOptions, events: Events) -> None:
+    """Replace the planned layers' weights by draws."""
+    if options.pre_init is PreInit.KEEP:
+        return
+    layers = [work.plan.layers[index].layer for index in work.plan.initialised()]
+    flops = 0.0
+    if options.pre_init is PreInit.ORTHONORMAL:
+        flops = sum(orthonormal_flops(layer.layout) for layer in layers)
+    qr = choose_qr(flops)
+    events.stage("pre-initialising", len(layers))
+    for done, layer in enumerate(layers, 1):
+        # The old value goes first: two large weights need not be held at once.
+        del weights[layer.weight]
+        rng = generator(options.seed, layer.weight)
+        weights[layer.weight] = draw(options.pre_init, layer.layout, rng, qr)
+        events.advance(done, len(layers))
+
+
+def _iterate(
+    work: _Work,
+    weights: Weights,
+    before: Mapping[int, Moments],
+    options: InitOptions,
+    events: Events,
+    file: BinaryIO,
+    temporary: Path,
+) -> list[LayerResult]:
+    """Sweep, write and verify; again while a layer is out of tolerance that could be within."""
+    scales: dict[int, NDArray[np.float64]] = {}
+    iteration = 0
+    while True:
+        iteration += 1
+        events.stage("sweeping")
+        solutions = _sweep(work, weights)
+        _apply(work, weights, solutions)
+        for index, solution in solutions.items():
+            scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
+        events.stage("writing", len(weights))
+        _write(work, weights, scales, options, file, events)
+        after: Mapping[int, Moments] = {}
+        if options.verify:
+            events.stage("verifying the written file")
+            weights.clear()
+            weights |= _read_back(temporary)
+            after = _measure(work, weights)
+        results = layer_results(
+            work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
+        )
+        if iteration == options.max_iter or all(
+            result.status is not Status.MAX_ITERATIONS for result in results
+        ):
+            return results
+
+
+def _sweep(work: _Work, weights: Weights) -> dict[int, Solution]:
+    """Sweep in one pass; where that leaves doubts, once more in the literal form."""
+    per_channel = work.plan.per is Per.CHANNEL
+    biases = {}
+    if work.plan.bias is Bias.KEEP:
+        biases = {
+            index: per_channel_bias(site, weights[site.layer.bias])
+            for index, site in enumerate(work.sites)
+            if site.layer.bias is not None
+        }
+    readings: Mapping[int, Reading] = {}
+    for cautious in (False, True):
+        graph = sweeping_graph(work.model, work.sites, work.plan, weights, cautious=cautious)
+        readings = run_graph(graph, work.feeds, work.device)
+        # Not a number is doubtful too.
+        if all(
+            reading.moments.condition(per_channel=per_channel) <= MAX_CONDITION
+            for reading in readings.values()
+        ):
+            break
+    return solve_scales(work.plan, readings, biases)
+
+
+def _apply(work: _Work, weights: Weights, solutions: Mapping[int, Solution]) -> None:
+    """Scale the weights and set the biases."""
+    for index, solution in solutions.items():
+        planned, site = work.plan.layers[index], work.sites[index]
+        layer = planned.layer
+        if planned.first_use == index:
+            weights[layer.weight] = layer.layout.rescale(weights[layer.weight], solution.scale)
+        if layer.bias is None or work.plan.bias is Bias.KEEP:
+            continue
+        old = weights[layer.bias]
+        new = np.zeros_like(old)
+        mean = solution.moments.mean * solution.scale
+        if work.plan.bias is Bias.CENTER and np.isfinite(mean).all():
+            new = stored_bias(site, -mean).astype(old.dtype)
+        weights[layer.bias] = new
+
+
+def _write(
+    work: _Work,
+    weights: Weights,
+    scales: Mapping[int, NDArray[np.float64]],
+    options: InitOptions,
+    file: BinaryIO,
+    events: Events,
+) -> None:
+    """Write every floating-point parameter, in place of what an earlier iteration wrote."""
+    by_weight = {
+        work.plan.layers[index].layer.weight: scales[index].tolist()
+        for index in work.plan.initialised()
+        if index in scales
+    }
+    metadata = {
+        "format": "pt",  # the readers of Hugging Face's libraries ask for it
+        "lsuv.version": __version__,
+        "lsuv.model_sha256": work.model.sha256,
+        "lsuv.seed": str(options.seed),
+        "lsuv.options": json.dumps(options.settings(_count(work.feeds)), sort_keys=True),
+        "lsuv.scales": json.dumps(by_weight),
+    }
+    written = 0
+
+    def read(name: str) -> FloatArray:
+        nonlocal written
+        written += 1
+        events.advance(written, len(weights))
+        return weights[name]
+
+    file.seek(0)
+    file.truncate()
+    write_safetensors(file, work.model.weights, metadata, read)
+    file.flush()
+
+
+def _count(feeds: Feeds) -> int:
+    return int(next(iter(feeds.values())).shape[0])
+
+
+def _read_back(path: Path) -> Weights:
+    """Read the written file as anyone else would: by the safetensors library."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)

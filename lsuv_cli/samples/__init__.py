@@ -1,0 +1,1 @@
+"""Samples: files of images and arrays, turned into one batch of feeds."""

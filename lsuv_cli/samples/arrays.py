@@ -1,0 +1,108 @@
+"""Arrays in .npy, .npz and .safetensors files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.records import InputSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile:
+    """The samples in one file.
+
+    Attributes:
+        path: the file.
+        arrays: for each of the model's inputs an array whose first axis is the sample.
+    """
+
+    path: Path
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return int(next(iter(self.arrays.values())).shape[0])
+
+
+def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
+    """Open a file of arrays; a .npy is mapped, not read.
+
+    An array with as many axes as the input holds samples along its first; one with one axis less
+    is a single sample.
+
+    Raises:
+        DataError: the file can't be read, lacks an input, or an array does not fit its input.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            named = _unnamed(np.load(path, mmap_mode="r", allow_pickle=False), path, specs)
+        elif path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                named = _named({name: archive[name] for name in archive.files}, path, specs)
+        else:
+            from safetensors import SafetensorError, safe_open
+
+            try:
+                with safe_open(path, "numpy") as file:
+                    named = _named(file.get_tensors(), path, specs)
+            except SafetensorError as error:
+                raise ValueError(str(error)) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"can't read the arrays in {path}: {error}") from None
+    arrays = {spec.name: _samples(named[spec.name], spec, path) for spec in specs}
+    counts = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError(f"the arrays in {path} hold different numbers of samples: {counts}")
+    return ArrayFile(path, arrays)
+
+
+def _unnamed(
+    array: NDArray[Any], path: Path, specs: Sequence[InputSpec]
+) -> dict[str, NDArray[Any]]:
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(
+            f"{path} holds one array, but the model has the inputs {names}; "
+            "use .npz files keyed by their names"
+        )
+    return {specs[0].name: array}
+
+
+def _named(
+    arrays: dict[str, NDArray[Any]], path: Path, specs: Sequence[InputSpec]
+) -> dict[str, NDArray[Any]]:
+    if len(specs) == 1 and len(arrays) == 1:
+        return {specs[0].name: next(iter(arrays.values()))}
+    missing = [spec.name for spec in specs if spec.name not in arrays]
+    if missing:
+        raise DataError(
+            f"{path} has no array for the model's input {', '.join(missing)}; "
+            f"it has {', '.join(arrays) or 'none'}"
+        )
+    return arrays
+
+
+def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
+    """The array with the sample axis in front, its shape and type checked."""
+    batched = array[None] if array.ndim == len(spec.shape) - 1 else array
+    fits = batched.ndim == len(spec.shape) and all(
+        size is None or size == actual
+        for size, actual in zip(spec.shape[1:], batched.shape[1:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"the array of shape {list(array.shape)} in {path} does not fit the model's input "
+            f"{spec.describe()} (? is any size; the first axis is the sample)"
+        )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"the array in {path} holds {array.dtype}, not numbers")
+    return batched

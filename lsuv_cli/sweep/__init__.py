@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions, and the sweep that runs in them."""

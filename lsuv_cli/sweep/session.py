@@ -1,0 +1,222 @@
+"""ONNX Runtime: devices, sessions, and runs that Ctrl-C can stop."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from lsuv_cli.core.errors import DataError, ModelError, UsageError
+from lsuv_cli.core.layout import FloatArray
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FATAL = 4
+
+# Measuring in TensorFloat-32 would leave errors of 1e-3 in the variance.
+CUDA_OPTIONS = {"use_tf32": "0"}
+
+# ONNX Runtime's exceptions have no base class of their own.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    MemoryError,
+    *(
+        value
+        for value in vars(ort_errors).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
+)
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where sessions run.
+
+    Attributes:
+        providers: ONNX Runtime's execution providers with their options, in order of preference.
+        label: how the device is called in the report.
+        threads: threads within an operator; 0 for one a core.
+    """
+
+    providers: tuple[tuple[str, Mapping[str, str]], ...]
+    label: str
+    threads: int
+
+
+def select_device(name: str, provider: str | None, threads: int, notify: Notify) -> Device:
+    """Choose the execution providers.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+        provider: an execution provider by name, which overrides `name`.
+        threads: threads within an operator; 0 for one a core.
+        notify: told, once, when `auto` falls back to the CPU although the installed ONNX Runtime
+            has CUDA.
+
+    Raises:
+        UsageError: there is no such device or provider here; the text says what is missing.
+    """
+    ort.set_default_logger_severity(FATAL)
+    available = ort.get_available_providers()
+    if provider is not None:
+        full = next(
+            (
+                p
+                for p in available
+                if p.lower() in (provider.lower(), f"{provider}executionprovider".lower())
+            ),
+            None,
+        )
+        if full is None:
+            raise UsageError(
+                f"no execution provider {provider} in this ONNX Runtime {ort.__version__}; "
+                f"it has {', '.join(available)}"
+            )
+        return Device(((full, {}), (CPU, {})), full, threads)
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
+    if match is None:
+        raise UsageError(f"no such device: {name}; use auto, cpu, cuda or cuda:N")
+    cpu = Device(((CPU, {}),), "cpu", threads)
+    if name == "cpu":
+        return cpu
+    index = match.group(1) or "0"
+    problem = _cuda_problem(available)
+    if problem is None:
+        options = {"device_id": index, **CUDA_OPTIONS}
+        return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads)
+    if name != "auto":
+        raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
+    if CUDA in available:
+        notify(f"running on the CPU: {problem}")
+    return cpu
+
+
+def _cuda_problem(available: Sequence[str]) -> str | None:
+    """What keeps CUDA from working here; None where nothing does."""
+    if CUDA not in available:
+        return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu)"
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver is installed (libcuda is missing)"
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return "the NVIDIA driver finds no usable GPU"
+    if count.value == 0:
+        return "no GPU is visible (CUDA_VISIBLE_DEVICES may hide it)"
+    ort.preload_dlls(directory="")
+    return None
+
+
+class Session:
+    """An open ONNX Runtime session; a context manager, so that its memory goes when it is done.
+
+    Raises:
+        ModelError: ONNX Runtime can't load the graph.
+        UsageError: the device asked for could not be used.
+    """
+
+    def __init__(
+        self, model: bytes, initializers: Mapping[str, FloatArray], device: Device
+    ) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = FATAL
+        options.intra_op_num_threads = device.threads
+        # The buffers are copied by ONNX Runtime before the constructor returns.
+        names = list(initializers)
+        values = [
+            ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(initializers[name]))
+            for name in names
+        ]
+        if names:
+            options.add_external_initializers(names, values)
+        try:
+            self._session: Any = ort.InferenceSession(
+                model,
+                options,
+                providers=[(name, dict(settings)) for name, settings in device.providers],
+            )
+        except ORT_ERRORS as error:
+            raise _session_error(error) from None
+        wanted = device.providers[0][0]
+        if wanted not in self._session.get_providers():
+            raise UsageError(
+                f"ONNX Runtime could not start {wanted}; install its libraries "
+                "(pip install 'lsuv-cli[cuda]' for CUDA 13 and cuDNN 9) or use --device cpu"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session = None
+
+    def run(
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """Run the graph once.
+
+        The run is on a second thread: only so can Ctrl-C reach this one, which then has ONNX
+        Runtime stop at the next node.
+
+        Args:
+            outputs: names of what to fetch.
+            feeds: an array for each input.
+
+        Returns:
+            The fetched arrays by name.
+
+        Raises:
+            DataError: the graph does not take these arrays, or memory ran out.
+        """
+        run_options = ort.RunOptions()
+        run_options.log_severity_level = FATAL
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(self._session.run, list(outputs), dict(feeds), run_options)
+            try:
+                fetched = running.result()
+            except KeyboardInterrupt:
+                run_options.terminate = True
+                raise
+            except ORT_ERRORS as error:
+                raise _run_error(error) from None
+        return dict(zip(outputs, fetched, strict=True))
+
+
+def _reason(error: BaseException) -> str:
+    """ONNX Runtime's message in one line, without its source locations and status prefixes."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
+    text = re.sub(r"/\S+/(?=[\w.]+:\d+)", "", text)
+    return " ".join(text.split())[:400]
+
+
+def _session_error(error: BaseException) -> ModelError:
+    text = _reason(error)
+    unknown = re.search(
+        r"(?:No Op registered for|No opset import for domain|is not a registered function/op)", text
+    )
+    if unknown:
+        return ModelError(
+            f"ONNX Runtime {ort.__version__} does not know an operator of the model ({text}); "
+            "export it with operators of a released opset"
+        )
+    return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
+
+
+def _run_error(error: BaseException) -> DataError:
+    text = _reason(error)
+    if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
+        return DataError("not enough memory for this many samples at once; lower --samples")
+    return DataError(
+        f"the model can't be run on these samples: {text}; if the batch size is fixed in the "
+        "model, export it with a dynamic batch axis"
+    )

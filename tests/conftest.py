@@ -1,0 +1,61 @@
+"""What the tests share: sample models, real images, and the installed command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SAMPLE_MODELS = ROOT / "sample_models"
+COMMAND = Path(sys.executable).parent / "lsuv"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def sample_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Builds a sample model once a session, by its name, with the project's own script."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def build(name: str) -> Path:
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            script = SAMPLE_MODELS / "build.py"
+            subprocess.run([sys.executable, script, name, "--out", folder], check=True)
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample images: the folders `photos` and `digits`."""
+    folder = tmp_path_factory.mktemp("images")
+    subprocess.run([sys.executable, SAMPLE_MODELS / "images.py", "--out", folder], check=True)
+    return folder
+
+
+@pytest.fixture
+def lsuv(tmp_path: Path) -> Run:
+    """Runs the installed command in an empty folder, without a terminal."""
+
+    def run(
+        *arguments: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, **more: object
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "100", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            **more,
+        )
+
+    return run

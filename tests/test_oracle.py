@@ -1,0 +1,336 @@
+"""The engine against the oracle: same pre-initialised weights, same batch, same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from graphs import random_weight, save_graph
+from numpy.typing import NDArray
+from onnx import helper
+from oracle import TorchNetwork, algorithm_1
+from safetensors.numpy import load_file
+
+from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.core.preinit import draw, generator
+from lsuv_cli.core.records import LayerResult, Report
+from lsuv_cli.pipeline import initialize
+
+# The newest that onnx 1.23 and ONNX Runtime 1.31 both know.
+NEWEST_SHARED_OPSET = 26
+
+SAMPLES = 8
+
+
+class Silent:
+    """Hears everything and says nothing."""
+
+    def stage(self, title: str, total: int | None = None) -> None: ...
+    def advance(self, done: int, total: int) -> None: ...
+    def note(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDArray[Any]]]:
+    """Initialise in this process; the report and the written weights."""
+    out = model.with_suffix(".safetensors")
+    report = initialize(
+        InitOptions(
+            model=model,
+            out=out,
+            samples=SampleOptions(data=(str(data),), count=SAMPLES),
+            force=True,
+            device="cpu",
+            **options,
+        ),
+        Silent(),
+    )
+    return report, load_file(out)
+
+
+def save_samples(folder: Path, shape: tuple[int, ...], count: int = SAMPLES) -> Path:
+    """Samples with unequal channel means, so that mean and variance are told apart."""
+    samples = random_weight(count, *shape, seed=7) * 1.5 + 0.25
+    path = folder / "samples.npy"
+    np.save(path, samples)
+    return path
+
+
+def pre_initialised(model: Path, results: tuple[LayerResult, ...], seed: int = 0) -> TorchNetwork:
+    """The network with the weights that lsuv drew, not yet scaled, and zero biases."""
+    network = TorchNetwork(model)
+    for result in results:
+        layer = result.planned.layer
+        weight = draw(PreInit.ORTHONORMAL, layer.layout, generator(seed, layer.weight))
+        network.parameters[layer.weight] = torch.from_numpy(weight).double()
+        if layer.bias:
+            network.parameters[layer.bias] = torch.zeros_like(network.parameters[layer.bias])
+    return network
+
+
+def check_against_oracle(model: Path, samples: Path, tolerance: float = 1e-5) -> Report:
+    """Run both and compare every weight."""
+    report, weights = run(model, samples)
+    network = pre_initialised(model, report.layers)
+    feeds = {network.inputs[0]: np.load(samples)}
+    variances = algorithm_1(network, feeds)
+    assert report.layers, "no layer was found"
+    for result in report.layers:
+        layer = result.planned.layer
+        assert result.status is Status.CONVERGED, (layer.name, result.detail)
+        assert variances[layer.weight] == pytest.approx(1, abs=1e-9)
+        expected = network.parameters[layer.weight].numpy()
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(weights[layer.weight], expected, atol=tolerance * scale)
+        assert result.after is not None
+        assert result.after.deviation(1.0, per_channel=False) <= 1e-5
+    assert [r.planned.layer.weight for r in report.layers] == [
+        network.weight(node) for node in network.layers()
+    ]
+    return report
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("fitnet1", (3, 32, 32)),
+        ("fitnet4", (3, 32, 32)),
+        ("fitnet4_vlrelu", (3, 32, 32)),
+        ("fitnet4_tanh", (3, 32, 32)),
+        ("fitnet4_maxout", (3, 32, 32)),
+        ("fitnet_mnist", (1, 28, 28)),
+        ("fitresnet4", (3, 32, 32)),
+        ("highway", (1, 28, 28)),
+    ],
+)
+def test_sample_models_equal_the_oracle(
+    sample_models: Callable[[str], Path], tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    check_against_oracle(sample_models(name), save_samples(tmp_path, shape))
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **attributes)
+
+
+SQUARE = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+W = random_weight
+
+GRAPHS: dict[str, tuple[list[onnx.NodeProto], dict[str, NDArray[Any]], tuple[int, ...]]] = {
+    "conv1d": (
+        [
+            node("Conv", "x w1 b1", "a", kernel_shape=[5], strides=[2], dilations=[2]),
+            node("Relu", "a", "r"),
+            node("Conv", "r w2", "z", kernel_shape=[3]),
+        ],
+        {"w1": W(8, 3, 5), "b1": W(8), "w2": W(6, 8, 3)},
+        (3, 40),
+    ),
+    "conv3d": (
+        [
+            node("Conv", "x w1 b1", "a", kernel_shape=[3, 3, 3], pads=[1] * 6),
+            node("LeakyRelu", "a", "r", alpha=0.2),
+            node("Conv", "r w2", "z", kernel_shape=[2, 2, 2], strides=[2, 2, 2]),
+        ],
+        {"w1": W(6, 2, 3, 3, 3), "b1": W(6), "w2": W(4, 6, 2, 2, 2)},
+        (2, 6, 6, 6),
+    ),
+    "grouped and depthwise": (
+        [
+            node("Conv", "x w1", "a", group=2, **SQUARE),
+            node("Relu", "a", "r"),
+            node("Conv", "r w2 b2", "d", group=8, **SQUARE),
+            node("Tanh", "d", "t"),
+            node("Conv", "t w3", "z", kernel_shape=[1, 1], group=4),
+        ],
+        {"w1": W(8, 2, 3, 3), "w2": W(8, 1, 3, 3), "b2": W(8), "w3": W(12, 2, 1, 1)},
+        (4, 9, 9),
+    ),
+    "transposed": (
+        [
+            node("ConvTranspose", "x w1 b1", "a", kernel_shape=[4, 4], strides=[2, 2]),
+            node("Relu", "a", "r"),
+            node("ConvTranspose", "r w2", "z", kernel_shape=[3, 3], group=3, dilations=[2, 2]),
+        ],
+        {"w1": W(4, 6, 4, 4), "b1": W(6), "w2": W(6, 2, 3, 3)},
+        (4, 5, 5),
+    ),
+    "gemm with every attribute": (
+        [
+            node("Gemm", "x w1 b1", "a", alpha=0.7, beta=1.3),
+            node("Relu", "a", "r"),
+            node("Gemm", "r w2 b2", "c", transB=1, beta=0.5),
+            node("Gemm", "w3 c b3", "d", transB=1, alpha=2.0),
+            node("Gemm", "w4 d", "e", transA=1),
+            node("Gemm", "e w5", "z", transA=1),
+        ],
+        {
+            "w1": W(10, 16),
+            "b1": W(16),
+            "w2": W(9, 16),
+            "b2": W(1, 9),
+            "w3": W(7, 9),
+            "b3": W(7, 1),
+            "w4": W(7, 5),
+            "w5": W(5, 4),
+        },
+        (10,),
+    ),
+    "matmul on either side, bias added behind": (
+        [
+            node("MatMul", "x w1", "a"),
+            node("Add", "a b1", "p"),
+            node("Relu", "p", "r"),
+            node("MatMul", "w2 r", "c"),
+            node("Add", "b2 c", "q"),
+            node("Tanh", "q", "t"),
+            node("MatMul", "t w3", "z"),
+        ],
+        {"w1": W(6, 8), "b1": W(8), "w2": W(5, 7), "b2": W(5, 1), "w3": W(8, 3)},
+        (7, 6),
+    ),
+    "batched matmul": (
+        [
+            node("MatMul", "x w1", "a"),
+            node("Relu", "a", "r"),
+            node("MatMul", "w2 r", "z"),
+        ],
+        {"w1": W(3, 6, 5), "w2": W(3, 4, 7)},
+        (3, 7, 6),
+    ),
+    "branches with unequal scales": (
+        [
+            node("Conv", "x w1", "a", **SQUARE),
+            node("Relu", "a", "ra"),
+            node("Conv", "ra w2", "b", **SQUARE),
+            node("Conv", "ra w3", "c", kernel_shape=[1, 1]),
+            node("Concat", "b c ra", "k", axis=1),
+            node("Conv", "k w4", "d", **SQUARE),
+            node("Add", "d b", "s"),
+            node("Sub", "s x4", "u"),
+            node("Max", "u d", "m"),
+            node("Mul", "m d", "q"),
+            node("Conv", "q w5", "e", kernel_shape=[3, 3]),
+            node("Div", "e e_scale", "f"),
+            node("GlobalAveragePool", "f", "g"),
+            node("Flatten", "g", "h"),
+            node("Gemm", "h w6", "z"),
+        ],
+        {
+            "w1": W(4, 3, 3, 3),
+            "w2": W(6, 4, 3, 3) * 3,
+            "w3": W(5, 4, 1, 1),
+            "w4": W(6, 15, 3, 3),
+            "x4": W(1, 6, 8, 8),
+            "w5": W(7, 6, 3, 3),
+            "e_scale": np.full((1, 7, 1, 1), 3, np.float32),
+            "w6": W(7, 5),
+        },
+        (3, 8, 8),
+    ),
+    "a bias that varies in space is no bias": (
+        [
+            node("Conv", "x w1", "a", **SQUARE),
+            node("Add", "a embedding", "s"),
+            node("Conv", "s w2", "z", **SQUARE),
+        ],
+        {"w1": W(4, 3, 3, 3), "embedding": W(1, 4, 8, 8), "w2": W(2, 4, 3, 3)},
+        (3, 8, 8),
+    ),
+    "forty layers": (
+        [
+            item
+            for i in range(40)
+            for item in (
+                node("Gemm", f"{'x' if i == 0 else f'r{i - 1}'} w{i}", f"a{i}"),
+                node("Relu", f"a{i}", f"r{i}"),
+            )
+        ],
+        {f"w{i}": W(24, 24, seed=i) for i in range(40)},
+        (24,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_operators_equal_the_oracle(tmp_path: Path, name: str) -> None:
+    nodes, weights, shape = GRAPHS[name]
+    model = save_graph(tmp_path / "model.onnx", nodes, weights, ["n", *shape])
+    report = check_against_oracle(model, save_samples(tmp_path, shape))
+    assert len(report.layers) == sum(key.startswith("w") for key in weights)
+
+
+@pytest.mark.parametrize("opset", range(7, NEWEST_SHARED_OPSET + 1))
+def test_every_opset(tmp_path: Path, opset: int) -> None:
+    nodes = [
+        node("Conv", "x w1 b1", "a", **SQUARE),
+        node("Relu", "a", "r"),
+        node("Conv", "r w2", "b", **SQUARE),
+        node("Concat", "a b", "k", axis=1),
+        node("GlobalAveragePool", "k", "g"),
+        node("Flatten", "g", "f"),
+        node("Gemm", "f w3 c3", "h", transB=1),
+        node("Tanh", "h", "t"),
+        node("MatMul", "t w4", "m"),
+        node("Add", "m b4", "p"),
+        node("Transpose", "p", "q", perm=[1, 0]),
+        node("MatMul", "w5 q", "z"),
+    ]
+    weights = {
+        "w1": W(5, 3, 3, 3),
+        "b1": W(5),
+        "w2": W(4, 5, 3, 3),
+        "w3": W(8, 9),
+        "c3": W(8),
+        "w4": W(8, 6),
+        "b4": W(6),
+        "w5": W(3, 6),
+    }
+    model = save_graph(tmp_path / "model.onnx", nodes, weights, ["n", 3, 8, 8], opset=opset)
+    check_against_oracle(model, save_samples(tmp_path, (3, 8, 8)))
+
+
+@pytest.mark.parametrize("bias", [Bias.ZERO, Bias.KEEP, Bias.CENTER])
+@pytest.mark.parametrize("per", [Per.LAYER, Per.CHANNEL])
+@pytest.mark.parametrize("target", [1.0, 0.5])
+def test_options_hold_in_an_independent_forward(
+    tmp_path: Path, bias: Bias, per: Per, target: float
+) -> None:
+    """With every kind of bias, scale and target, torch sees what was asked for."""
+    nodes, weights, shape = GRAPHS["matmul on either side, bias added behind"]
+    conv_nodes, conv_weights, conv_shape = GRAPHS["transposed"]
+    small = {k: v * np.float32(0.1) if k.startswith("b") else v for k, v in weights.items()}
+    conv_small = {k: v * np.float32(0.1) if k[0] == "b" else v for k, v in conv_weights.items()}
+    for index, (graph, values, size) in enumerate(
+        [(nodes, small, shape), (conv_nodes, conv_small, conv_shape)]
+    ):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        model = save_graph(folder / "model.onnx", graph, values, ["n", *size])
+        samples = save_samples(folder, size)
+        report, written = run(model, samples, bias=bias, per=per, target_std=target)
+        network = TorchNetwork(model)
+        network.parameters |= {k: torch.from_numpy(v).double() for k, v in written.items()}
+        outputs = network.forward({"x": np.load(samples)})
+        for result, layer_node in zip(report.layers, network.layers(), strict=True):
+            assert result.status is Status.CONVERGED, result.detail
+            layer = result.planned.layer
+            output = outputs[network.output(layer_node)].numpy()
+            axis = 1 if layer.layout.is_convolution or layer.weight == "w2" else 2
+            by_channel = np.moveaxis(output, axis, 0).reshape(output.shape[axis], -1)
+            if per is Per.CHANNEL:
+                np.testing.assert_allclose(by_channel.var(axis=1), target**2, rtol=1e-5)
+            else:
+                np.testing.assert_allclose(output.var(), target**2, rtol=1e-5)
+            if layer.bias and bias is Bias.CENTER:
+                np.testing.assert_allclose(by_channel.mean(axis=1), 0, atol=1e-5)
+            if layer.bias and bias is Bias.ZERO:
+                assert not written[layer.bias].any()
+            if layer.bias and bias is Bias.KEEP:
+                np.testing.assert_array_equal(written[layer.bias], values[layer.bias])

@@ -1,0 +1,99 @@
+"""The rooms: imports run one way, and each heavy library has one owner."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lsuv_cli
+
+PACKAGE = Path(lsuv_cli.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PURE = {"numpy"}
+STDLIB_FOR_CORE = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "enum",
+    "fnmatch",
+    "hashlib",
+    "math",
+    "pathlib",
+    "re",
+    "typing",
+}
+OWNERS = {
+    "typer": {"cli", "exits"},
+    "rich": {"console", "report"},
+    "onnx": {"model"},
+    "onnxruntime": {"sweep"},
+    "PIL": {"samples"},
+    "safetensors": {"samples", "pipeline"},
+    "torch": {"weights"},
+    "google": {"model"},
+}
+MAY_IMPORT = {
+    "core": set(),
+    "model": {"core"},
+    "samples": {"core"},
+    "sweep": {"core"},
+    "weights": {"core"},
+    "report": {"core"},
+    "console": set(),
+    "exits": {"core", "console"},
+    "pipeline": {"core", "model", "samples", "sweep", "weights"},
+    "cli": {"core", "console", "exits", "pipeline", "report"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {path}"
+            names.append(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "lsuv_cli":
+            other = rest[0] if rest else "__init__"
+            assert other in {here, "__init__"} | MAY_IMPORT[here], f"{here} imports {name}"
+        elif first in OWNERS:
+            assert here in OWNERS[first], f"{here} imports {first}"
+        elif here == "core":
+            assert first in PURE | STDLIB_FOR_CORE, f"the core imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "core").glob("*.py")), ids=lambda path: path.name
+)
+def test_the_core_knows_no_file_screen_clock_or_global_random_state(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"open", "print", "input"}, called
+            assert not called.endswith((".read_text", ".write_text", ".open", ".exists")), called
+            if called.startswith("np.random."):
+                assert called in {"np.random.Generator", "np.random.Philox"}, called
+        assert not isinstance(node, ast.Global), "global state"
+
+
+def test_every_module_is_in_the_readme_map() -> None:
+    readme = (PACKAGE.parent / "README.md").read_text()
+    for name in {room(path) for path in MODULES} - {"__init__", "__main__"}:
+        assert f"{name}/" in readme or f"{name}.py" in readme, name

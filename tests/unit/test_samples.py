@@ -1,0 +1,259 @@
+"""Pictures and arrays: what is read, what is chosen, and how it is normalised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from lsuv_cli.core.errors import DataError, UsageError
+from lsuv_cli.core.options import SampleOptions, Size
+from lsuv_cli.core.records import InputSpec, Samples
+from lsuv_cli.samples.batch import load_samples
+from lsuv_cli.samples.files import find_files
+from lsuv_cli.samples.images import picture_format, read_picture
+from lsuv_cli.samples.statistics import normalisation_advice
+
+RGB = InputSpec("x", "float32", (None, 3, 8, 8))
+
+
+def save_picture(path: Path, pixels: np.ndarray, **more: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **more)
+    return path
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def load(data: Path, *specs: InputSpec, **options: Any) -> Samples:
+    return load_samples(
+        specs or (RGB,), SampleOptions(data=(str(data),), **options), 2, lambda *_: None
+    )
+
+
+def test_pixels_equal_to_tensors(tmp_path: Path) -> None:
+    pixels = noise(8, 8, 3)
+    save_picture(tmp_path / "a.png", pixels)
+    feed = load(tmp_path).feeds["x"]
+    np.testing.assert_array_equal(feed[0], pixels.transpose(2, 0, 1).astype(np.float32) / 255)
+    nhwc = InputSpec("x", "float32", (None, 8, 8, 3))
+    np.testing.assert_array_equal(load(tmp_path, nhwc).feeds["x"][0], pixels / np.float32(255))
+    bytes_wanted = InputSpec("x", "uint8", (None, 8, 8, 3))
+    np.testing.assert_array_equal(load(tmp_path, bytes_wanted).feeds["x"][0], pixels)
+
+
+def test_mean_and_std_by_channel(tmp_path: Path) -> None:
+    pixels = noise(8, 8, 3)
+    save_picture(tmp_path / "a.png", pixels)
+    feed = load(tmp_path, mean=(0.1, 0.2, 0.3), std=(0.5,)).feeds["x"][0]
+    expected = (pixels.transpose(2, 0, 1) / 255 - np.array([0.1, 0.2, 0.3])[:, None, None]) / 0.5
+    np.testing.assert_allclose(feed, expected, atol=1e-6)
+    with pytest.raises(UsageError, match="--std has 2 values"):
+        load(tmp_path, std=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff", ".ppm"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    save_picture(tmp_path / f"a{suffix}", ramp)
+    feed = load(tmp_path).feeds["x"][0]
+    np.testing.assert_allclose(feed[0].mean(axis=1), np.linspace(0.055, 0.945, 8), atol=0.03)
+
+
+def test_modes(tmp_path: Path) -> None:
+    """Grey, palette, alpha, CMYK, 16-bit and float pictures come out as the same colour."""
+    grey = np.full((8, 8), 51, np.uint8)  # 0.2
+    rgba = np.dstack([grey, grey, grey, np.full_like(grey, 9)])
+    picture = Image.fromarray(grey)
+    picture.save(tmp_path / "grey.png")
+    picture.convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(rgba).save(tmp_path / "alpha.png")
+    picture.convert("RGB").convert("CMYK").save(tmp_path / "cmyk.tiff")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    Image.fromarray(np.full((8, 8), 0.2, np.float32)).save(tmp_path / "float.tiff")
+    feed = load(tmp_path).feeds["x"]
+    assert feed.shape == (6, 3, 8, 8)
+    np.testing.assert_allclose(feed, 0.2, atol=0.005)
+    one = load(tmp_path, InputSpec("x", "float32", (None, 1, 8, 8))).feeds["x"]
+    np.testing.assert_allclose(one, 0.2, atol=0.005)
+    four = load(tmp_path / "alpha.png", InputSpec("x", "float32", (None, 4, 8, 8))).feeds["x"]
+    np.testing.assert_allclose(four[0, 3], 9 / 255, atol=1e-6)
+
+
+def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
+    deep = (np.arange(64, dtype=np.uint16) * 3 + 1000).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    feed = load(tmp_path, InputSpec("x", "float32", (None, 1, 8, 8))).feeds["x"]
+    np.testing.assert_allclose(feed[0, 0], deep / 65535, atol=1e-7)
+
+
+def test_exif_rotation(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to view: the top becomes the right
+    save_picture(tmp_path / "a.png", pixels, exif=exif)
+    feed = load(tmp_path).feeds["x"][0, 0]
+    assert feed[:, 5:].min() == 1
+    assert feed[:, :3].max() == 0
+
+
+def test_default_covers_and_cuts_the_centre(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 64, 3), np.uint8)
+    pixels[:, 24:40] = 200  # the middle square
+    path = save_picture(tmp_path / "a.png", pixels)
+    wanted = picture_format(RGB, None, None)
+    # Antialiasing mixes the border into the outermost columns.
+    np.testing.assert_allclose(read_picture(path, wanted)[:, :, 1:-1], 200 / 255, atol=1e-6)
+
+
+def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
+    """Resize(12) then CenterCrop(8), computed here with Pillow's own calls."""
+    pixels = noise(30, 47, 3)
+    path = save_picture(tmp_path / "a.png", pixels)
+    wanted = picture_format(RGB, Size(None, 12), None)
+    resized = Image.fromarray(pixels).resize((int(12 * 47 / 30), 12), Image.Resampling.BILINEAR)
+    left, top = round((resized.width - 8) / 2), round((12 - 8) / 2)
+    expected = np.asarray(resized)[top : top + 8, left : left + 8].transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(read_picture(path, wanted), expected, atol=1e-6)
+    squashed = picture_format(RGB, Size(8, 8), None)
+    whole = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)) / 255
+    np.testing.assert_allclose(read_picture(path, squashed), whole.transpose(2, 0, 1), atol=1e-6)
+
+
+def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
+    smooth = np.fromfunction(
+        lambda y, x, c: 127 + 100 * np.sin(x / 40 + c) * np.cos(y / 30), (512, 512, 3)
+    ).astype(np.uint8)
+    path = save_picture(tmp_path / "a.jpg", smooth, quality=95)
+    with Image.open(path) as image:
+        full = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR)) / 255
+    drafted = read_picture(path, picture_format(RGB, None, None))
+    np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
+
+
+def test_sizes_the_model_leaves_open() -> None:
+    open_spec = InputSpec("x", "float32", (None, 3, None, None))
+    with pytest.raises(DataError, match="--input-shape x:3,224,224"):
+        picture_format(open_spec, None, None)
+    assert picture_format(open_spec, None, Size(None, 20)).shape == (3, 20, 20)
+    assert picture_format(open_spec, Size(10, 20), None).shape == (3, 10, 20)
+    with pytest.raises(DataError, match="don't fit"):
+        picture_format(RGB, None, Size(None, 20))
+
+
+def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:
+    for name in ("b/2.png", "a/1.jpg", "c.PNG", ".hidden.png", ".cache/3.png", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    expected = [tmp_path / name for name in ("a/1.jpg", "b/2.png", "c.PNG")]
+    assert find_files([str(tmp_path)]) == expected
+    patterns = [str(tmp_path / "**/*.png"), str(tmp_path / "b"), str(tmp_path / "b/2.png")]
+    assert tmp_path / "b/2.png" in find_files(patterns)
+    assert len(find_files(patterns)) == len(set(find_files(patterns)))
+
+
+def test_the_choice_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    for index in range(30):
+        save_picture(tmp_path / f"{index:02}.png", noise(8, 8, 3, seed=index))
+    first, again, other = (load(tmp_path, count=10, seed=seed) for seed in (1, 1, 2))
+    assert first.sources == again.sources == tuple(sorted(first.sources))
+    assert first.sources != other.sources
+    assert (first.count, first.available) == (10, 30)
+    for source, pixels in zip(first.sources, first.feeds["x"], strict=True):
+        expected = noise(8, 8, 3, seed=int(Path(source).stem)).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(pixels, expected, atol=1e-6)
+
+
+def test_what_cannot_be_read_is_replaced_by_others(tmp_path: Path) -> None:
+    for index in range(12):
+        save_picture(tmp_path / f"{index:02}.png", noise(8, 8, 3, seed=index))
+    for index in range(0, 12, 3):
+        (tmp_path / f"{index:02}.png").write_bytes(b"no picture")
+    samples = load(tmp_path, count=8)
+    assert samples.count == 8
+    assert samples.sources == tuple(
+        str(tmp_path / f"{index:02}.png") for index in range(12) if index % 3
+    )
+    for source, pixels in zip(samples.sources, samples.feeds["x"], strict=True):
+        expected = noise(8, 8, 3, seed=int(Path(source).stem)).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(pixels, expected, atol=1e-6)
+    with pytest.raises(DataError, match="can't read the picture"):
+        load(tmp_path, count=8, strict=True)
+
+
+def test_statistics_are_those_of_the_feed(tmp_path: Path) -> None:
+    for index in range(5):
+        save_picture(tmp_path / f"{index}.png", noise(8, 8, 3, seed=index))
+    samples = load(tmp_path)
+    feed, (measured,) = samples.feeds["x"], samples.statistics
+    assert measured.mean == pytest.approx(feed.mean(dtype=np.float64))
+    assert measured.std == pytest.approx(feed.std(dtype=np.float64))
+    np.testing.assert_allclose(measured.channel_mean, feed.mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(measured.channel_std, feed.std(axis=(0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"mean": (0.1,), "std": (0.2, 0.3, 0.4)}])
+def test_the_advice_normalises(tmp_path: Path, given: dict[str, Any]) -> None:
+    for index in range(5):
+        pixels = (noise(8, 8, 3, seed=index) // [4, 3, 2]).astype(np.uint8)
+        save_picture(tmp_path / f"{index}.png", pixels)
+    options = SampleOptions(data=(str(tmp_path),), **given)
+    samples = load(tmp_path, **given)
+    advice = normalisation_advice(samples.statistics[0], options)
+    words = advice.split()
+    mean = tuple(map(float, words[words.index("--mean") + 1].split(",")))
+    std = tuple(map(float, words[words.index("--std") + 1].split(",")))
+    normalised = load(tmp_path, mean=mean, std=std).statistics[0]
+    np.testing.assert_allclose(normalised.channel_mean, 0, atol=1e-2)
+    np.testing.assert_allclose(normalised.channel_std, 1, atol=1e-2)
+    assert normalisation_advice(normalised, options) == ""
+
+
+def test_arrays_in_every_container(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    spec = InputSpec("x", "float32", (None, 5))
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "b.npz", x=values)
+    save_file({"x": values}, tmp_path / "c.safetensors")
+    for name in ("a.npy", "b.npz", "c.safetensors"):
+        np.testing.assert_array_equal(load(tmp_path / name, spec).feeds["x"], values)
+    single = tmp_path / "single"
+    single.mkdir()
+    for index, row in enumerate(values):
+        np.save(single / f"{index}.npy", row.astype(np.float64))
+    feed = load(single, spec).feeds["x"]
+    assert feed.dtype == np.float32
+    np.testing.assert_array_equal(feed, values)
+
+
+def test_rows_are_chosen_across_files(tmp_path: Path) -> None:
+    spec = InputSpec("x", "float32", (None, 1))
+    for index in range(3):
+        np.save(tmp_path / f"{index}.npy", np.arange(10.0)[:, None] + 10 * index)
+    samples = load(tmp_path, spec, count=7)
+    chosen = samples.feeds["x"][:, 0].tolist()
+    assert chosen == sorted(chosen)
+    assert len(set(chosen)) == 7
+    assert samples.available == 30
+    assert samples.sources[0] == f"{tmp_path / str(int(chosen[0]) // 10)}.npy[{chosen[0] % 10:.0f}]"
+
+
+def test_several_inputs(tmp_path: Path) -> None:
+    specs = (InputSpec("a", "float32", (None, 2)), InputSpec("ids", "int64", (None, 3)))
+    a, ids = np.ones((4, 2), np.float32), np.arange(12).reshape(4, 3)
+    np.savez(tmp_path / "s.npz", a=a, ids=ids, unused=np.zeros(1))
+    feeds = load(tmp_path, *specs, mean=(1.0,)).feeds
+    np.testing.assert_array_equal(feeds["a"], a - 1)
+    np.testing.assert_array_equal(feeds["ids"], ids)
+    np.savez(tmp_path / "s.npz", a=a, ids=ids[:2])
+    with pytest.raises(DataError, match="different numbers of samples"):
+        load(tmp_path, *specs)
