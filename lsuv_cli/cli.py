@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import sys
 
 import typer
 
-from lsuv_cli import __version__
+from lsuv_cli import __version__, arguments
 from lsuv_cli.core.choices import Bias, Per, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import (
-    PRESETS,
     InitOptions,
     SampleOptions,
     normalisation,
@@ -19,7 +17,7 @@ from lsuv_cli.core.options import (
     parse_size,
     parse_targets,
 )
-from lsuv_cli.exits import exit_with
+from lsuv_cli.exits import exit_with, run_app
 
 app = typer.Typer(
     name="lsuv",
@@ -30,30 +28,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-DATA_PANEL = "Data"
-ALGORITHM_PANEL = "Algorithm"
-LAYERS_PANEL = "Layers"
-OUTPUT_PANEL = "Output"
-MACHINE_PANEL = "Machine"
-
-PRESET_HELP = ", ".join(PRESETS)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"lsuv {__version__}")
-        raise typer.Exit
-
 
 @app.callback()
-def lsuv(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
+def lsuv(version: arguments.VersionOption = False) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
 
 
@@ -66,223 +43,35 @@ EPILOG = (
 
 @app.command(epilog=EPILOG)
 def init(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The model, an ONNX file.")],
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data",
-            "-d",
-            metavar="PATH",
-            rich_help_panel=DATA_PANEL,
-            help="Samples: a file, a folder (searched with its subfolders) or a quoted glob; "
-            "repeatable. Pictures (JPEG, PNG, WebP, BMP, TIFF, PPM) or arrays (.npy, .npz and "
-            ".safetensors keyed by the model's input names).",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            rich_help_panel=OUTPUT_PANEL,
-            help="The safetensors file to write.",
-        ),
-    ],
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            rich_help_panel=DATA_PANEL,
-            help="Samples to use, picked by the seed where there are more.",
-        ),
-    ] = 128,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=DATA_PANEL,
-            help=f"A data set's usual mean and std: {PRESET_HELP}.",
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="M[,M...]",
-            rich_help_panel=DATA_PANEL,
-            help="Subtracted from the pixels, which are in \\[0, 1]: one number, or one a "
-            "channel. [dim]\\[default: 0][/dim]",
-        ),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S[,S...]",
-            rich_help_panel=DATA_PANEL,
-            help="Divides the pixels after that. [dim]\\[default: 1][/dim]",
-        ),
-    ] = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            rich_help_panel=DATA_PANEL,
-            help="Resize pictures first: pixels of the shorter side, or HEIGHTxWIDTH. "
-            "[dim]\\[default: until they just cover the model's size][/dim]",
-        ),
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            rich_help_panel=DATA_PANEL,
-            help="Then cut out the centre: pixels, or HEIGHTxWIDTH. "
-            "[dim]\\[default: the model's size][/dim]",
-        ),
-    ] = None,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:SIZES",
-            rich_help_panel=DATA_PANEL,
-            help="Sizes that the model leaves open, without the batch axis, as x:3,224,224; "
-            "repeatable.",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            rich_help_panel=DATA_PANEL,
-            help="Refuse pictures that can't be read, instead of leaving them out.",
-        ),
-    ] = False,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            rich_help_panel=ALGORITHM_PANEL,
-            help="Seeds the choice of samples and the draws of weights.",
-        ),
-    ] = 0,
-    target_std: Annotated[
-        float,
-        typer.Option(
-            rich_help_panel=ALGORITHM_PANEL,
-            help="Standard deviation each layer's output is to have.",
-        ),
-    ] = 1.0,
-    tol: Annotated[
-        float,
-        typer.Option(
-            rich_help_panel=ALGORITHM_PANEL,
-            help="Tolerated |variance / target-std^2 - 1|.",
-        ),
-    ] = 1e-3,
-    max_iter: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            rich_help_panel=ALGORITHM_PANEL,
-            help="Sweeps at most; one is exact, more follow only where it was not.",
-        ),
-    ] = 10,
-    pre_init: Annotated[
-        PreInit,
-        typer.Option(
-            rich_help_panel=ALGORITHM_PANEL,
-            help="What the weights are before they are scaled; keep: those in the model.",
-        ),
-    ] = PreInit.ORTHONORMAL,
-    bias: Annotated[
-        Bias,
-        typer.Option(
-            rich_help_panel=ALGORITHM_PANEL,
-            help="Biases become zero, stay, or are set so that each channel's mean is zero.",
-        ),
-    ] = Bias.ZERO,
-    per: Annotated[
-        Per,
-        typer.Option(
-            rich_help_panel=ALGORITHM_PANEL,
-            help="One scale a layer, as in the paper, or one an output channel.",
-        ),
-    ] = Per.LAYER,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            rich_help_panel=LAYERS_PANEL,
-            help="Initialise only layers whose name or weight's name matches; repeatable. "
-            "[dim]\\[default: all][/dim]",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            rich_help_panel=LAYERS_PANEL,
-            help="Leave layers whose name or weight's name matches as they are; repeatable.",
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB=STD",
-            rich_help_panel=LAYERS_PANEL,
-            help="Another target-std for matching layers; repeatable, the last match counts.",
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            rich_help_panel=MACHINE_PANEL,
-            help="auto (CUDA where it works, else the CPU), cpu, cuda or cuda:N.",
-        ),
-    ] = "auto",
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MACHINE_PANEL,
-            help="Another ONNX Runtime execution provider, in place of --device.",
-        ),
-    ] = None,
-    threads: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            rich_help_panel=MACHINE_PANEL,
-            help="Threads for computing and decoding; 0: one a core.",
-        ),
-    ] = 0,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify/--no-verify",
-            rich_help_panel=OUTPUT_PANEL,
-            help="Measure the model's own weights before, and the written file after.",
-        ),
-    ] = True,
-    json_output: Annotated[
-        bool,
-        typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", "-f", rich_help_panel=OUTPUT_PANEL, help="Replace FILE."),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", rich_help_panel=OUTPUT_PANEL, help="Print errors only."),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", "-v", rich_help_panel=OUTPUT_PANEL, help="Print each stage's time too."
-        ),
-    ] = False,
+    model: arguments.ModelArgument,
+    data: arguments.DataOption,
+    out: arguments.OutOption,
+    samples: arguments.SamplesOption = 128,
+    preset: arguments.PresetOption = None,
+    mean: arguments.MeanOption = None,
+    std: arguments.StdOption = None,
+    resize: arguments.ResizeOption = None,
+    crop: arguments.CropOption = None,
+    input_shape: arguments.InputShapeOption = None,
+    strict: arguments.StrictOption = False,
+    seed: arguments.SeedOption = 0,
+    target_std: arguments.TargetStdOption = 1.0,
+    tol: arguments.TolOption = 1e-3,
+    max_iter: arguments.MaxIterOption = 10,
+    pre_init: arguments.PreInitOption = PreInit.ORTHONORMAL,
+    bias: arguments.BiasOption = Bias.ZERO,
+    per: arguments.PerOption = Per.LAYER,
+    include: arguments.IncludeOption = None,
+    exclude: arguments.ExcludeOption = None,
+    target: arguments.TargetOption = None,
+    device: arguments.DeviceOption = "auto",
+    provider: arguments.ProviderOption = None,
+    threads: arguments.ThreadsOption = 0,
+    verify: arguments.VerifyOption = True,
+    json_output: arguments.JsonOption = False,
+    force: arguments.ForceOption = False,
+    quiet: arguments.QuietOption = False,
+    verbose: arguments.VerboseOption = False,
 ) -> None:
     """Initialise a model's weights by LSUV and write them as safetensors.
 
@@ -358,7 +147,8 @@ def _run_init(options: InitOptions, *, quiet: bool, verbose: bool, json_output: 
 def main() -> None:
     """The `lsuv` command."""
     try:
-        app()
+        code = run_app(app)
     except Exception as error:
         error.add_note(f"This is a bug in lsuv {__version__}; please report it.")
         raise
+    sys.exit(code)

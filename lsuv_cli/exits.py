@@ -39,6 +39,25 @@ def exit_with(work: Callable[[], ExitCode]) -> NoReturn:
     raise typer.Exit(int(code))
 
 
+def run_app(app: typer.Typer) -> int:
+    """Run a Typer application; what it finds wrong with the command line is one sentence too.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(prog_name="lsuv", standalone_mode=False)
+    except typer.TyperException as error:
+        # Without arguments the help has been printed already, and nothing is left to say.
+        if error.format_message():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "lsuv"
+            message = error.format_message().rstrip(".")
+            _print_error(f"{message[:1].lower()}{message[1:]}; see {command} --help")
+        return error.exit_code
+    return code or 0
+
+
 def _print_error(text: str) -> None:
     from lsuv_cli.console import print_error
 

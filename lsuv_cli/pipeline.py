@@ -34,12 +34,19 @@ from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.sweeping import sweeping_graph
+from lsuv_cli.model.topology import operators_used
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
-from lsuv_cli.sweep.session import Device, select_device
+from lsuv_cli.sweep.session import Device, select_device, unknown_operators
 from lsuv_cli.sweep.whole import run_graph
 from lsuv_cli.weights.qr import choose_qr
-from lsuv_cli.weights.safetensors_file import check_output, replacing_file, write_safetensors
+from lsuv_cli.weights.safetensors_file import (
+    check_output,
+    read_safetensors,
+    refuse_overwriting,
+    replacing_file,
+    write_safetensors,
+)
 
 # A one-pass variance is trusted while the mean square is at most this many times as large: float32
 # planes carry errors near 1e-8 once they are averaged, so the variance is then good to 1e-6.
@@ -81,14 +88,18 @@ def initialize(options: InitOptions, events: Events) -> Report:
     Raises:
         LsuvError: what the user can mend; nothing is left behind.
     """
-    check_output(options.out, {"the model": options.model}, force=options.force)
+    refuse_overwriting(options.out, "the model", [options.model])
+    check_output(options.out, force=options.force)
     device = select_device(options.device, options.provider, options.threads, events.note)
     events.stage("reading the model")
     model, weights = read_model(options.model)
+    refuse_overwriting(options.out, "the model's external data", model.external_files)
+    _check_operators(model)
     sites = find_layers(model)
     plan = _plan(model, sites, options, events)
     events.stage("loading samples", options.samples.count)
     samples = load_samples(model.inputs, options.samples, options.threads, events.advance)
+    refuse_overwriting(options.out, "one of the samples", samples.files)
     _tell(samples, options, events)
     work = _Work(model, sites, plan, samples.feeds, device)
     before: Mapping[int, Moments] = {}
@@ -116,6 +127,15 @@ def initialize(options: InitOptions, events: Events) -> Report:
         inputs=samples.statistics,
         layers=tuple(results),
     )
+
+
+def _check_operators(model: OnnxModel) -> None:
+    unknown = unknown_operators(operators_used(model.nodes, model.skeleton.functions))
+    if unknown:
+        raise ModelError(
+            f"{model.path} uses operators that this ONNX Runtime does not know: "
+            f"{', '.join(unknown)}; export it with operators of a released opset"
+        )
 
 
 def _plan(
@@ -208,7 +228,7 @@ def _iterate(
         if options.verify:
             events.stage("verifying the written file")
             weights.clear()
-            weights |= _read_back(temporary)
+            weights |= read_safetensors(temporary)
             after = _measure(work, weights)
         results = layer_results(
             work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
@@ -297,10 +317,3 @@ def _write(
 
 def _count(feeds: Feeds) -> int:
     return int(next(iter(feeds.values())).shape[0])
-
-
-def _read_back(path: Path) -> Weights:
-    """Read the written file as anyone else would: by the safetensors library."""
-    from safetensors.numpy import load_file
-
-    return load_file(path)

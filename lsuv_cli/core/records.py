@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,13 +126,15 @@ class Samples:
     Attributes:
         feeds: for each input an array whose first axis is the sample; not modified by anyone.
         available: samples that were found.
-        sources: the files the batch was read from, in its order.
+        files: every file that was found.
+        sources: where each sample of the batch was read from, in words.
         skipped: (file, reason) of what could not be read.
         statistics: what enters the network, measured.
     """
 
     feeds: Feeds
     available: int
+    files: tuple[Path, ...]
     sources: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     statistics: tuple[InputStatistics, ...]

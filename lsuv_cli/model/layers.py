@@ -14,6 +14,7 @@ from onnx import helper
 from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.model.onnx_file import DEFAULT_DOMAINS, OnnxModel
+from lsuv_cli.model.topology import bodies, node_name, values_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,6 @@ Weights = Mapping[str, TensorInfo]
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def node_name(node: onnx.NodeProto) -> str:
-    """The node's name, or its first output's where it has none."""
-    return node.name or node.output[0]
 
 
 def _convolution(node: onnx.NodeProto, weights: Weights) -> _Product | None:
@@ -185,10 +181,9 @@ def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
     """Names of layer-like nodes inside the bodies of If, Loop and Scan, which are left alone."""
     names = []
     for node in nodes:
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                names += [node_name(n) for n in graph.node if n.op_type in _PRODUCTS]
-                names += nested_layers(graph.node)
+        for body in bodies(node):
+            names += [node_name(n) for n in body.node if n.op_type in _PRODUCTS]
+            names += nested_layers(body.node)
     return names
 
 
@@ -202,7 +197,7 @@ def _data_values(model: OnnxModel) -> set[str]:
     """The values that depend on what is fed."""
     values = {spec.name for spec in model.inputs}
     for node in model.nodes:
-        if values.intersection(node.input) or any(a.HasField("g") for a in node.attribute):
+        if values.intersection(values_read(node)):
             values.update(node.output)
     return values
 

@@ -17,6 +17,7 @@ from onnx.external_data_helper import ExternalDataInfo
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.model.topology import execution_order
 
 FLOAT_TYPES = frozenset(
     (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -31,10 +32,12 @@ class OnnxModel:
     Attributes:
         path: where it was read from.
         sha256: of the file, in hexadecimal.
-        skeleton: the model without its floating-point initializers; not modified by anyone.
+        skeleton: the model without its floating-point initializers, its nodes in execution order;
+            not modified by anyone.
         weights: shape and dtype of each floating-point initializer, in the file's order.
         inputs: what must be fed.
         opset: the version of the default operator set.
+        external_files: the files beside it that hold external data.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class OnnxModel:
     weights: Mapping[str, TensorInfo]
     inputs: tuple[InputSpec, ...]
     opset: int
+    external_files: tuple[Path, ...]
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -74,7 +78,13 @@ def read_model(path: Path) -> tuple[OnnxModel, dict[str, FloatArray]]:
             "export the model with its parameters"
         )
     infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
-    return OnnxModel(path, sha256, _skeleton(model), infos, _inputs(model.graph), opset), weights
+    skeleton = _skeleton(model)
+    ordered = execution_order(model.graph, path)
+    del skeleton.graph.node[:]
+    skeleton.graph.node.extend(ordered)
+    inputs = _inputs(model.graph)
+    files = _external_files(model.graph, path)
+    return OnnxModel(path, sha256, skeleton, infos, inputs, opset, files), weights
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -150,6 +160,15 @@ def _map_external(
         return np.empty(shape, dtype)
     mapped: FloatArray = np.memmap(file, dtype, "r", offset, shape)
     return mapped
+
+
+def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
+    locations = {
+        ExternalDataInfo(tensor).location
+        for tensor in graph.initializer
+        if tensor.data_location == TensorProto.EXTERNAL
+    }
+    return tuple(model_path.parent / location for location in sorted(locations))
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.topology import values_read
 
 
 def instrumented(
@@ -46,18 +47,8 @@ def needed_nodes(model: OnnxModel, values: Iterable[str]) -> list[onnx.NodeProto
         index = pending.pop()
         if index not in needed:
             needed.add(index)
-            pending += [producers[n] for n in _all_inputs(nodes[index]) if n in producers]
+            pending += [producers[n] for n in values_read(nodes[index]) if n in producers]
     return [nodes[index] for index in sorted(needed)]
-
-
-def _all_inputs(node: onnx.NodeProto) -> set[str]:
-    """The values a node reads, those its bodies capture from outside included."""
-    names = set(node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                names |= _all_inputs(inner)
-    return names - {""}
 
 
 def add_parameters(
@@ -66,7 +57,7 @@ def add_parameters(
     """Add the floating-point initializers that the nodes use."""
     used: set[str] = set()
     for node in nodes:
-        used |= _all_inputs(node)
+        used |= values_read(node)
     for name, value in weights.items():
         if name in used:
             builder.parameter(name, value)

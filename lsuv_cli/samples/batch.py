@@ -119,7 +119,9 @@ def _load_pictures(
     elif spec.dtype != "float32":
         feed = batch.astype(spec.dtype)
     statistics = measure_input(spec.name, feed, axis + 1, paths)
-    return Samples({spec.name: feed}, len(files), paths, tuple(skipped), (statistics,))
+    return Samples(
+        {spec.name: feed}, len(files), tuple(files), paths, tuple(skipped), (statistics,)
+    )
 
 
 def _decode(
@@ -199,7 +201,7 @@ def _load_arrays(
             progress(position + 1, len(rows))
         feeds[spec.name] = batch
         statistics.append(measure_input(spec.name, batch, None, sources))
-    return Samples(feeds, available, sources, (), tuple(statistics))
+    return Samples(feeds, available, tuple(files), sources, (), tuple(statistics))
 
 
 def _rows(files: Sequence[ArrayFile], chosen: NDArray[np.int64]) -> Iterator[tuple[ArrayFile, int]]:

@@ -57,7 +57,7 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
             "instead of 4; give arrays (.npy, .npz, .safetensors)"
         )
     _, *sizes = spec.shape
-    channels_first = sizes[0] in MODES or (sizes[2] not in MODES and sizes[0] is None)
+    channels_first = sizes[0] in MODES or sizes[2] not in MODES
     channels = sizes[0] if channels_first else sizes[2]
     if channels is not None and channels not in MODES:
         raise DataError(

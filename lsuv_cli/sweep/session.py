@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from lsuv_cli.core.errors import DataError, ModelError, UsageError
 from lsuv_cli.core.layout import FloatArray
@@ -29,7 +29,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
     *(
         value
-        for value in vars(ort_errors).values()
+        for value in vars(ort_state).values()
         if isinstance(value, type) and issubclass(value, Exception)
     ),
 )
@@ -117,6 +117,28 @@ def _cuda_problem(available: Sequence[str]) -> str | None:
     return None
 
 
+def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
+    """Those operators that ONNX Runtime does not know, in any version.
+
+    A graph is only run as far as its last layer, so that a session does not tell.
+
+    Args:
+        operators: (domain, name) pairs.
+
+    Returns:
+        `domain::name`, sorted; empty where this build of ONNX Runtime does not list its operators.
+    """
+    list_schemas = getattr(ort_state, "get_all_operator_schema", None)
+    if list_schemas is None:
+        return []
+    known = {(schema.domain, schema.name) for schema in list_schemas()}
+    return sorted(
+        f"{domain}::{name}" if domain else name
+        for domain, name in set(operators)
+        if ("" if domain == "ai.onnx" else domain, name) not in known
+    )
+
+
 class Session:
     """An open ONNX Runtime session; a context manager, so that its memory goes when it is done.
 
@@ -201,14 +223,6 @@ def _reason(error: BaseException) -> str:
 
 def _session_error(error: BaseException) -> ModelError:
     text = _reason(error)
-    unknown = re.search(
-        r"(?:No Op registered for|No opset import for domain|is not a registered function/op)", text
-    )
-    if unknown:
-        return ModelError(
-            f"ONNX Runtime {ort.__version__} does not know an operator of the model ({text}); "
-            "export it with operators of a released opset"
-        )
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
 
 

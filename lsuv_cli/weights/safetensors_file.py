@@ -1,4 +1,4 @@
-"""Writing safetensors files as a stream.
+"""Safetensors files, written as a stream.
 
 The format (safetensors 0.8): eight bytes with the header's length, little-endian; the header, JSON
 padded with spaces to a multiple of eight; then the tensors, row-major and little-endian, without
@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -71,6 +71,13 @@ def write_safetensors(
         file.write(value.reshape(-1).view(np.uint8).data)
 
 
+def read_safetensors(path: Path) -> dict[str, FloatArray]:
+    """Read every tensor, as anyone else would: with the safetensors library."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
 @contextmanager
 def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Path]]:
     """Write beside a target and rename at the end, so that it is whole or not there.
@@ -113,20 +120,31 @@ def existing_output(target: Path) -> str:
     return f"the output {target} exists already; give --force to replace it"
 
 
-def check_output(target: Path, inputs: Mapping[str, Path], *, force: bool) -> None:
+def refuse_overwriting(target: Path, role: str, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the files that are read.
+
+    Args:
+        target: the path to write.
+        role: what the inputs are, for the error's text.
+        inputs: files that must not be overwritten.
+
+    Raises:
+        OutputError: the output is one of them.
+    """
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+        raise OutputError(f"the output {target} is {role} itself; choose another")
+
+
+def check_output(target: Path, *, force: bool) -> None:
     """Refuse an output that can't be written, before any work is done.
 
     Args:
         target: the path to write.
-        inputs: files that must not be overwritten, by what they are.
         force: whether an existing file may be replaced.
 
     Raises:
         OutputError: and why.
     """
-    for role, path in inputs.items():
-        if target.exists() and path.exists() and target.samefile(path):
-            raise OutputError(f"the output {target} is {role} itself; choose another")
     if target.is_dir():
         raise OutputError(f"the output {target} is a folder; give a file name in it")
     if not target.parent.is_dir():

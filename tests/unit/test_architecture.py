@@ -25,12 +25,12 @@ STDLIB_FOR_CORE = {
     "typing",
 }
 OWNERS = {
-    "typer": {"cli", "exits"},
+    "typer": {"arguments", "cli", "exits"},
     "rich": {"console", "report"},
     "onnx": {"model"},
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
-    "safetensors": {"samples", "pipeline"},
+    "safetensors": {"samples", "weights"},
     "torch": {"weights"},
     "google": {"model"},
 }
@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "console": set(),
     "exits": {"core", "console"},
     "pipeline": {"core", "model", "samples", "sweep", "weights"},
-    "cli": {"core", "console", "exits", "pipeline", "report"},
+    "arguments": {"core"},
+    "cli": {"arguments", "core", "console", "exits", "pipeline", "report"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -15,7 +15,12 @@ from safetensors.numpy import load, save
 
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.weights.safetensors_file import check_output, replacing_file, write_safetensors
+from lsuv_cli.weights.safetensors_file import (
+    check_output,
+    refuse_overwriting,
+    replacing_file,
+    write_safetensors,
+)
 
 Tensors = dict[str, NDArray[np.generic]]
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
@@ -116,16 +121,18 @@ def test_outputs_are_checked_beforehand(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.touch()
     (tmp_path / "link").symlink_to(model)
-    check_output(tmp_path / "new", {"the model": model}, force=False)
-    for target, force, words in [
-        (model, True, "is the model itself"),
-        (tmp_path / "link", True, "is the model itself"),
-        (tmp_path, True, "is a folder"),
-        (tmp_path / "no" / "out", True, "does not exist"),
-        (Path("/dev/null"), True, "not a regular file"),
+    check_output(tmp_path / "new", force=False)
+    refuse_overwriting(tmp_path / "new", "the model", [model])
+    for target in (model, tmp_path / "link"):
+        with pytest.raises(OutputError, match="is the model itself"):
+            refuse_overwriting(target, "the model", [tmp_path / "other", model])
+    for target, words in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "no" / "out", "does not exist"),
+        (Path("/dev/null"), "not a regular file"),
     ]:
         with pytest.raises(OutputError, match=words):
-            check_output(target, {"the model": model}, force=force)
+            check_output(target, force=True)
     (tmp_path / "old").touch()
     with pytest.raises(OutputError, match="--force"):
-        check_output(tmp_path / "old", {}, force=False)
+        check_output(tmp_path / "old", force=False)

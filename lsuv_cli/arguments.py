@@ -1,0 +1,252 @@
+"""What the commands' arguments and options are called, and their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsuv_cli import __version__
+from lsuv_cli.core.choices import Bias, Per, PreInit
+from lsuv_cli.core.options import PRESETS
+
+DATA_PANEL = "Data"
+ALGORITHM_PANEL = "Algorithm"
+LAYERS_PANEL = "Layers"
+OUTPUT_PANEL = "Output"
+MACHINE_PANEL = "Machine"
+
+PRESET_HELP = ", ".join(PRESETS)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lsuv {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="The model, an ONNX file.")]
+DataOption = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="PATH",
+        rich_help_panel=DATA_PANEL,
+        help="Samples: a file, a folder (searched with its subfolders) or a quoted glob; "
+        "repeatable. Pictures (JPEG, PNG, WebP, BMP, TIFF, PPM) or arrays (.npy, .npz and "
+        ".safetensors keyed by the model's input names).",
+    ),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="The safetensors file to write.",
+    ),
+]
+SamplesOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        rich_help_panel=DATA_PANEL,
+        help="Samples to use, picked by the seed where there are more.",
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=DATA_PANEL,
+        help=f"A data set's usual mean and std: {PRESET_HELP}.",
+    ),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="M[,M...]",
+        rich_help_panel=DATA_PANEL,
+        help="Subtracted from the pixels, which are in \\[0, 1]: one number, or one a "
+        "channel. [dim]\\[default: 0][/dim]",
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S[,S...]",
+        rich_help_panel=DATA_PANEL,
+        help="Divides the pixels after that. [dim]\\[default: 1][/dim]",
+    ),
+]
+ResizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=DATA_PANEL,
+        help="Resize pictures first: pixels of the shorter side, or HEIGHTxWIDTH. "
+        "[dim]\\[default: until they just cover the model's size][/dim]",
+    ),
+]
+CropOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=DATA_PANEL,
+        help="Then cut out the centre: pixels, or HEIGHTxWIDTH. "
+        "[dim]\\[default: the model's size][/dim]",
+    ),
+]
+InputShapeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:SIZES",
+        rich_help_panel=DATA_PANEL,
+        help="Sizes that the model leaves open, without the batch axis, as x:3,224,224; "
+        "repeatable.",
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        rich_help_panel=DATA_PANEL,
+        help="Refuse pictures that can't be read, instead of leaving them out.",
+    ),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Seeds the choice of samples and the draws of weights.",
+    ),
+]
+TargetStdOption = Annotated[
+    float,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Standard deviation each layer's output is to have.",
+    ),
+]
+TolOption = Annotated[
+    float,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Tolerated |variance / target-std^2 - 1|.",
+    ),
+]
+MaxIterOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Sweeps at most; one is exact, more follow only where it was not.",
+    ),
+]
+PreInitOption = Annotated[
+    PreInit,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="What the weights are before they are scaled; keep: those in the model.",
+    ),
+]
+BiasOption = Annotated[
+    Bias,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Biases become zero, stay, or are set so that each channel's mean is zero.",
+    ),
+]
+PerOption = Annotated[
+    Per,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="One scale a layer, as in the paper, or one an output channel.",
+    ),
+]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel=LAYERS_PANEL,
+        help="Initialise only layers whose name or weight's name matches; repeatable. "
+        "[dim]\\[default: all][/dim]",
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel=LAYERS_PANEL,
+        help="Leave layers whose name or weight's name matches as they are; repeatable.",
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB=STD",
+        rich_help_panel=LAYERS_PANEL,
+        help="Another target-std for matching layers; repeatable, the last match counts.",
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        rich_help_panel=MACHINE_PANEL,
+        help="auto (CUDA where it works, else the CPU), cpu, cuda or cuda:N.",
+    ),
+]
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=MACHINE_PANEL,
+        help="Another ONNX Runtime execution provider, in place of --device.",
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        rich_help_panel=MACHINE_PANEL,
+        help="Threads for computing and decoding; 0: one a core.",
+    ),
+]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Measure the model's own weights before, and the written file after.",
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", "-f", rich_help_panel=OUTPUT_PANEL, help="Replace FILE."),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", rich_help_panel=OUTPUT_PANEL, help="Print errors only."),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", rich_help_panel=OUTPUT_PANEL, help="Print each stage's time too."
+    ),
+]
