@@ -1,16 +1,17 @@
 # `make demo` and `make test` set up what they need in .venv; nothing else is assumed but Python.
 PYTHON ?= python3
 VENV ?= .venv
+DEMO ?= demo
 BIN = $(VENV)/bin
 
 .PHONY: demo test lint types check bench clean
 
 demo: $(VENV)/.demo
-	@mkdir -p demo
-	$(BIN)/python sample_models/build.py fitnet4 --out demo
-	$(BIN)/python sample_models/images.py --out demo/images
-	$(BIN)/lsuv init demo/fitnet4.onnx --data demo/images/photos --preset imagenet \
-	    --out demo/init.safetensors --force
+	@mkdir -p $(DEMO)
+	$(BIN)/python sample_models/build.py fitnet4 --out $(DEMO)
+	$(BIN)/python sample_models/images.py --out $(DEMO)/images
+	$(BIN)/lsuv init $(DEMO)/fitnet4.onnx --data $(DEMO)/images/photos --preset imagenet \
+	    --out $(DEMO)/init.safetensors --force
 
 test: lint types check
 
@@ -31,7 +32,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 # torch first, at the tested version: left to itself, an installer takes the newest with its CUDA.
 $(VENV)/.torch: constraints.txt

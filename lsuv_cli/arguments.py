@@ -60,6 +60,7 @@ SamplesOption = Annotated[
     int,
     typer.Option(
         min=1,
+        metavar="N",
         rich_help_panel=DATA_PANEL,
         help="Samples to use, picked by the seed where there are more.",
     ),
@@ -120,6 +121,7 @@ StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict",
+        metavar="",
         rich_help_panel=DATA_PANEL,
         help="Refuse pictures that can't be read, instead of leaving them out.",
     ),
@@ -128,6 +130,7 @@ SeedOption = Annotated[
     int,
     typer.Option(
         min=0,
+        metavar="N",
         rich_help_panel=ALGORITHM_PANEL,
         help="Seeds the choice of samples and the draws of weights.",
     ),
@@ -135,6 +138,7 @@ SeedOption = Annotated[
 TargetStdOption = Annotated[
     float,
     typer.Option(
+        metavar="STD",
         rich_help_panel=ALGORITHM_PANEL,
         help="Standard deviation each layer's output is to have.",
     ),
@@ -142,6 +146,7 @@ TargetStdOption = Annotated[
 TolOption = Annotated[
     float,
     typer.Option(
+        metavar="X",
         rich_help_panel=ALGORITHM_PANEL,
         help="Tolerated |variance / target-std^2 - 1|.",
     ),
@@ -150,6 +155,7 @@ MaxIterOption = Annotated[
     int,
     typer.Option(
         min=1,
+        metavar="N",
         rich_help_panel=ALGORITHM_PANEL,
         help="Sweeps at most; one is exact, more follow only where it was not.",
     ),
@@ -157,8 +163,11 @@ MaxIterOption = Annotated[
 PreInitOption = Annotated[
     PreInit,
     typer.Option(
+        metavar="KIND",
         rich_help_panel=ALGORITHM_PANEL,
-        help="What the weights are before they are scaled; keep: those in the model.",
+        help="What the weights are before they are scaled: "
+        + ", ".join(kind for kind in PreInit if kind is not PreInit.KEEP)
+        + ", or keep for those in the model.",
     ),
 ]
 BiasOption = Annotated[
@@ -220,6 +229,7 @@ ThreadsOption = Annotated[
     int,
     typer.Option(
         min=0,
+        metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Threads for computing and decoding; 0: one a core.",
     ),
@@ -228,25 +238,34 @@ VerifyOption = Annotated[
     bool,
     typer.Option(
         "--verify/--no-verify",
+        metavar="",
         rich_help_panel=OUTPUT_PANEL,
         help="Measure the model's own weights before, and the written file after.",
     ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."),
+    typer.Option(
+        "--json", metavar="", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."
+    ),
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option("--force", "-f", rich_help_panel=OUTPUT_PANEL, help="Replace FILE."),
+    typer.Option("--force", "-f", metavar="", rich_help_panel=OUTPUT_PANEL, help="Replace FILE."),
 ]
 QuietOption = Annotated[
     bool,
-    typer.Option("--quiet", "-q", rich_help_panel=OUTPUT_PANEL, help="Print errors only."),
+    typer.Option(
+        "--quiet", "-q", metavar="", rich_help_panel=OUTPUT_PANEL, help="Print errors only."
+    ),
 ]
 VerboseOption = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", rich_help_panel=OUTPUT_PANEL, help="Print each stage's time too."
+        "--verbose",
+        "-v",
+        metavar="",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Print each stage's time too.",
     ),
 ]

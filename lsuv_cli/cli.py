@@ -44,8 +44,8 @@ EPILOG = (
 @app.command(epilog=EPILOG)
 def init(
     model: arguments.ModelArgument,
+    *,
     data: arguments.DataOption,
-    out: arguments.OutOption,
     samples: arguments.SamplesOption = 128,
     preset: arguments.PresetOption = None,
     mean: arguments.MeanOption = None,
@@ -64,14 +64,15 @@ def init(
     include: arguments.IncludeOption = None,
     exclude: arguments.ExcludeOption = None,
     target: arguments.TargetOption = None,
-    device: arguments.DeviceOption = "auto",
-    provider: arguments.ProviderOption = None,
-    threads: arguments.ThreadsOption = 0,
+    out: arguments.OutOption,
     verify: arguments.VerifyOption = True,
     json_output: arguments.JsonOption = False,
     force: arguments.ForceOption = False,
     quiet: arguments.QuietOption = False,
     verbose: arguments.VerboseOption = False,
+    device: arguments.DeviceOption = "auto",
+    provider: arguments.ProviderOption = None,
+    threads: arguments.ThreadsOption = 0,
 ) -> None:
     """Initialise a model's weights by LSUV and write them as safetensors.
 

@@ -17,6 +17,7 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,7 +52,7 @@ class Network:
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 
-    def node(self, op: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Append one node, whose only output carries the node's name."""
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         self.channels[name] = self.channels.get(inputs[0], 0)
@@ -264,7 +265,7 @@ def highway() -> onnx.ModelProto:
     (Srivastava, Greff & Schmidhuber 2015); 2x2 max-pooling after the first, fifth and last.
     """
     net = Network("highway", (1, 28, 28))
-    net.weights.append(numpy_helper.from_array(np.float32(1), "one"))
+    net.weights.append(numpy_helper.from_array(np.asarray(1, np.float32), "one"))
     x = relu(net, net.conv("input", "conv", 32, 5))
     x = net.max_pool(x, "pool0", 2, 2)
     for index in range(1, 9):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,9 +46,9 @@ def lsuv(tmp_path: Path) -> Run:
     """Runs the installed command in an empty folder, without a terminal."""
 
     def run(
-        *arguments: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, **more: object
+        *arguments: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, **more: Any
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [COMMAND, *map(str, arguments)],
             cwd=cwd,
             env={**os.environ, "COLUMNS": "100", **(env or {})},
@@ -57,5 +58,6 @@ def lsuv(tmp_path: Path) -> Run:
             check=False,
             **more,
         )
+        return done
 
     return run

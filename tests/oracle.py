@@ -65,7 +65,7 @@ def _gemm(
 ) -> torch.Tensor:
     x = x.T if a.get("transA", 0) else x
     y = y.T if a.get("transB", 0) else y
-    product = a.get("alpha", 1.0) * (x @ y)
+    product: torch.Tensor = a.get("alpha", 1.0) * (x @ y)
     return product if c is None else product + a.get("beta", 1.0) * c
 
 

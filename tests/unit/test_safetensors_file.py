@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -22,7 +23,7 @@ from lsuv_cli.weights.safetensors_file import (
     write_safetensors,
 )
 
-Tensors = dict[str, NDArray[np.generic]]
+Tensors = dict[str, NDArray[Any]]
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 
 
@@ -56,12 +57,12 @@ def test_tensors_are_asked_for_once_and_one_at_a_time() -> None:
     tensors: Tensors = {name: np.ones(3, np.float32) for name in "abc"}
     asked = []
 
-    def read(name: str) -> NDArray[np.generic]:
+    def read(name: str) -> NDArray[Any]:
         asked.append(name)
         return tensors[name]
 
     infos = {name: TensorInfo(t.shape, t.dtype) for name, t in tensors.items()}
-    write_safetensors(io.BytesIO(), infos, {}, read)  # type: ignore[arg-type]
+    write_safetensors(io.BytesIO(), infos, {}, read)
     assert asked == ["a", "b", "c"]
 
 

@@ -1,0 +1,196 @@
+"""What the benchmarks share: models, pictures, child processes, interleaved timing and tables."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lsuv_cli.core.errors import LsuvError
+from lsuv_cli.core.options import PRESETS, SampleOptions
+from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.samples.batch import load_samples
+
+HERE = Path(__file__).parent
+SAMPLE_MODELS = HERE.parent / "sample_models"
+CACHE = HERE / ".cache"
+
+# ONNX Runtime's and OpenMP's threads go on spinning for a moment after their work is done, and
+# would slow down whatever is timed next.
+PAUSE_SECONDS = 0.1
+
+MIB = 1 << 20
+
+# A child's ru_maxrss starts at what its parent held when it was started; so a parent this small.
+LAUNCHER = (
+    "import resource, subprocess, sys;"
+    "subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A sample model and the pictures it is run on.
+
+    Attributes:
+        name: the model's name in sample_models/build.py.
+        model: its file.
+        images: a folder that holds exactly `count` pictures.
+        count: the batch's size.
+        preset: the pictures' normalisation.
+    """
+
+    name: str
+    model: Path
+    images: Path
+    count: int
+    preset: str
+
+    def feeds(self, inputs: Sequence[InputSpec]) -> Feeds:
+        """The batch, as the command makes it."""
+        preset = PRESETS[self.preset]
+        options = SampleOptions((str(self.images),), self.count, mean=preset.mean, std=preset.std)
+        return load_samples(inputs, options, 0, lambda _done, _total: None).feeds
+
+    def command(self, out: Path, *more: str) -> list[str]:
+        """`lsuv init` of this model on these pictures."""
+        return [
+            *(executable(), "init", str(self.model), "--data", str(self.images)),
+            *("--samples", str(self.count), "--preset", self.preset),
+            *("--out", str(out), "--force", *more),
+        ]
+
+
+def model_names() -> list[str]:
+    """The sample models' names."""
+    return captured([sys.executable, str(SAMPLE_MODELS / "build.py"), "--list"]).split()
+
+
+def case(name: str, count: int | None = None) -> Case:
+    """Build a sample model and its folder of pictures, where they are not in the cache yet.
+
+    Args:
+        name: the model's name.
+        count: the batch's size; by default 32 for the networks of ImageNet's size, 128 for others.
+    """
+    builder = SAMPLE_MODELS / "build.py"
+    model = _cache() / f"{name}.onnx"
+    if not model.exists() or model.stat().st_mtime < builder.stat().st_mtime:
+        captured([sys.executable, str(builder), name, "--out", str(CACHE)])
+    if count is None:
+        count = 32 if name in ("caffenet", "googlenet") else 128
+    if name in ("fitnet_mnist", "highway"):
+        return Case(name, model, _pictures("digits", count), count, "mnist")
+    return Case(name, model, _pictures("photos", count), count, "imagenet")
+
+
+def _pictures(kind: str, count: int) -> Path:
+    """A folder with `count` of the sample pictures, taken evenly."""
+    everything = _cache() / "images"
+    if not everything.exists():
+        captured([sys.executable, str(SAMPLE_MODELS / "images.py"), "--out", str(everything)])
+    folder = CACHE / f"{kind}_{count}"
+    if not folder.exists():
+        files = sorted(path for path in (everything / kind).rglob("*") if path.is_file())
+        folder.mkdir()
+        for index in range(count):
+            shutil.copy(files[index * len(files) // count], folder)
+    return folder
+
+
+def _cache() -> Path:
+    CACHE.mkdir(exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
+    return CACHE
+
+
+@cache
+def executable() -> str:
+    """The `lsuv` command that belongs to this interpreter."""
+    found = shutil.which("lsuv", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise LsuvError("the lsuv command is not installed beside this interpreter")
+    return found
+
+
+def captured(command: Sequence[str]) -> str:
+    """Run a command and return what it wrote to stdout; show its stderr if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise subprocess.CalledProcessError(done.returncode, list(command))
+    return done.stdout
+
+
+def peak_bytes(command: Sequence[str]) -> int:
+    """Run a command and return the most memory that it had resident."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(captured([sys.executable, "-c", LAUNCHER, *command])) * unit
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """The seconds one call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def interleaved(
+    works: Sequence[tuple[str, Callable[[], object]]], rounds: int
+) -> dict[str, list[float]]:
+    """Time several pieces of work in turn, so that the machine's other load meets them alike.
+
+    Args:
+        works: (label, call); a label may come more than once in a round.
+        rounds: how often each is called.
+
+    Returns:
+        The seconds of each call, by label.
+    """
+    seconds: dict[str, list[float]] = {label: [] for label, _ in works}
+    for _ in range(rounds):
+        for label, work in works:
+            time.sleep(PAUSE_SECONDS)
+            seconds[label].append(seconds_of(work))
+    return seconds
+
+
+def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """The median of the ratios round by round: what slows a whole round cancels out."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def verdict(reached: bool) -> str:
+    """Whether a goal is reached, in a word."""
+    return "reached" if reached else "MISSED"
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown, its columns aligned; text to the left, numbers to the right."""
+    header = [cell.replace("|", r"\|") for cell in header]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    numbers = [
+        all(not cell or cell.lstrip("<-")[:1].isdigit() for cell in column)
+        for column in zip(*rows, strict=True)
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(cells, widths, numbers, strict=True)
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = (
+        "-" * (width - 1) + (":" if number else "-")
+        for width, number in zip(widths, numbers, strict=True)
+    )
+    print(f"\n{title}\n\n{line(header)}\n| {' | '.join(rule)} |")
+    print("\n".join(line(row) for row in rows), flush=True)

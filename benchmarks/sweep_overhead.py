@@ -1,0 +1,126 @@
+"""How much longer the sweep takes than a plain forward pass of the same batch.
+
+    python benchmarks/sweep_overhead.py             # every sample model
+    python benchmarks/sweep_overhead.py fitnet4     # some
+
+Plain: the original model file in a session with ONNX Runtime's defaults, the outputs those of the
+model. Sweep: the graph that `lsuv init` runs, on orthonormal weights. Both are timed in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import common
+import onnxruntime as ort
+
+from lsuv_cli.core.choices import PreInit
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.core.planning import plan_layers
+from lsuv_cli.core.preinit import draw, generator
+from lsuv_cli.core.records import InstrumentedGraph
+from lsuv_cli.model.layers import LayerSite, find_layers
+from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.sweeping import sweeping_graph
+from lsuv_cli.sweep.session import Session, select_device
+from lsuv_cli.weights.qr import choose_qr
+
+GOAL = 1.15
+TORCH_FLOPS = float("inf")
+
+
+def orthonormal(sites: list[LayerSite], weights: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The model's weights after the draws that precede the sweep."""
+    drawn = dict(weights)
+    qr = choose_qr(TORCH_FLOPS)  # the quickest for caffenet; the values don't matter here
+    for site in sites:
+        name, layout = site.layer.weight, site.layer.layout
+        drawn[name] = draw(PreInit.ORTHONORMAL, layout, generator(0, name), qr)
+    return drawn
+
+
+def sweep_of(model: OnnxModel, weights: Mapping[str, FloatArray]) -> InstrumentedGraph:
+    """The graph of the sweep, with the command's default options."""
+    sites = find_layers(model)
+    options = InitOptions(model.path, Path(), SampleOptions(()))
+    plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
+    return sweeping_graph(model, sites, plan, orthonormal(sites, weights), cautious=False)
+
+
+def measure(name: str, rounds: int, openings: int) -> list[str]:
+    """One row of the table."""
+    case = common.case(name)
+    model, weights = read_model(case.model)
+    feeds = case.feeds(model.inputs)
+    graph = sweep_of(model, weights)
+    taps = [tap.output for tap in graph.taps.values()]
+    device = select_device("cpu", None, 0, print)
+    plain: list[ort.InferenceSession] = []
+    sweep: list[Session] = []
+
+    def open_plain() -> None:
+        plain[:] = [ort.InferenceSession(case.model, providers=["CPUExecutionProvider"])]
+
+    def open_sweep() -> None:
+        sweep[:] = [Session(graph.model, graph.initializers, device)]
+
+    def run_plain() -> None:
+        plain[0].run(None, feeds)
+
+    def run_sweep() -> None:
+        sweep[0].run(taps, feeds)
+
+    # A session's first run is slower: it allocates what the later ones reuse.
+    opened = common.interleaved(
+        [
+            ("open plain", open_plain),
+            ("cold plain", run_plain),
+            ("open sweep", open_sweep),
+            ("cold sweep", run_sweep),
+        ],
+        openings,
+    )
+    warm = common.interleaved([("plain", run_plain), ("sweep", run_sweep)], rounds)
+    ratio = min(warm["sweep"]) / min(warm["plain"])
+    return [
+        name,
+        str(case.count),
+        f"{min(warm['plain']):.3f}",
+        f"{min(warm['sweep']):.3f}",
+        f"{ratio:.2f}",
+        f"{common.median_ratio(warm['sweep'], warm['plain']):.2f}",
+        common.verdict(ratio <= GOAL),
+        f"{min(opened['cold sweep']) / min(opened['cold plain']):.2f}",
+        f"{min(opened['open plain']):.3f}",
+        f"{min(opened['open sweep']):.3f}",
+    ]
+
+
+def main() -> None:
+    """Measure the models named on the command line."""
+    parser = argparse.ArgumentParser(description="Time the sweep against a plain forward pass.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models (default: all)")
+    parser.add_argument("--rounds", type=int, default=15, help="warm runs of each")
+    parser.add_argument("--openings", type=int, default=5, help="sessions of each")
+    options = parser.parse_args()
+    rows = [
+        measure(name, options.rounds, options.openings)
+        for name in options.names or common.model_names()
+    ]
+    common.print_table(
+        f"Sweep and plain forward pass, seconds: the least of {options.rounds} warm runs "
+        f"(and the median of the ratios run by run), of {options.openings} openings and "
+        f"{options.openings} first runs; goal <= {GOAL}",
+        [
+            *("model", "batch", "plain", "sweep", "sweep / plain", "median"),
+            *("goal", "cold ratio", "open plain", "open sweep"),
+        ],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
