@@ -74,7 +74,8 @@ def check_same_network(case: common.Case, weights: Mapping[str, FloatArray], fee
 def worst_deviation(case: common.Case, weights: Mapping[str, FloatArray], feeds: Feeds) -> float:
     """The largest |Var - 1| over the layers, measured on the untouched graph."""
     model, _ = read_model(case.model)
-    graph = measuring_graph(model, find_layers(model), weights)
+    sites = find_layers(model)
+    graph = measuring_graph(model, sites, weights, range(len(sites)), centred=True)
     readings = run_graph(graph, feeds, select_device("cpu", None, 0, print))
     return max(reading.moments.deviation(1.0, per_channel=False) for reading in readings.values())
 

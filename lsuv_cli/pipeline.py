@@ -179,10 +179,30 @@ def _tell(samples: Samples, options: InitOptions, events: Events) -> None:
 
 
 def _measure(work: _Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]:
-    """The moments of every layer's output, forwarded through the untouched graph."""
-    graph = measuring_graph(work.model, work.sites, weights)
-    readings = run_graph(graph, work.feeds, work.device)
-    return {index: reading.moments for index, reading in readings.items()}
+    """The moments of every layer's output, forwarded through the untouched graph.
+
+    In one pass; the layers where that leaves doubts, around the mean in a second run.
+    """
+    layers = [index for index, site in enumerate(work.sites) if site.takes_data]
+    moments: dict[int, Moments] = {}
+    for centred in (False, True):
+        graph = measuring_graph(work.model, work.sites, weights, layers, centred=centred)
+        readings = run_graph(graph, work.feeds, work.device)
+        moments |= {index: reading.moments for index, reading in readings.items()}
+        layers = _doubtful(readings, work.plan)
+        if not layers:
+            break
+    return moments
+
+
+def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
+    """The layers whose variance, measured in one pass, may have lost digits."""
+    return [
+        index
+        for index, reading in readings.items()
+        # Not a number is doubtful too.
+        if not reading.moments.condition(per_channel=plan.per is Per.CHANNEL) <= MAX_CONDITION
+    ]
 
 
 def _pre_initialise(work: _Work, weights: Weights, options: InitOptions, events: Events) -> None:
@@ -241,7 +261,6 @@ def _iterate(
 
 def _sweep(work: _Work, weights: Weights) -> dict[int, Solution]:
     """Sweep in one pass; where that leaves doubts, once more in the literal form."""
-    per_channel = work.plan.per is Per.CHANNEL
     biases = {}
     if work.plan.bias is Bias.KEEP:
         biases = {
@@ -253,11 +272,7 @@ def _sweep(work: _Work, weights: Weights) -> dict[int, Solution]:
     for cautious in (False, True):
         graph = sweeping_graph(work.model, work.sites, work.plan, weights, cautious=cautious)
         readings = run_graph(graph, work.feeds, work.device)
-        # Not a number is doubtful too.
-        if all(
-            reading.moments.condition(per_channel=per_channel) <= MAX_CONDITION
-            for reading in readings.values()
-        ):
+        if not _doubtful(readings, work.plan):
             break
     return solve_scales(work.plan, readings, biases)
 

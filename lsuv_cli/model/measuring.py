@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Tap
@@ -14,23 +14,30 @@ from lsuv_cli.model.taps import add_reading, add_tap
 
 
 def measuring_graph(
-    model: OnnxModel, sites: Sequence[LayerSite], weights: Mapping[str, FloatArray]
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    weights: Mapping[str, FloatArray],
+    layers: Collection[int],
+    *,
+    centred: bool,
 ) -> InstrumentedGraph:
-    """The model's own nodes, untouched, with a tap behind every layer.
+    """The model's own nodes, untouched, with a tap behind some layers.
 
     Args:
         model: the model.
         sites: its layers, in execution order.
         weights: a value for each floating-point initializer.
+        layers: the indices of those to measure.
+        centred: measure around the mean, which is slower and takes more memory, but loses no
+            digits where the mean is large beside the deviation.
     """
     builder = GraphBuilder(model.opset)
-    needed = needed_nodes(model, [site.layer.output for site in sites])
+    needed = needed_nodes(model, [sites[index].layer.output for index in layers])
     builder.nodes += needed
     add_parameters(builder, needed, weights)
     taps: dict[int, Tap] = {}
-    for index, site in enumerate(sites):
-        if site.takes_data:
-            moments = add_tap(builder, site, site.layer.output, centred=True)
-            channels = site.layer.layout.out_channels
-            taps[index] = Tap(add_reading(builder, moments, channels))
+    for index in sorted(layers):
+        site = sites[index]
+        moments = add_tap(builder, site, site.layer.output, centred=centred)
+        taps[index] = Tap(add_reading(builder, moments, site.layer.layout.out_channels))
     return instrumented(builder, model, taps)

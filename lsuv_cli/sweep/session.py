@@ -211,7 +211,8 @@ class Session:
                 raise
             except ORT_ERRORS as error:
                 raise _run_error(error) from None
-        return dict(zip(outputs, fetched, strict=True))
+        # Copies: what ONNX Runtime returns keeps all the memory of the session alive.
+        return {name: value.copy() for name, value in zip(outputs, fetched, strict=True)}
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,168 @@
+"""The order of nodes, and which nodes are layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from graphs import random_weight, save_graph
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
+from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.topology import execution_order, operators_used, values_read
+
+PATH = Path("model.onnx")
+
+
+def graph_of(nodes: list[onnx.NodeProto]) -> onnx.GraphProto:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    return helper.make_graph(nodes, "g", [value], [])
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=3), min_size=1, max_size=10), st.randoms())
+def test_any_order_of_the_same_nodes_runs(reads: list[list[int]], random: Any) -> None:
+    """Node i reads some of the nodes before it; shuffled, every value is made before it is read."""
+    nodes = [
+        helper.make_node("Sum", ["x", *(f"v{j % i}" for j in wanted if i)], [f"v{i}"])
+        for i, wanted in enumerate(reads)
+    ]
+    assert execution_order(graph_of(nodes), PATH) == nodes
+    shuffled = list(nodes)
+    random.shuffle(shuffled)
+    made = {"x"}
+    for node in execution_order(graph_of(shuffled), PATH):
+        assert set(node.input) <= made
+        made.update(node.output)
+    assert len(made) == len(nodes) + 1
+
+
+def loop(body: onnx.GraphProto, *inputs: str) -> onnx.NodeProto:
+    return helper.make_node("Loop", list(inputs), ["looped"], name="loop", body=body)
+
+
+def test_what_bodies_capture_is_read() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Add", ["inner", "outer"], ["sum"], name="add")],
+        "body",
+        [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("sum", "far")],
+    )
+    node = loop(body, "count", "", "x")
+    assert values_read(node) == {"count", "x", "outer", "far"}
+    assert operators_used([node], []) == {("", "Loop"), ("", "Add")}
+    producer = helper.make_node("Relu", ["x"], ["outer"])
+    others = [helper.make_node("Relu", ["x"], [name]) for name in ("count", "far")]
+    order = execution_order(graph_of([node, producer, *others]), PATH)
+    assert order[-1] == node
+
+
+def test_local_functions_count_by_their_body() -> None:
+    function = helper.make_function(
+        "mine", "F", ["a"], ["b"], [helper.make_node("Tanh", ["a"], ["b"])], []
+    )
+    used = operators_used([helper.make_node("F", ["x"], ["y"], domain="mine")], [function])
+    assert used == {("", "Tanh")}
+
+
+def test_broken_graphs_are_named() -> None:
+    relu = helper.make_node("Relu", ["x"], ["y"], name="one")
+    for nodes, words in [
+        ([helper.make_node("Relu", ["z"], ["y"], name="two")], "two reads the value z"),
+        ([relu, helper.make_node("Tanh", ["x"], ["y"], name="two")], "y that the node two makes"),
+        ([helper.make_node("Relu", ["y"], ["y"], name="self")], "cycle, self -> self"),
+    ]:
+        with pytest.raises(ModelError, match=words):
+            execution_order(graph_of(nodes), PATH)
+
+
+def sites_of(tmp_path: Path, nodes: list[onnx.NodeProto], **weights: Any) -> list[LayerSite]:
+    shape = ["n", *(3, 8, 8)] if nodes[0].op_type == "Conv" else ["n", 6]
+    return find_layers(read_model(save_graph(tmp_path / "m.onnx", nodes, weights, shape))[0])
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op, inputs.split(), [output], name=f"n_{output}", **attributes)
+
+
+W66 = random_weight(6, 6)
+B6 = random_weight(6)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "bias"),
+    [
+        ([node("MatMul", "x w", "a"), node("Add", "a b", "y")], {"w": W66, "b": B6}, "b"),
+        ([node("MatMul", "x w", "a"), node("Add", "b a", "y")], {"w": W66, "b": B6}, "b"),
+        ([node("Gemm", "x w b", "y")], {"w": W66, "b": B6}, "b"),
+        ([node("Gemm", "x w b", "y", beta=0.0)], {"w": W66, "b": B6}, None),
+        # One number for all channels.
+        ([node("Gemm", "x w b", "y")], {"w": W66, "b": random_weight(1, 6)[:, :1] * 2}, "b"),
+        # Used twice, so that it belongs to no layer.
+        (
+            [node("MatMul", "x w", "a"), node("Add", "a b", "c"), node("Add", "c b", "y")],
+            {"w": W66, "b": B6},
+            None,
+        ),
+        # The product is used before the bias is added, too.
+        (
+            [node("MatMul", "x w", "a"), node("Add", "a b", "c"), node("Mul", "a c", "y")],
+            {"w": W66, "b": B6},
+            None,
+        ),
+        ([node("MatMul", "x w", "a"), node("Sub", "a b", "y")], {"w": W66, "b": B6}, None),
+        ([node("Conv", "x w b", "y")], {"w": random_weight(6, 3, 3, 3), "b": B6}, "b"),
+        (
+            [node("Conv", "x w", "a"), node("Add", "a b", "y")],
+            {"w": random_weight(6, 3, 3, 3), "b": B6.reshape(1, 6, 1, 1)},
+            "b",
+        ),
+        # Along the last axis, which is the picture's width.
+        (
+            [node("Conv", "x w", "a"), node("Add", "a b", "y")],
+            {"w": random_weight(6, 3, 3, 3), "b": B6},
+            None,
+        ),
+    ],
+)
+def test_biases(
+    tmp_path: Path, nodes: list[onnx.NodeProto], weights: dict[str, Any], bias: str | None
+) -> None:
+    (site,) = sites_of(tmp_path, nodes, **weights)
+    assert site.layer.bias == bias
+    added_behind = bias is not None and nodes[-1].op_type == "Add"
+    assert site.layer.output == nodes[-1 if added_behind else 0].output[0]
+    assert site.layer.parameters == weights["w"].size + (weights["b"].size if bias else 0)
+
+
+def test_what_is_no_layer(tmp_path: Path) -> None:
+    """Products of two values or of two constants, and a vector as weight."""
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node("Transpose", "a", "t"),
+        node("MatMul", "t a", "q"),
+        node("MatMul", "w w", "constant"),
+        node("MatMul", "a v", "dot"),
+        node("Gemm", "constant u", "from_constants"),
+    ]
+    sites = sites_of(tmp_path, nodes, w=W66, v=B6, u=W66)
+    assert [site.layer.name for site in sites] == ["n_a", "n_from_constants"]
+    assert [site.takes_data for site in sites] == [True, False]
+    assert sites[0].foreign_use == "n_constant"
+
+
+def test_layers_inside_bodies_are_named() -> None:
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["m"], name="hidden")],
+        "body",
+        [],
+        [helper.make_tensor_value_info("m", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(W66, "w")],
+    )
+    branch = helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body)
+    assert nested_layers([branch]) == ["hidden", "hidden"]
