@@ -75,7 +75,9 @@ def check_refused(process: subprocess.CompletedProcess[str], code: int, words: s
     return errors[0]
 
 
-def refuse(lsuv: Run, folder: Path, code: int, words: str, *arguments: object, **more: Any) -> str:
+def check_init_refuses(
+    lsuv: Run, folder: Path, code: int, words: str, *arguments: object, **more: Any
+) -> str:
     """Run `lsuv init` with these arguments beside the good ones; it must refuse."""
     before = contents(folder)
     given = [str(argument) for argument in arguments]
@@ -269,14 +271,14 @@ def value_made_twice(folder: Path) -> None:
 )
 def test_models(lsuv: Run, folder: Path, arrange: Case, words: str) -> None:
     arrange(folder)
-    refuse(lsuv, folder, 3, words, "bad.onnx")
+    check_init_refuses(lsuv, folder, 3, words, "bad.onnx")
 
 
 def test_a_model_that_may_not_be_read(lsuv: Run, folder: Path) -> None:
     (folder / "model.onnx").chmod(0)
     if os.access(folder / "model.onnx", os.R_OK):
         pytest.skip("root reads everything")
-    refuse(lsuv, folder.parent, 3, "Permission denied", folder / "model.onnx")
+    check_init_refuses(lsuv, folder.parent, 3, "Permission denied", folder / "model.onnx")
 
 
 # Options
@@ -319,7 +321,7 @@ def test_a_model_that_may_not_be_read(lsuv: Run, folder: Path) -> None:
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",
 )
 def test_options(lsuv: Run, folder: Path, arguments: list[str], words: str) -> None:
-    refuse(lsuv, folder, 2, words, *arguments)
+    check_init_refuses(lsuv, folder, 2, words, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_what_is_missing_is_named(
 def test_cuda_where_there_is_none(lsuv: Run, folder: Path) -> None:
     """Hidden, if this machine has a GPU; `auto` says so at most once and goes on."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
-    error = refuse(lsuv, folder, 2, "--device cuda:", "--device", "cuda", env=hidden)
+    error = check_init_refuses(lsuv, folder, 2, "--device cuda:", "--device", "cuda", env=hidden)
     assert any(word in error for word in ("driver", "GPU", "onnxruntime-gpu"))
     process = lsuv(
         *("init", "model.onnx", "--data", "pictures", "--out", "o"), cwd=folder, env=hidden
@@ -417,7 +419,7 @@ def cut_npz(folder: Path) -> None:
 )
 def test_data(lsuv: Run, folder: Path, arrange: Case, data: str, words: str) -> None:
     arrange(folder)
-    refuse(lsuv, folder, 3, words, "--data", data)
+    check_init_refuses(lsuv, folder, 3, words, "--data", data)
 
 
 class Trap:
@@ -433,16 +435,16 @@ class Trap:
 def test_pickles_are_not_executed(lsuv: Run, folder: Path) -> None:
     sprung = folder / "sprung"
     np.save(folder / "data.npy", np.array([Trap(sprung)], object), allow_pickle=True)
-    refuse(lsuv, folder, 3, "data.npy", "--data", "data.npy")
+    check_init_refuses(lsuv, folder, 3, "data.npy", "--data", "data.npy")
     (folder / "bad.onnx").write_bytes(pickle.dumps(Trap(sprung)))
-    refuse(lsuv, folder, 3, "not an ONNX model", "bad.onnx")
+    check_init_refuses(lsuv, folder, 3, "not an ONNX model", "bad.onnx")
     assert not sprung.exists()
 
 
 def test_a_corrupt_picture_among_good_ones(lsuv: Run, folder: Path) -> None:
     bad = folder / "pictures" / "3.png"
     bad.write_bytes(bad.read_bytes()[:60])
-    refuse(lsuv, folder, 3, "can't read the picture pictures/3.png", "--strict")
+    check_init_refuses(lsuv, folder, 3, "can't read the picture pictures/3.png", "--strict")
     process = lsuv("init", "model.onnx", "--data", "pictures", "--out", "o", cwd=folder)
     assert process.returncode == 0, process.stderr
     warnings = [line for line in process.stderr.splitlines() if line.startswith("warning: skip")]
@@ -497,18 +499,18 @@ def test_a_batch_of_one_in_the_input_only(lsuv: Run, folder: Path) -> None:
 )
 def test_outputs(lsuv: Run, folder: Path, out: str, words: str) -> None:
     (folder / "old.safetensors").write_bytes(b"precious")
-    refuse(lsuv, folder, 5, words, "--out", out)
+    check_init_refuses(lsuv, folder, 5, words, "--out", out)
     if words != "exists already; give --force":
-        refuse(lsuv, folder, 5, words, "--out", out, "--force")
+        check_init_refuses(lsuv, folder, 5, words, "--out", out, "--force")
 
 
 def test_what_is_read_is_not_overwritten(lsuv: Run, folder: Path) -> None:
     external(folder)
-    refuse(
+    check_init_refuses(
         *(lsuv, folder, 5, "is the model's external data", "bad.onnx"),
         *("--out", "bad.data", "--force"),
     )
-    refuse(
+    check_init_refuses(
         *(lsuv, folder, 5, "is one of the samples", "--data", "pictures/0.png"),
         *("--out", "pictures/0.png", "--force"),
     )
@@ -517,9 +519,9 @@ def test_what_is_read_is_not_overwritten(lsuv: Run, folder: Path) -> None:
 def test_a_folder_that_may_not_be_written(lsuv: Run, folder: Path) -> None:
     (folder / "locked").mkdir(mode=0o500)
     if os.access(folder / "locked", os.W_OK):
-        refuse(lsuv, folder, 5, "can't write in /proc", "--out", "/proc/out")
+        check_init_refuses(lsuv, folder, 5, "can't write in /proc", "--out", "/proc/out")
     else:
-        refuse(lsuv, folder, 5, "can't write in locked", "--out", "locked/out")
+        check_init_refuses(lsuv, folder, 5, "can't write in locked", "--out", "locked/out")
 
 
 def test_a_full_disk(lsuv: Run, folder: Path) -> None:
@@ -530,7 +532,7 @@ def test_a_full_disk(lsuv: Run, folder: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 
-    refuse(
+    check_init_refuses(
         *(lsuv, folder, 5, "can't write old: File too large", "--out", "old", "--force"),
         preexec_fn=limit,
     )

@@ -115,9 +115,8 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
     nodes = model.nodes
     consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in nodes:
-        for name in node.input:
+        for name in sorted(values_read(node)):
             consumers[name].append(node)
-    outputs = {value.name for value in model.skeleton.graph.output}
     data_values = _data_values(model)
     products = [
         (node, product)
@@ -128,24 +127,16 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
         and math.prod(product.layout.shape) != 0
     ]
     weight_uses = Counter(product.weight for _, product in products)
-    bias_uses = Counter(product.addend for _, product in products)
+    addend_uses = Counter(product.addend for _, product in products)
     sites = []
     for node, product in products:
-        bias_node, bias = None, ""
-        following = consumers[node.output[0]]
-        if product.addend:
-            if bias_uses[product.addend] == _uses(product.addend, consumers) and _is_bias(
-                product.addend, product, model.weights
-            ):
-                bias = product.addend
-        elif (
-            len(following) == 1
-            and node.output[0] not in outputs
-            and (other := _added_constant(following[0], node.output[0], model.weights))
-            and _uses(other, consumers) == 1
-            and _is_bias(other, product, model.weights)
+        bias, bias_node = "", None
+        if not product.addend:
+            bias, bias_node = _bias_behind(node, product, model, consumers)
+        elif addend_uses[product.addend] == _uses(product.addend, consumers) and _is_bias(
+            product.addend, product, model.weights
         ):
-            bias_node, bias = following[0], other
+            bias = product.addend
         foreign = ""
         if _uses(product.weight, consumers) != weight_uses[product.weight]:
             layer_nodes = [n for n, p in products if p.weight == product.weight]
@@ -177,6 +168,21 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
     return sites
 
 
+def _bias_behind(
+    node: onnx.NodeProto,
+    product: _Product,
+    model: OnnxModel,
+    consumers: Mapping[str, Sequence[onnx.NodeProto]],
+) -> tuple[str, onnx.NodeProto | None]:
+    """The bias that a following Add adds, and that Add; ("", None) without one."""
+    following = consumers[node.output[0]]
+    if len(following) == 1 and node.output[0] not in {v.name for v in model.skeleton.graph.output}:
+        other = _added_constant(following[0], node.output[0], model.weights)
+        if other and _uses(other, consumers) == 1 and _is_bias(other, product, model.weights):
+            return other, following[0]
+    return "", None
+
+
 def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
     """Names of layer-like nodes inside the bodies of If, Loop and Scan, which are left alone."""
     names = []
@@ -188,9 +194,8 @@ def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
 
 
 def _uses(name: str, consumers: Mapping[str, Sequence[onnx.NodeProto]]) -> int:
-    return sum(
-        list(node.input).count(name) for node in {id(n): n for n in consumers[name]}.values()
-    )
+    """How often a value is read; by a body inside a node counts as once."""
+    return sum(max(1, list(node.input).count(name)) for node in consumers[name])
 
 
 def _data_values(model: OnnxModel) -> set[str]:

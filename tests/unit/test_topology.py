@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from graphs import random_weight, save_graph
@@ -82,7 +83,7 @@ def test_broken_graphs_are_named() -> None:
 
 
 def sites_of(tmp_path: Path, nodes: list[onnx.NodeProto], **weights: Any) -> list[LayerSite]:
-    shape = ["n", *(3, 8, 8)] if nodes[0].op_type == "Conv" else ["n", 6]
+    shape: tuple[int | str, ...] = ("n", 3, 8, 8) if nodes[0].op_type == "Conv" else ("n", 6)
     return find_layers(read_model(save_graph(tmp_path / "m.onnx", nodes, weights, shape))[0])
 
 
@@ -166,3 +167,14 @@ def test_layers_inside_bodies_are_named() -> None:
     )
     branch = helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body)
     assert nested_layers([branch]) == ["hidden", "hidden"]
+
+
+def test_a_weight_that_a_body_uses_too(tmp_path: Path) -> None:
+    output = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    body = helper.make_graph([helper.make_node("Add", ["a", "w"], ["z"])], "body", [], [output])
+    nodes = [
+        node("MatMul", "x w", "a"),
+        helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body),
+    ]
+    (site,) = sites_of(tmp_path, nodes, w=W66, c=np.array(True))
+    assert site.foreign_use == "if"
