@@ -527,10 +527,13 @@ def test_a_folder_that_may_not_be_written(lsuv: Run, folder: Path) -> None:
 def test_a_full_disk(lsuv: Run, folder: Path) -> None:
     """The file would be larger than this process may write."""
     (folder / "old").write_bytes(b"precious")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    weights = {"w": random_weight(30_000, 3, 3, 3)}
+    save_graph(folder / "model.onnx", nodes, weights, ("n", 3, 8, 8))
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
 
     check_init_refuses(
         *(lsuv, folder, 5, "can't write old: File too large", "--out", "old", "--force"),
