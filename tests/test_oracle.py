@@ -334,3 +334,51 @@ def test_options_hold_in_an_independent_forward(
                 assert not written[layer.bias].any()
             if layer.bias and bias is Bias.KEEP:
                 np.testing.assert_array_equal(written[layer.bias], values[layer.bias])
+
+
+def test_one_number_as_bias_centres_the_blob(tmp_path: Path) -> None:
+    """One number for all channels can't centre each; it centres all of them together."""
+    nodes = [
+        node("MatMul", "x w1", "a"),
+        node("Add", "a b1", "p"),
+        node("Relu", "p", "r"),
+        node("MatMul", "r w2", "z"),
+    ]
+    weights = {"w1": W(6, 8), "b1": W(1), "w2": W(8, 4)}
+    model = save_graph(tmp_path / "model.onnx", nodes, weights, ["n", 6])
+    samples = save_samples(tmp_path, (6,))
+    _, written = run(model, samples, bias=Bias.CENTER)
+    network = TorchNetwork(model)
+    network.parameters |= {k: torch.from_numpy(v).double() for k, v in written.items()}
+    outputs = network.forward({"x": np.load(samples)})
+    assert outputs["p"].mean().item() == pytest.approx(0, abs=1e-6)
+    for name in ("p", "z"):
+        assert outputs[name].var(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh"])
+def test_a_weight_used_twice(tmp_path: Path, activation: str) -> None:
+    """The first use decides; layers behind the second are exact all the same."""
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node(activation, "a", "r"),
+        node("MatMul", "r w", "b"),
+        node(activation, "b", "s"),
+        node("MatMul", "s v", "c"),
+        node("Tanh", "c", "z"),
+    ]
+    model = save_graph(tmp_path / "model.onnx", nodes, {"w": W(6, 6), "v": W(6, 4)}, ["n", 6])
+    samples = save_samples(tmp_path, (6,))
+    report, written = run(model, samples)
+    assert [result.status for result in report.layers] == [
+        *(Status.CONVERGED, Status.SHARED, Status.CONVERGED)
+    ]
+    network = TorchNetwork(model)
+    network.parameters |= {k: torch.from_numpy(v).double() for k, v in written.items()}
+    outputs = network.forward({"x": np.load(samples)})
+    for name in ("a", "c"):
+        assert outputs[name].var(correction=0).item() == pytest.approx(1, abs=1e-5)
+    shared = report.layers[1].after
+    assert shared is not None
+    assert outputs["b"].var(correction=0).item() == pytest.approx(shared.blob_variance, rel=1e-4)
+    assert abs(shared.blob_variance - 1) > 1e-3
