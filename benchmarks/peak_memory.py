@@ -28,7 +28,7 @@ def measure(name: str, rounds: int) -> list[str]:
     case = common.case(name)
     model, _ = read_model(case.model)
     (batch,) = case.feeds(model.inputs).values()
-    weights = sum(info.nbytes for info in model.weights.values())
+    weights = sum(info.nbytes for info in model.parameters.values())
     forward: list[int] = []
     command: list[int] = []
     unverified: list[int] = []

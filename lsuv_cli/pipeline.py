@@ -28,11 +28,12 @@ from lsuv_cli.core.records import (
     Samples,
 )
 from lsuv_cli.core.results import layer_results
-from lsuv_cli.core.solve import Solution, solve_scales
+from lsuv_cli.core.solve import Solution, damped, solve_scales
 from lsuv_cli.model.biases import per_channel_bias, stored_bias
 from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.samples.batch import load_samples
@@ -51,8 +52,6 @@ from lsuv_cli.weights.safetensors_file import (
 # A one-pass variance is trusted while the mean square is at most this many times as large: float32
 # planes carry errors near 1e-8 once they are averaged, so the variance is then good to 1e-6.
 MAX_CONDITION = 32.0
-
-Weights = dict[str, FloatArray]
 
 
 class Events(Protocol):
@@ -160,8 +159,6 @@ def _unusable(model: OnnxModel, site: LayerSite) -> tuple[str, Status] | None:
         return "no data reaches it", Status.UNREACHABLE
     if dtype != "float32":
         return f"its weight is {dtype}, and only float32 can be measured", Status.EXCLUDED
-    if site.foreign_use:
-        return f"its weight is also used by {site.foreign_use}", Status.EXCLUDED
     return None
 
 
@@ -205,7 +202,7 @@ def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
     ]
 
 
-def _pre_initialise(work: _Work, weights: Weights, options: InitOptions, events: Events) -> None:
+def _pre_initialise(work: _Work, weights: Parameters, options: InitOptions, events: Events) -> None:
     """Replace the planned layers' weights by draws."""
     if options.pre_init is PreInit.KEEP:
         return
@@ -216,16 +213,15 @@ def _pre_initialise(work: _Work, weights: Weights, options: InitOptions, events:
     qr = choose_qr(flops)
     events.stage("pre-initialising", len(layers))
     for done, layer in enumerate(layers, 1):
-        # The old value goes first: two large weights need not be held at once.
-        del weights[layer.weight]
-        rng = generator(options.seed, layer.weight)
-        weights[layer.weight] = draw(options.pre_init, layer.layout, rng, qr)
+        weights.release(layer.weight)
+        rng = generator(options.seed, layer.parameter)
+        weights.set(layer.weight, draw(options.pre_init, layer.layout, rng, qr))
         events.advance(done, len(layers))
 
 
 def _iterate(
     work: _Work,
-    weights: Weights,
+    weights: Parameters,
     before: Mapping[int, Moments],
     options: InitOptions,
     events: Events,
@@ -234,21 +230,22 @@ def _iterate(
 ) -> list[LayerResult]:
     """Sweep, write and verify; again while a layer is out of tolerance that could be within."""
     scales: dict[int, NDArray[np.float64]] = {}
+    solutions: Mapping[int, Solution] = {}
     iteration = 0
     while True:
         iteration += 1
         events.stage("sweeping")
-        solutions = _sweep(work, weights)
+        solutions = damped(_sweep(work, weights), solutions)
         _apply(work, weights, solutions)
         for index, solution in solutions.items():
             scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
-        events.stage("writing", len(weights))
+        events.stage("writing", len(work.model.parameters))
         _write(work, weights, scales, options, file, events)
         after: Mapping[int, Moments] = {}
-        if options.verify:
+        # Where one sweep may not settle a scale, only a measurement tells when it is settled.
+        if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
-            weights.clear()
-            weights |= read_safetensors(temporary)
+            weights.replace_all(read_safetensors(temporary))
             after = _measure(work, weights)
         results = layer_results(
             work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
@@ -259,7 +256,7 @@ def _iterate(
             return results
 
 
-def _sweep(work: _Work, weights: Weights) -> dict[int, Solution]:
+def _sweep(work: _Work, weights: Parameters) -> dict[int, Solution]:
     """Sweep in one pass; where that leaves doubts, once more in the literal form."""
     biases = {}
     if work.plan.bias is Bias.KEEP:
@@ -277,13 +274,13 @@ def _sweep(work: _Work, weights: Weights) -> dict[int, Solution]:
     return solve_scales(work.plan, readings, biases)
 
 
-def _apply(work: _Work, weights: Weights, solutions: Mapping[int, Solution]) -> None:
+def _apply(work: _Work, weights: Parameters, solutions: Mapping[int, Solution]) -> None:
     """Scale the weights and set the biases."""
     for index, solution in solutions.items():
         planned, site = work.plan.layers[index], work.sites[index]
         layer = planned.layer
         if planned.first_use == index:
-            weights[layer.weight] = layer.layout.rescale(weights[layer.weight], solution.scale)
+            weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], solution.scale))
         if layer.bias is None or work.plan.bias is Bias.KEEP:
             continue
         old = weights[layer.bias]
@@ -291,12 +288,12 @@ def _apply(work: _Work, weights: Weights, solutions: Mapping[int, Solution]) -> 
         mean = solution.moments.mean * solution.scale
         if work.plan.bias is Bias.CENTER and np.isfinite(mean).all():
             new = stored_bias(site, -mean).astype(old.dtype)
-        weights[layer.bias] = new
+        weights.set(layer.bias, new)
 
 
 def _write(
     work: _Work,
-    weights: Weights,
+    weights: Parameters,
     scales: Mapping[int, NDArray[np.float64]],
     options: InitOptions,
     file: BinaryIO,
@@ -304,7 +301,7 @@ def _write(
 ) -> None:
     """Write every floating-point parameter, in place of what an earlier iteration wrote."""
     by_weight = {
-        work.plan.layers[index].layer.weight: scales[index].tolist()
+        work.plan.layers[index].layer.parameter: scales[index].tolist()
         for index in work.plan.initialised()
         if index in scales
     }
@@ -316,17 +313,20 @@ def _write(
         "lsuv.options": json.dumps(options.settings(_count(work.feeds)), sort_keys=True),
         "lsuv.scales": json.dumps(by_weight),
     }
+    infos = work.model.written(
+        name for site in work.sites for name in (site.layer.weight, site.layer.bias) if name
+    )
     written = 0
 
     def read(name: str) -> FloatArray:
         nonlocal written
         written += 1
-        events.advance(written, len(weights))
-        return weights[name]
+        events.advance(written, len(infos))
+        return weights.stored(name, infos[name].dtype)
 
     file.seek(0)
     file.truncate()
-    write_safetensors(file, work.model.weights, metadata, read)
+    write_safetensors(file, infos, metadata, read)
     file.flush()
 
 

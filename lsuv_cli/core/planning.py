@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from lsuv_cli.core.choices import Status
+from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
@@ -13,7 +14,7 @@ from lsuv_cli.core.records import Layer, Plan, PlannedLayer
 
 def matches(layer: Layer, glob: str) -> bool:
     """Whether a glob matches the layer's name or its weight's."""
-    return fnmatchcase(layer.name, glob) or fnmatchcase(layer.weight, glob)
+    return fnmatchcase(layer.name, glob) or fnmatchcase(layer.parameter, glob)
 
 
 def plan_layers(
@@ -49,14 +50,37 @@ def plan_layers(
                 target = std
         first = index
         if skipped is None:
-            first = first_uses.setdefault(layer.weight, index)
-        planned.append(PlannedLayer(layer, target, first, skipped, status))
+            first = next((first_uses[n] for n in layer.names if n in first_uses), index)
+            first_uses.setdefault(layer.weight, first)
+        # A scale for each channel of its first use lies along another axis here.
+        foreign_axis = options.per is Per.CHANNEL and layer.weight != layers[first].weight
+        planned.append(
+            PlannedLayer(
+                layer,
+                target,
+                first,
+                swept=skipped is None and not foreign_axis,
+                skipped=skipped,
+                skipped_status=status,
+            )
+        )
     if not first_uses:
         reasons = sorted({p.skipped for p in planned if p.skipped})
         raise UsageError(
             f"no layer is left to initialise: all {len(layers)} are skipped ({'; '.join(reasons)})"
         )
-    return Plan(tuple(planned), options.per, options.bias)
+    return Plan(
+        tuple(replace(one, inexact=one.swept and _is_inexact(one, planned)) for one in planned),
+        options.per,
+        options.bias,
+    )
+
+
+def _is_inexact(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
+    """Whether the weight is also read where the sweep does not follow its scale."""
+    return bool(one.layer.foreign_use) or any(
+        other.layer.weight in one.layer.names and not other.swept for other in planned
+    )
 
 
 def _check_globs(layers: Sequence[Layer], options: InitOptions) -> None:

@@ -22,9 +22,13 @@ class Layer:
     Attributes:
         name: the node's name, or its first output's where it has none.
         op: the node's operator.
-        weight: the weight initializer's name.
-        bias: the bias initializer's name, None without one.
-        bias_shape: the bias's shape as it is stored; () without one.
+        weight: the weight's name in the graph: a parameter's or a view's.
+        parameter: the parameter that the weight is, and which part of it.
+        tied: other names in the graph under which elements of the weight are read.
+        bias: the bias's name in the graph, None without one.
+        bias_parameter: the parameter that the bias is, and which part of it; None without one.
+        bias_shape: the bias's shape in the graph; () without one.
+        foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
         layout: the weight's shape and the meaning of its axes.
         output: the graph value that holds the layer's output, its bias added.
         parameters: elements of weight and bias.
@@ -33,11 +37,20 @@ class Layer:
     name: str
     op: str
     weight: str
+    parameter: str
+    tied: frozenset[str]
     bias: str | None
+    bias_parameter: str | None
     bias_shape: tuple[int, ...]
+    foreign_use: str
     layout: WeightLayout
     output: str
     parameters: int
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name in the graph under which elements of the weight are read."""
+        return self.tied | {self.weight}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,9 @@ class PlannedLayer:
         layer: the layer.
         target_std: the standard deviation its output is to have.
         first_use: the index of the first layer with this weight; the layer's own where it is it.
+        inexact: whether one sweep does not settle its scale, because the weight is also used
+            where the sweep does not follow it.
+        swept: whether the sweep measures it and follows its scale.
         skipped: why the layer is left as it is; None where it is initialised.
         skipped_status: the status of a skipped layer.
     """
@@ -55,6 +71,8 @@ class PlannedLayer:
     layer: Layer
     target_std: float
     first_use: int
+    inexact: bool = False
+    swept: bool = True
     skipped: str | None = None
     skipped_status: Status = Status.EXCLUDED
 
@@ -66,6 +84,11 @@ class Plan:
     layers: tuple[PlannedLayer, ...]
     per: Per
     bias: Bias
+
+    @property
+    def is_inexact(self) -> bool:
+        """Whether one sweep may not settle every scale."""
+        return any(planned.inexact for planned in self.layers)
 
     def centres(self, layer: Layer) -> bool:
         """Whether the layer's bias is set so that each channel's mean is zero.

@@ -40,7 +40,7 @@ def layer_results(
         measured = after.get(index)
         if planned.skipped is not None:
             status, detail = planned.skipped_status, planned.skipped
-        elif (failure := solutions[index].failure) is not None:
+        elif (failure := _failure(solutions, index)) is not None:
             status, detail = failure
         elif planned.first_use != index:
             status = Status.SHARED
@@ -56,10 +56,14 @@ def layer_results(
                 planned=planned,
                 status=status,
                 detail=detail,
-                scale=np.asarray(scales.get(index, 1.0), np.float64),
+                scale=np.asarray(scales.get(planned.first_use, 1.0), np.float64),
                 iterations=iterations if planned.skipped is None else 0,
                 before=before.get(index),
                 after=measured,
             )
         )
     return results
+
+
+def _failure(solutions: Mapping[int, Solution], index: int) -> tuple[Status, str] | None:
+    return solutions[index].failure if index in solutions else None

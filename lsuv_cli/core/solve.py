@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,3 +80,25 @@ def solve_scales(
         factors[index] = scale * incoming
         solutions[index] = Solution(moments, scale, failure)
     return solutions
+
+
+def damped(
+    solutions: Mapping[int, Solution], previous: Mapping[int, Solution]
+) -> dict[int, Solution]:
+    """Halve steps that overshoot, in the logarithm.
+
+    A weight that is read twice on the way to a layer's output has its scale squared there: full
+    steps would go to and fro for ever, and half steps arrive at once.
+
+    Args:
+        solutions: this sweep's.
+        previous: those of the sweep before; empty for the first.
+    """
+    result = dict(solutions)
+    for index, solution in solutions.items():
+        if index in previous:
+            step, before = np.log(solution.scale), np.log(previous[index].scale)
+            overshoots = (step * before < 0) & (np.abs(step) > np.abs(before) / 2)
+            scale = np.where(overshoots, np.sqrt(solution.scale), solution.scale)
+            result[index] = replace(solution, scale=scale)
+    return result

@@ -13,8 +13,7 @@ from enum import Enum, auto
 
 import onnx
 
-from lsuv_cli.model.layers import attributes
-from lsuv_cli.model.onnx_file import DEFAULT_DOMAINS
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes
 
 
 class Rule(Enum):

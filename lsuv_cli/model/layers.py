@@ -6,15 +6,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
-from onnx import helper
 
 from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 from lsuv_cli.core.records import Layer
-from lsuv_cli.model.onnx_file import DEFAULT_DOMAINS, OnnxModel
-from lsuv_cli.model.topology import bodies, node_name, values_read
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes, bodies, node_name, values_read
+from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.views import View, overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,6 @@ class LayerSite:
         addend: what the node itself adds to the product: its bias or a foreign value; "" if none.
         addend_factor: what the addend is multiplied by (Gemm's beta).
         bias_node: the Add that follows the node and adds its bias; None where the node does.
-        foreign_use: the name of a node that uses the weight for something else; "" if none.
         takes_data: whether what flows into the layer depends on the model's inputs.
     """
 
@@ -40,7 +38,6 @@ class LayerSite:
     addend: str
     addend_factor: float
     bias_node: onnx.NodeProto | None
-    foreign_use: str
     takes_data: bool
 
 
@@ -57,11 +54,6 @@ class _Product:
 
 
 Weights = Mapping[str, TensorInfo]
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes by name."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _convolution(node: onnx.NodeProto, weights: Weights) -> _Product | None:
@@ -110,75 +102,122 @@ _PRODUCTS: dict[str, Callable[[onnx.NodeProto, Weights], _Product | None]] = {
 }
 
 
+class _Uses:
+    """Who reads which value; of a parameter, through whatever view."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in model.nodes:
+            for name in sorted(values_read(node)):
+                self.consumers[name].append(node)
+        self.names: dict[str, list[str]] = defaultdict(list)
+        for name in model.weights:
+            self.names[model.view(name).source].append(name)
+
+    def related(self, name: str) -> list[str]:
+        """The names under which some element of a parameter's view is read, its own included."""
+        view = self.model.view(name)
+        shape = self.model.parameters[view.source].shape
+        return [
+            other
+            for other in self.names[view.source]
+            if other == name or overlap(view, self.model.view(other), shape)
+        ]
+
+    def count(self, name: str) -> int:
+        """How often it is read; by a body inside a node counts as once."""
+        return sum(
+            max(1, list(node.input).count(other))
+            for other in self.related(name)
+            for node in self.consumers[other]
+        )
+
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that read it."""
+        return [node for other in self.related(name) for node in self.consumers[other]]
+
+
 def find_layers(model: OnnxModel) -> list[LayerSite]:
     """The layers of a model's main graph, in execution order."""
-    nodes = model.nodes
-    consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in nodes:
-        for name in sorted(values_read(node)):
-            consumers[name].append(node)
+    uses = _Uses(model)
     data_values = _data_values(model)
     products = [
         (node, product)
-        for node in nodes
+        for node in model.nodes
         if node.domain in DEFAULT_DOMAINS
         and node.op_type in _PRODUCTS
         and (product := _PRODUCTS[node.op_type](node, model.weights)) is not None
         and math.prod(product.layout.shape) != 0
     ]
-    weight_uses = Counter(product.weight for _, product in products)
-    addend_uses = Counter(product.addend for _, product in products)
+    outputs = {node.output[0] for node, _ in products}  # the layers, told by what they make
+    addends = Counter(product.addend for _, product in products)
     sites = []
     for node, product in products:
         bias, bias_node = "", None
         if not product.addend:
-            bias, bias_node = _bias_behind(node, product, model, consumers)
-        elif addend_uses[product.addend] == _uses(product.addend, consumers) and _is_bias(
-            product.addend, product, model.weights
+            bias, bias_node = _bias_behind(node, product, model, uses)
+        elif (
+            product.addend in model.weights
+            and addends[product.addend] == uses.count(product.addend)
+            and _is_bias(product.addend, product, model.weights)
         ):
             bias = product.addend
-        foreign = ""
-        if _uses(product.weight, consumers) != weight_uses[product.weight]:
-            layer_nodes = [n for n, p in products if p.weight == product.weight]
-            foreign = next(node_name(n) for n in consumers[product.weight] if n not in layer_nodes)
-        bias_shape = model.weights[bias].shape if bias else ()
-        layer = Layer(
-            name=node_name(node),
-            op=node.op_type,
-            weight=product.weight,
-            bias=bias or None,
-            bias_shape=bias_shape,
-            layout=product.layout,
-            output=bias_node.output[0] if bias_node is not None else node.output[0],
-            parameters=math.prod(product.layout.shape) + (math.prod(bias_shape) if bias else 0),
-        )
         sites.append(
             LayerSite(
-                layer=layer,
+                layer=_layer(node, product, bias, bias_node, uses, outputs),
                 node=node,
                 data=product.data,
                 channel_axis=product.channel_axis,
                 addend=product.addend,
                 addend_factor=product.addend_factor,
                 bias_node=bias_node,
-                foreign_use=foreign,
                 takes_data=product.data in data_values,
             )
         )
     return sites
 
 
-def _bias_behind(
+def _layer(
     node: onnx.NodeProto,
     product: _Product,
-    model: OnnxModel,
-    consumers: Mapping[str, Sequence[onnx.NodeProto]],
+    bias: str,
+    bias_node: onnx.NodeProto | None,
+    uses: _Uses,
+    outputs: set[str],
+) -> Layer:
+    model = uses.model
+    foreign = next((n for n in uses.readers(product.weight) if n.output[0] not in outputs), None)
+    bias_shape = model.weights[bias].shape if bias else ()
+    return Layer(
+        name=node_name(node),
+        op=node.op_type,
+        weight=product.weight,
+        parameter=_described(model.view(product.weight)),
+        tied=frozenset(uses.related(product.weight)) - {product.weight},
+        bias=bias or None,
+        bias_parameter=_described(model.view(bias)) if bias else None,
+        bias_shape=bias_shape,
+        foreign_use="" if foreign is None else node_name(foreign),
+        layout=product.layout,
+        output=bias_node.output[0] if bias_node is not None else node.output[0],
+        parameters=math.prod(product.layout.shape) + (math.prod(bias_shape) if bias else 0),
+    )
+
+
+def _described(view: View) -> str:
+    """The parameter's name, and which part of it where it is not the whole."""
+    return view.source + view.part
+
+
+def _bias_behind(
+    node: onnx.NodeProto, product: _Product, model: OnnxModel, uses: _Uses
 ) -> tuple[str, onnx.NodeProto | None]:
     """The bias that a following Add adds, and that Add; ("", None) without one."""
-    following = consumers[node.output[0]]
+    following = uses.consumers[node.output[0]]
     if len(following) == 1 and node.output[0] not in {v.name for v in model.skeleton.graph.output}:
         other = _added_constant(following[0], node.output[0], model.weights)
-        if other and _uses(other, consumers) == 1 and _is_bias(other, product, model.weights):
+        if other and uses.count(other) == 1 and _is_bias(other, product, model.weights):
             return other, following[0]
     return "", None
 
@@ -191,11 +230,6 @@ def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
             names += [node_name(n) for n in body.node if n.op_type in _PRODUCTS]
             names += nested_layers(body.node)
     return names
-
-
-def _uses(name: str, consumers: Mapping[str, Sequence[onnx.NodeProto]]) -> int:
-    """How often a value is read; by a body inside a node counts as once."""
-    return sum(max(1, list(node.input).count(name)) for node in consumers[name])
 
 
 def _data_values(model: OnnxModel) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,10 @@ from onnx.external_data_helper import ExternalDataInfo
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.model.topology import execution_order
-
-FLOAT_TYPES = frozenset(
-    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-)
-DEFAULT_DOMAINS = ("", "ai.onnx")
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
+from lsuv_cli.model.normal_form import normal_form
+from lsuv_cli.model.parameters import Parameters, computing_dtype
+from lsuv_cli.model.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,12 @@ class OnnxModel:
     Attributes:
         path: where it was read from.
         sha256: of the file, in hexadecimal.
-        skeleton: the model without its floating-point initializers, its nodes in execution order;
-            not modified by anyone.
-        weights: shape and dtype of each floating-point initializer, in the file's order.
+        skeleton: the model in normal form without its floating-point initializers; not modified by
+            anyone.
+        parameters: shape and dtype of each floating-point parameter, as they are stored.
+        weights: shape and dtype, as they are computed with, of each parameter and view.
+        constants: the names of those that are Constant nodes in the file.
+        views: for each value that only shows a parameter, which and how.
         inputs: what must be fed.
         opset: the version of the default operator set.
         external_files: the files beside it that hold external data.
@@ -43,7 +44,10 @@ class OnnxModel:
     path: Path
     sha256: str
     skeleton: onnx.ModelProto
+    parameters: Mapping[str, TensorInfo]
     weights: Mapping[str, TensorInfo]
+    constants: frozenset[str]
+    views: Mapping[str, View]
     inputs: tuple[InputSpec, ...]
     opset: int
     external_files: tuple[Path, ...]
@@ -53,13 +57,29 @@ class OnnxModel:
         """The graph's nodes, in execution order."""
         return list(self.skeleton.graph.node)
 
+    def view(self, name: str) -> View:
+        """How a parameter or a view of one follows from a parameter."""
+        return self.views.get(name) or View(name)
 
-def read_model(path: Path) -> tuple[OnnxModel, dict[str, FloatArray]]:
+    def written(self, used: Iterable[str]) -> dict[str, TensorInfo]:
+        """The parameters that belong in a file of weights.
+
+        Args:
+            used: what layers use; of the file's Constant nodes only these are parameters.
+        """
+        sources = {self.view(name).source for name in used}
+        return {
+            name: info
+            for name, info in self.parameters.items()
+            if name not in self.constants or name in sources
+        }
+
+
+def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
     """Read an ONNX file.
 
     Returns:
-        The model, and apart from it, so that the caller can let each go, the read-only value of
-        each floating-point initializer. External data is mapped, not read.
+        The model, and apart from it the parameters' values. External data is mapped, not read.
 
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
@@ -77,14 +97,32 @@ def read_model(path: Path) -> tuple[OnnxModel, dict[str, FloatArray]]:
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
             "export the model with its parameters"
         )
+    normal = normal_form(_skeleton(model), weights, path)
+    weights |= normal.constants
+    weights |= {name: weights[source] for name, source in normal.copies.items()}
     infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
-    skeleton = _skeleton(model)
-    ordered = execution_order(model.graph, path)
-    del skeleton.graph.node[:]
-    skeleton.graph.node.extend(ordered)
-    inputs = _inputs(model.graph)
-    files = _external_files(model.graph, path)
-    return OnnxModel(path, sha256, skeleton, infos, inputs, opset, files), weights
+    everything = {name: View(name) for name in infos} | dict(normal.views)
+    return (
+        OnnxModel(
+            path=path,
+            sha256=sha256,
+            skeleton=normal.skeleton,
+            parameters=infos,
+            weights={
+                name: TensorInfo(
+                    view.shape(infos[view.source].shape),
+                    computing_dtype(infos[view.source].dtype),
+                )
+                for name, view in everything.items()
+            },
+            constants=frozenset(normal.constants),
+            views=normal.views,
+            inputs=_inputs(model.graph),
+            opset=opset,
+            external_files=_external_files(model.graph, path),
+        ),
+        Parameters(weights, normal.views),
+    )
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, str]:

@@ -10,8 +10,8 @@ from onnx import TensorProto
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
+from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_file import OnnxModel
-from lsuv_cli.model.topology import values_read
 
 
 def instrumented(
@@ -58,6 +58,6 @@ def add_parameters(
     used: set[str] = set()
     for node in nodes:
         used |= values_read(node)
-    for name, value in weights.items():
+    for name in weights:
         if name in used:
-            builder.parameter(name, value)
+            builder.parameter(name, weights[name])

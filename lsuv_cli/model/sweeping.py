@@ -101,7 +101,7 @@ class _Sweep:
         active = {
             self.sites[index].node.output[0]: index
             for index, planned in enumerate(self.plan.layers)
-            if planned.skipped is None
+            if planned.swept
         }
         absorbed = {
             site.bias_node.output[0]

@@ -10,33 +10,7 @@ from pathlib import Path
 import onnx
 
 from lsuv_cli.core.errors import ModelError
-
-
-def node_name(node: onnx.NodeProto) -> str:
-    """The node's name, or its first output's where it has none."""
-    return node.name or next(iter(node.output), node.op_type)
-
-
-def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs inside an If, Loop or Scan."""
-    return [
-        graph
-        for attribute in node.attribute
-        for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs)
-    ]
-
-
-def values_read(node: onnx.NodeProto) -> set[str]:
-    """The values a node reads, those included that its bodies capture from outside."""
-    names = set(node.input)
-    for body in bodies(node):
-        own = {value.name for value in body.input} | {value.name for value in body.initializer}
-        inner: set[str] = {value.name for value in body.output}
-        for other in body.node:
-            own.update(other.output)
-            inner |= values_read(other)
-        names |= inner - own
-    return names - {""}
+from lsuv_cli.model.nodes import bodies, node_name, values_read
 
 
 def operators_used(
@@ -53,17 +27,21 @@ def operators_used(
     return used - {(function.domain, function.name) for function in functions}
 
 
-def execution_order(graph: onnx.GraphProto, path: Path) -> list[onnx.NodeProto]:
+def execution_order(
+    graph: onnx.GraphProto, path: Path, parameters: Iterable[str] = ()
+) -> list[onnx.NodeProto]:
     """The graph's nodes, each after those whose values it reads; the file's order where it can be.
 
     Args:
         graph: any graph, its nodes in any order.
         path: the model's file, for the error's text.
+        parameters: names of initializers that the graph does not hold itself.
 
     Raises:
         ModelError: a value that a node reads is never made, is made twice, or depends on itself.
     """
     given = {value.name for value in graph.input}
+    given.update(parameters)
     given.update(tensor.name for tensor in graph.initializer)
     given.update(tensor.values.name for tensor in graph.sparse_initializer)
     nodes = list(graph.node)

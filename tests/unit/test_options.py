@@ -88,7 +88,20 @@ def test_normalisation() -> None:
 
 def layer(name: str, weight: str) -> Layer:
     layout = WeightLayout((4, 3), Order.OUT_IN)
-    return Layer(name, "Gemm", weight, None, (), layout, f"{name}.out", 12)
+    return Layer(
+        name=name,
+        op="Gemm",
+        weight=weight,
+        parameter=weight,
+        tied=frozenset(),
+        bias=None,
+        bias_parameter=None,
+        bias_shape=(),
+        foreign_use="",
+        layout=layout,
+        output=f"{name}.out",
+        parameters=12,
+    )
 
 
 LAYERS = [layer("conv1", "conv1.weight"), layer("conv2", "w2"), layer("fc", "fc.weight")]

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
+from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_file import read_model
-from lsuv_cli.model.topology import execution_order, operators_used, values_read
+from lsuv_cli.model.topology import execution_order, operators_used
 
 PATH = Path("model.onnx")
 
@@ -154,7 +155,7 @@ def test_what_is_no_layer(tmp_path: Path) -> None:
     sites = sites_of(tmp_path, nodes, w=W66, v=B6, u=W66)
     assert [site.layer.name for site in sites] == ["n_a", "n_from_constants"]
     assert [site.takes_data for site in sites] == [True, False]
-    assert sites[0].foreign_use == "n_constant"
+    assert sites[0].layer.foreign_use == "n_constant"
 
 
 def test_layers_inside_bodies_are_named() -> None:
@@ -177,4 +178,4 @@ def test_a_weight_that_a_body_uses_too(tmp_path: Path) -> None:
         helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body),
     ]
     (site,) = sites_of(tmp_path, nodes, w=W66, c=np.array(True))
-    assert site.foreign_use == "if"
+    assert site.layer.foreign_use == "if"

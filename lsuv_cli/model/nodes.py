@@ -1,0 +1,45 @@
+"""What a node says of itself: its name, attributes, what it reads, the graphs inside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+FLOAT_TYPES = frozenset(
+    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+)
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def node_name(node: onnx.NodeProto) -> str:
+    """The node's name, or its first output's where it has none."""
+    return node.name or next(iter(node.output), node.op_type)
+
+
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs inside an If, Loop or Scan."""
+    return [
+        graph
+        for attribute in node.attribute
+        for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs)
+    ]
+
+
+def values_read(node: onnx.NodeProto) -> set[str]:
+    """The values a node reads, those included that its bodies capture from outside."""
+    names = set(node.input)
+    for body in bodies(node):
+        own = {value.name for value in body.input} | {value.name for value in body.initializer}
+        inner: set[str] = {value.name for value in body.output}
+        for other in body.node:
+            own.update(other.output)
+            inner |= values_read(other)
+        names |= inner - own
+    return names - {""}

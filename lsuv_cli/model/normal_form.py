@@ -1,0 +1,104 @@
+"""A graph brought to the form that the rest of this room expects.
+
+Layers then read their weights directly, whatever an exporter put in between: local functions are
+inlined, Constant nodes become parameters, nodes that only rearrange a parameter become views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import inliner, numpy_helper
+
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
+from lsuv_cli.model.topology import execution_order
+from lsuv_cli.model.views import View, find_views, integer_constants
+
+
+@dataclass(frozen=True, slots=True)
+class NormalForm:
+    """A graph in normal form.
+
+    Attributes:
+        skeleton: the model without floating-point parameters, its nodes in execution order.
+        constants: the values of Constant nodes that have become parameters.
+        copies: for each parameter that is only a copy of another in the file, the other's name.
+        views: for each value that only shows a parameter, which and how.
+    """
+
+    skeleton: onnx.ModelProto
+    constants: Mapping[str, FloatArray]
+    copies: Mapping[str, str]
+    views: Mapping[str, View]
+
+
+def normal_form(
+    skeleton: onnx.ModelProto, parameters: Mapping[str, FloatArray], path: Path
+) -> NormalForm:
+    """Bring a graph to normal form.
+
+    Args:
+        skeleton: the model without its floating-point initializers; modified.
+        parameters: their values.
+        path: the model's file, for the texts of errors.
+
+    Raises:
+        ModelError: the graph is broken.
+    """
+    if skeleton.functions:
+        skeleton = inliner.inline_local_functions(skeleton)
+    nodes = execution_order(skeleton.graph, path, parameters)
+    outputs = {value.name for value in skeleton.graph.output}
+    integers = integer_constants(nodes, skeleton.graph.initializer)
+    constants: dict[str, FloatArray] = {}
+    copies: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        value = _constant(node)
+        source = node.input[0] if node.op_type == "Identity" else ""
+        source = copies.get(source, source)
+        if value is not None and not outputs.intersection(node.output):
+            constants[node.output[0]] = value
+        elif source in parameters and _is_uniform(parameters[source]):
+            copies[node.output[0]] = source
+        else:
+            kept.append(node)
+    infos = {
+        name: TensorInfo(value.shape, value.dtype)
+        for name, value in (
+            *parameters.items(),
+            *constants.items(),
+            *((name, parameters[source]) for name, source in copies.items()),
+        )
+    }
+    kept, views = find_views(kept, infos, integers, outputs)
+    del skeleton.graph.node[:]
+    skeleton.graph.node.extend(kept)
+    return NormalForm(skeleton, constants, copies, views)
+
+
+def _constant(node: onnx.NodeProto) -> FloatArray | None:
+    """The value of a Constant node, if it could be a parameter: floating-point, with axes."""
+    if node.op_type != "Constant" or node.domain not in DEFAULT_DOMAINS:
+        return None
+    for attribute in node.attribute:
+        tensor = attribute.t
+        if attribute.name == "value" and tensor.data_type in FLOAT_TYPES and tensor.dims:
+            array: FloatArray = numpy_helper.to_array(tensor)
+            return array
+    return None
+
+
+def _is_uniform(value: FloatArray) -> bool:
+    """Whether all elements are equal, as in a new bias or BatchNormalization.
+
+    PyTorch's exporter stores equal parameters once, with an Identity for each other one. Equal
+    random values mean that a weight is tied; equal constants mean nothing.
+    """
+    flat = np.ravel(value)
+    return flat.size > 0 and bool((flat == flat[0]).all())

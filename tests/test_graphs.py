@@ -1,0 +1,319 @@
+"""Weights that a layer does not read directly: behind other nodes, tied, in constants, functions.
+
+Where a plain graph computes the same, both must give the same weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from graphs import random_weight, save_graph
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from test_oracle import Silent, node, run, save_samples
+
+from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.model.layers import find_layers
+from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.pipeline import initialize
+
+Array = NDArray[Any]
+Graph = tuple[list[onnx.NodeProto], dict[str, Array]]
+
+W = random_weight
+HEAD = [node("Tanh", "a", "t"), node("MatMul", "t v", "z")]
+V = W(6, 4)
+
+
+def i64(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def constant(name: str, value: Array) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+
+
+PLAIN: Graph = ([node("Gemm", "x w b", "a", transB=1), *HEAD], {"w": W(6, 8), "b": W(6), "v": V})
+
+SAME_AS_PLAIN: dict[str, Graph] = {
+    "transposed": (
+        [node("Transpose", "w", "wt"), node("MatMul", "x wt", "p"), node("Add", "p b", "a"), *HEAD],
+        PLAIN[1],
+    ),
+    "identity of identity": (
+        [
+            *(node("Identity", "w", "w1"), node("Identity", "w1", "w2")),
+            *(node("Identity", "b", "b1"), node("Gemm", "x w2 b1", "a", transB=1), *HEAD),
+        ],
+        PLAIN[1],
+    ),
+    "reshaped": (
+        [
+            *(node("Reshape", "w3 s", "w"), node("Reshape", "b2 m", "b")),
+            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
+        ],
+        {
+            "w3": W(6, 8).reshape(2, 3, 8),
+            "b2": W(6).reshape(1, 6, 1),
+            "s": i64(0, -1, 8)[[1, 2]],
+            "m": i64(-1),
+            "v": V,
+        },
+    ),
+    "squeezed and unsqueezed": (
+        [
+            *(node("Squeeze", "w4 one", "w"), node("Unsqueeze", "b nil", "b1")),
+            *(node("Gemm", "x w b1", "a", transB=1), *HEAD),
+        ],
+        {"w4": W(6, 8)[:, None], "one": i64(1), "nil": i64(0), "b": W(6), "v": V},
+    ),
+    "sliced": (
+        [
+            *(node("Slice", "big from to axis", "w"), node("Split", "bb parts", "b")),
+            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
+        ],
+        {
+            "big": np.concatenate([W(6, 8), W(2, 8)]),
+            "from": i64(0),
+            "to": i64(6),
+            "axis": i64(0),
+            "bb": W(6),
+            "parts": i64(6),
+            "v": V,
+        },
+    ),
+    "one of several": (
+        [node("Gather", "big first", "w", axis=1), node("Gemm", "x w b", "a", transB=1), *HEAD],
+        {"big": np.stack([W(6, 8), W(6, 8) * 2], 1), "first": np.array(0), "b": W(6), "v": V},
+    ),
+    "cast": (
+        [
+            node("Cast", "w", "w1", to=TensorProto.FLOAT),
+            *(node("Gemm", "x w1 b", "a", transB=1), *HEAD),
+        ],
+        PLAIN[1],
+    ),
+    "in constants": (
+        [
+            *(
+                constant("w", W(6, 8)),
+                constant("b", W(6)),
+                constant("half", np.full(1, 0.5, np.float32)),
+            ),
+            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
+        ],
+        {"v": V},
+    ),
+}
+
+
+def keep(model: Path, samples: Path, **options: Any) -> tuple[dict[str, float], dict[str, Array]]:
+    """Scale the weights that are there; the scales by the layers' names, and what was written."""
+    report, written = run(model, samples, pre_init=PreInit.KEEP, **options)
+    for result in report.layers:
+        assert result.status in (Status.CONVERGED, Status.SHARED), result.detail
+        assert result.iterations == 1
+    return {r.planned.layer.name: float(r.scale) for r in report.layers}, written
+
+
+@pytest.mark.parametrize("bias", [Bias.ZERO, Bias.CENTER])
+@pytest.mark.parametrize("name", SAME_AS_PLAIN)
+def test_weights_behind_other_nodes(tmp_path: Path, name: str, bias: Bias) -> None:
+    samples = save_samples(tmp_path, (8,), 64)
+    expected, plain = keep(save_graph(tmp_path / "p.onnx", *PLAIN, ("n", 8)), samples, bias=bias)
+    nodes, weights = SAME_AS_PLAIN[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    scales, written = keep(path, samples, bias=bias)
+    assert list(scales.values()) == pytest.approx(list(expected.values()), rel=1e-6)
+    floats = {key: value for key, value in weights.items() if value.dtype == np.float32}
+    constants = {"w", "b"} if name == "in constants" else set()
+    assert written.keys() == floats.keys() | constants
+    for key, value in floats.items():
+        assert written[key].shape == value.shape
+    used = next(value for key, value in written.items() if key in ("w", "w3", "w4", "big"))
+    first = used[:6] if name == "sliced" else used[:, 0] if name == "one of several" else used
+    np.testing.assert_allclose(first.reshape(6, 8), plain["w"], rtol=1e-6)
+    if "b" in written:
+        np.testing.assert_allclose(written["b"].reshape(6), plain["b"], rtol=1e-4, atol=1e-6)
+    if name == "sliced":
+        np.testing.assert_array_equal(used[6:], W(2, 8))
+
+
+def test_a_local_function(tmp_path: Path) -> None:
+    samples = save_samples(tmp_path, (8,))
+    expected, plain = keep(save_graph(tmp_path / "p.onnx", *PLAIN, ("n", 8)), samples)
+    body = [node("Transpose", "weight", "wt"), node("MatMul", "data wt", "p")]
+    linear = helper.make_function(
+        "mine",
+        "Linear",
+        ["data", "weight", "bias"],
+        ["out"],
+        [*body, node("Add", "p bias", "out")],
+        [helper.make_opsetid("", 17)],
+    )
+    call = helper.make_node("Linear", ["x", "w", "b"], ["a"], domain="mine", name="call")
+    path = save_graph(tmp_path / "m.onnx", [call, *HEAD], PLAIN[1], ("n", 8))
+    model = onnx.load(path)
+    model.functions.append(linear)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    onnx.save(model, path)
+    scales, written = keep(path, samples)
+    assert list(scales.values()) == pytest.approx(list(expected.values()), rel=1e-6)
+    np.testing.assert_allclose(written["w"], plain["w"], rtol=1e-6)
+
+
+def test_packed_projections_are_drawn_and_scaled_each(tmp_path: Path) -> None:
+    """Three matrices in one parameter, as attention's in_proj_weight."""
+    nodes = [
+        node("Split", "packed parts", "q k v", axis=0),
+        *(node("Transpose", name, f"{name}t") for name in "qkv"),
+        *(node("MatMul", f"x {name}t", f"{name}x") for name in "qkv"),
+        node("Mul", "qx kx", "qk"),
+        node("Add", "qk vx", "z"),
+    ]
+    nodes[0] = helper.make_node("Split", ["packed", "parts"], ["q", "k", "v"], axis=0)
+    packed = W(24, 8) * np.repeat([1, 5, 0.1], 8)[:, None].astype(np.float32)
+    weights = {"packed": packed, "parts": i64(8, 8, 8)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples)
+    assert [r.planned.layer.parameter for r in report.layers] == [
+        *("packed[0:8]", "packed[8:16]", "packed[16:24]")
+    ]
+    for part, result in zip(np.split(written["packed"], 3), report.layers, strict=True):
+        assert result.status is Status.CONVERGED
+        drawn = part / result.scale
+        np.testing.assert_allclose(drawn @ drawn.T, np.eye(8), atol=1e-5)
+        assert (np.load(samples) @ part.T).var() == pytest.approx(1, abs=1e-5)
+
+
+def forward(path: Path, weights: dict[str, Array], feeds: dict[str, Array], value: str) -> Array:
+    """A value of the untouched file with other weights, by ONNX Runtime alone."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+    model.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run([value], feeds)
+    return np.asarray(found)
+
+
+def tied_embedding(path: Path, *, between: bool) -> Path:
+    """Tokens through an embedding, perhaps a layer, and back through the embedding's transpose."""
+    middle = [node("MatMul", "e u", "m"), node("Tanh", "m", "h")]
+    nodes = [
+        node("Gather", "table ids", "e"),
+        *(middle if between else [node("Identity", "e", "h")]),
+        node("Transpose", "table", "tt", perm=[1, 0]),
+        node("MatMul", "h tt", "logits"),
+    ]
+    weights = {"table": W(30, 8), "u": W(8, 8)} if between else {"table": W(30, 8)}
+    return save_graph(path, nodes, weights, ("n", 5), input_type=TensorProto.INT64, name="ids")
+
+
+@pytest.mark.parametrize("between", [True, False])
+@pytest.mark.parametrize("verify", [True, False])
+def test_an_embedding_that_is_the_output_projection_too(
+    tmp_path: Path, between: bool, verify: bool
+) -> None:
+    """The logits have unit variance although the scale counts in the embedding, too."""
+    path = tied_embedding(tmp_path / "m.onnx", between=between)
+    ids = np.random.default_rng(0).integers(0, 30, (8, 5))
+    np.save(tmp_path / "ids.npy", ids)
+    report, written = run(path, tmp_path / "ids.npy", verify=verify, tol=1e-4)
+    assert {r.status for r in report.layers} == {Status.CONVERGED}
+    logits = forward(path, written, {"ids": ids}, "logits")
+    assert logits.var() == pytest.approx(1, abs=1e-4)
+    assert report.layers[-1].planned.layer.foreign_use == "Gather_e"
+    if between:
+        assert forward(path, written, {"ids": ids}, "m").var() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_tied_weight_with_one_use_left_as_it_is(tmp_path: Path) -> None:
+    """Two layers share a weight and one is excluded: it is measured with what is written."""
+    nodes = [
+        *(node("MatMul", "x w", "a"), node("Tanh", "a", "t"), node("MatMul", "t w", "b")),
+        *(node("Tanh", "b", "s"), node("MatMul", "s v", "z")),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, {"w": W(6, 6), "v": V}, ("n", 6))
+    samples = save_samples(tmp_path, (6,))
+    report, written = run(path, samples, exclude=("MatMul_b",), verify=False)
+    assert [r.status for r in report.layers] == [
+        *(Status.CONVERGED, Status.EXCLUDED, Status.CONVERGED)
+    ]
+    feeds = {"x": np.load(samples)}
+    for value in ("a", "z"):
+        assert forward(path, written, feeds, value).var() == pytest.approx(1, abs=2e-3)
+
+
+def test_tied_in_another_layout_and_scaled_by_channel(tmp_path: Path) -> None:
+    """An autoencoder with tied weights: the decoder's channels are the encoder's inputs."""
+    nodes = [
+        *(node("MatMul", "x w", "a"), node("Tanh", "a", "t"), node("Transpose", "w", "wt")),
+        *(node("MatMul", "t wt", "b"), node("Tanh", "b", "s"), node("MatMul", "s v", "z")),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, {"w": W(8, 6), "v": W(8, 4)}, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples, per=Per.CHANNEL, tol=1e-4)
+    assert [r.status for r in report.layers] == [
+        *(Status.CONVERGED, Status.SHARED, Status.CONVERGED)
+    ]
+    assert report.layers[0].planned.inexact
+    for value, channels in (("a", 6), ("z", 4)):
+        variances = forward(path, written, {"x": np.load(samples)}, value).var(axis=0)
+        np.testing.assert_allclose(variances, np.ones(channels), atol=1e-4)
+
+
+def test_equal_constants_are_not_tied(tmp_path: Path) -> None:
+    """PyTorch's exporter stores equal biases once; new values must not run into each other."""
+    nodes = [
+        *(node("Identity", "b1", "b2"), node("Gemm", "x w1 b1", "a"), node("Relu", "a", "r")),
+        node("Gemm", "r w2 b2", "z"),
+    ]
+    weights = {"w1": W(6, 6), "b1": np.zeros(6, np.float32), "w2": W(6, 6) * 2}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
+    samples = save_samples(tmp_path, (6,))
+    _, written = run(path, samples, bias=Bias.CENTER)
+    assert written.keys() == {"w1", "b1", "w2", "b2"}
+    hidden = np.load(samples) @ written["w1"] + written["b1"]
+    np.testing.assert_allclose(hidden.mean(axis=0), 0, atol=1e-6)
+    output = np.maximum(hidden, 0) @ written["w2"] + written["b2"]
+    np.testing.assert_allclose(output.mean(axis=0), 0, atol=1e-6)
+    assert output.var() == pytest.approx(1, abs=1e-5)
+
+
+def test_what_stays_a_computation(tmp_path: Path) -> None:
+    """A weight that is computed from another is no parameter, and its layer none of ours."""
+    nodes = [
+        *(node("Mul", "w g", "scaled"), node("MatMul", "x scaled", "a"), node("Tanh", "a", "t")),
+        node("MatMul", "t v", "z"),
+    ]
+    weights = {"w": W(8, 6), "g": np.full(6, 2, np.float32), "v": V}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    model, _ = read_model(path)
+    assert [site.layer.name for site in find_layers(model)] == ["MatMul_z"]
+    _, written = keep(path, save_samples(tmp_path, (8,)))
+    np.testing.assert_array_equal(written["w"], weights["w"])
+
+
+def test_nothing_is_said_of_it_that_is_not_so(tmp_path: Path) -> None:
+    """A tied weight that needs more than one sweep, and is not given them, is no success."""
+    path = tied_embedding(tmp_path / "m.onnx", between=False)
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 30, (8, 5)))
+    options = InitOptions(
+        path,
+        tmp_path / "out",
+        SampleOptions((str(tmp_path / "ids.npy"),)),
+        device="cpu",
+        max_iter=1,
+        verify=False,
+    )
+    report = initialize(options, Silent())
+    assert [result.status for result in report.layers] == [Status.MAX_ITERATIONS]
