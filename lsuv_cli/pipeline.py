@@ -34,6 +34,7 @@ from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.quantised import refuse_quantised
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.samples.batch import load_samples
@@ -94,6 +95,7 @@ def initialize(options: InitOptions, events: Events) -> Report:
     model, weights = read_model(options.model)
     refuse_overwriting(options.out, "the model's external data", model.external_files)
     _check_operators(model)
+    refuse_quantised(model)
     sites = find_layers(model)
     plan = _plan(model, sites, options, events)
     events.stage("loading samples", options.samples.count)
@@ -148,17 +150,14 @@ def _plan(
     nested = nested_layers(model.nodes)
     if nested:
         events.warn(f"layers inside If, Loop or Scan are left as they are: {', '.join(nested)}")
-    unusable = [_unusable(model, site) for site in sites]
+    unusable = [_unusable(site) for site in sites]
     return plan_layers([site.layer for site in sites], unusable, options)
 
 
-def _unusable(model: OnnxModel, site: LayerSite) -> tuple[str, Status] | None:
+def _unusable(site: LayerSite) -> tuple[str, Status] | None:
     """Why a layer can't be initialised, whatever the options say."""
-    dtype = model.weights[site.layer.weight].dtype.name
     if not site.takes_data:
         return "no data reaches it", Status.UNREACHABLE
-    if dtype != "float32":
-        return f"its weight is {dtype}, and only float32 can be measured", Status.EXCLUDED
     return None
 
 

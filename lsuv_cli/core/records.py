@@ -29,6 +29,7 @@ class Layer:
         bias_parameter: the parameter that the bias is, and which part of it; None without one.
         bias_shape: the bias's shape in the graph; () without one.
         foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
+        dtype: the parameter's dtype.
         layout: the weight's shape and the meaning of its axes.
         output: the graph value that holds the layer's output, its bias added.
         parameters: elements of weight and bias.
@@ -43,6 +44,7 @@ class Layer:
     bias_parameter: str | None
     bias_shape: tuple[int, ...]
     foreign_use: str
+    dtype: np.dtype[Any]
     layout: WeightLayout
     output: str
     parameters: int

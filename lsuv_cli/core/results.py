@@ -30,7 +30,8 @@ def layer_results(
         solutions: the last iteration's.
         before: what the model's own weights gave; may be empty.
         after: what the written weights gave; may be empty, and then the closed form is trusted.
-        tol: tolerated |Var / target_std^2 - 1|.
+        tol: tolerated |Var / target_std^2 - 1|; what the weight's own dtype allows, if that is
+            more.
         iterations: sweeps so far.
     """
     results = []
@@ -48,7 +49,7 @@ def layer_results(
         elif measured is not None:
             deviation = measured.deviation(planned.target_std, per_channel=per_channel)
             # The negation also holds where the deviation is not a number.
-            if not deviation <= tol:
+            if not deviation <= max(tol, PRECISION[planned.layer.dtype.name]):
                 status = Status.MAX_ITERATIONS
                 detail = f"off by {deviation:.2g} after {iterations} sweeps"
         results.append(
@@ -63,6 +64,11 @@ def layer_results(
             )
         )
     return results
+
+
+# The distance from 1 to the next number. Rounding moves each weight by half of it at most, and the
+# variance by twice its weights' relative error. numpy itself does not know bfloat16.
+PRECISION = {"float64": 2**-52, "float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
 
 
 def _failure(solutions: Mapping[int, Solution], index: int) -> tuple[Status, str] | None:

@@ -181,12 +181,13 @@ class GraphValue:
     def __rtruediv__(self, other: Any, /) -> GraphValue:
         return self._binary("Div", other, swap=True)
 
-    def as_float32(self, shape: Sequence[int] = ()) -> str:
-        """Round to float32 and reshape; return the value's name."""
-        single = self.builder.node("Cast", [self.name], to=TensorProto.FLOAT)
+    def rounded(self, dtype: np.dtype[Any], shape: Sequence[int] = ()) -> str:
+        """Round to a dtype and reshape; return the value's name."""
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
+        value = self.builder.node("Cast", [self.name], to=kind)
         if not shape:
-            return single
-        return self.builder.node("Reshape", [single, self.builder.constant(shape)])
+            return value
+        return self.builder.node("Reshape", [value, self.builder.constant(shape)])
 
 
 class GraphMathematics:

@@ -138,10 +138,13 @@ class _Uses:
         return [node for other in self.related(name) for node in self.consumers[other]]
 
 
+PRODUCT_OPERATORS = frozenset(_PRODUCTS)
+
+
 def find_layers(model: OnnxModel) -> list[LayerSite]:
     """The layers of a model's main graph, in execution order."""
     uses = _Uses(model)
-    data_values = _data_values(model)
+    data_values = values_from_inputs(model)
     products = [
         (node, product)
         for node in model.nodes
@@ -199,6 +202,7 @@ def _layer(
         bias_parameter=_described(model.view(bias)) if bias else None,
         bias_shape=bias_shape,
         foreign_use="" if foreign is None else node_name(foreign),
+        dtype=model.parameters[model.view(product.weight).source].dtype,
         layout=product.layout,
         output=bias_node.output[0] if bias_node is not None else node.output[0],
         parameters=math.prod(product.layout.shape) + (math.prod(bias_shape) if bias else 0),
@@ -232,8 +236,8 @@ def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
     return names
 
 
-def _data_values(model: OnnxModel) -> set[str]:
-    """The values that depend on what is fed."""
+def values_from_inputs(model: OnnxModel) -> set[str]:
+    """The values of the main graph that depend on what is fed."""
     values = {spec.name for spec in model.inputs}
     for node in model.nodes:
         if values.intersection(values_read(node)):

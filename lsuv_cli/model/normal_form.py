@@ -1,7 +1,8 @@
 """A graph brought to the form that the rest of this room expects.
 
 Layers then read their weights directly, whatever an exporter put in between: local functions are
-inlined, Constant nodes become parameters, nodes that only rearrange a parameter become views.
+inlined, Constant nodes become parameters, nodes that only rearrange a parameter become views, and
+types become those that are computed with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from onnx import inliner, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
+from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.views import View, find_views, integer_constants
 
@@ -29,12 +31,14 @@ class NormalForm:
         constants: the values of Constant nodes that have become parameters.
         copies: for each parameter that is only a copy of another in the file, the other's name.
         views: for each value that only shows a parameter, which and how.
+        types: what each of the file's floating-point types is computed in.
     """
 
     skeleton: onnx.ModelProto
     constants: Mapping[str, FloatArray]
     copies: Mapping[str, str]
     views: Mapping[str, View]
+    types: Types
 
 
 def normal_form(
@@ -79,7 +83,9 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     del skeleton.graph.node[:]
     skeleton.graph.node.extend(kept)
-    return NormalForm(skeleton, constants, copies, views)
+    types = computing_types(kept)
+    change_types(skeleton.graph, types)
+    return NormalForm(skeleton, constants, copies, views, types)
 
 
 def _constant(node: onnx.NodeProto) -> FloatArray | None:

@@ -19,7 +19,8 @@ from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.normal_form import normal_form
-from lsuv_cli.model.parameters import Parameters, computing_dtype
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.precision import computing_dtype
 from lsuv_cli.model.views import View
 
 
@@ -102,6 +103,7 @@ def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
     weights |= {name: weights[source] for name, source in normal.copies.items()}
     infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
     everything = {name: View(name) for name in infos} | dict(normal.views)
+    dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
     return (
         OnnxModel(
             path=path,
@@ -109,19 +111,16 @@ def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
             skeleton=normal.skeleton,
             parameters=infos,
             weights={
-                name: TensorInfo(
-                    view.shape(infos[view.source].shape),
-                    computing_dtype(infos[view.source].dtype),
-                )
+                name: TensorInfo(view.shape(infos[view.source].shape), dtypes[view.source])
                 for name, view in everything.items()
             },
             constants=frozenset(normal.constants),
             views=normal.views,
-            inputs=_inputs(model.graph),
+            inputs=_inputs(normal.skeleton.graph, weights),
             opset=opset,
             external_files=_external_files(model.graph, path),
         ),
-        Parameters(weights, normal.views),
+        Parameters(weights, normal.views, dtypes),
     )
 
 
@@ -240,8 +239,8 @@ def _set_field(message: object, name: str, value: object) -> None:
         setattr(message, name, value)
 
 
-def _inputs(graph: onnx.GraphProto) -> tuple[InputSpec, ...]:
-    initializers = {tensor.name for tensor in graph.initializer}
+def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpec, ...]:
+    initializers = {tensor.name for tensor in graph.initializer} | set(parameters)
     specs = []
     for value in graph.input:
         if value.name in initializers:

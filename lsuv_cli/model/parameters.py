@@ -13,15 +13,19 @@ from lsuv_cli.model.views import View
 class Parameters(Mapping[str, FloatArray]):
     """Values by name, of parameters and of views of them.
 
-    Reading gives what the graph computes with: float64 as it is, everything narrower as float32.
-    What is set is kept in that precision, to be rounded when it is stored; what is never set stays
-    bit for bit as it was.
+    Reading gives them in the dtype that the graph computes with. What is set is kept in that
+    precision, to be rounded when it is stored; what is never set stays bit for bit as it was.
     """
 
-    def __init__(self, stored: Mapping[str, FloatArray], views: Mapping[str, View]) -> None:
+    def __init__(
+        self,
+        stored: Mapping[str, FloatArray],
+        views: Mapping[str, View],
+        dtypes: Mapping[str, np.dtype[np.floating]],
+    ) -> None:
         self._values: dict[str, FloatArray] = dict(stored)
-        self._dtypes = {name: computing_dtype(value.dtype) for name, value in stored.items()}
         self._views = views
+        self._dtypes = dtypes
 
     def __getitem__(self, name: str) -> FloatArray:
         view = self._view(name)
@@ -68,8 +72,3 @@ class Parameters(Mapping[str, FloatArray]):
 
     def _view(self, name: str) -> View:
         return self._views.get(name) or View(name)
-
-
-def computing_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.floating]:
-    """float64 for float64, float32 for everything narrower."""
-    return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)

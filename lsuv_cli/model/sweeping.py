@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,7 +124,7 @@ class _Sweep:
         raw = builder.new_name("product")
         inputs = [self._current(name) for name in site.node.input[:2]]
         if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
-            inputs.append(builder.constant(np.zeros(1, np.float32)))
+            inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
         self._emit(site.node, inputs, [raw])
         moments = add_tap(builder, site, raw, centred=self.cautious)
         channels = site.layer.layout.out_channels
@@ -141,7 +142,7 @@ class _Sweep:
         if site.layer.bias is not None:
             self._represent(site.layer.output, self._add_bias(index, raw), factor)
         elif site.addend:
-            self._represent(product, self._add_foreign(site), None)
+            self._represent(product, self._add_foreign(index), None)
 
     def _factor_of(self, index: int) -> GraphValue:
         """A layer's factor as a graph value; its nodes are only made if something wants it."""
@@ -170,6 +171,10 @@ class _Sweep:
                     factor = factor * self._product(self.taps[index].incoming)
                 self.layer_factors[index] = factor
         return self.layer_factors[index]
+
+    def _dtype(self, index: int) -> np.dtype[Any]:
+        """The dtype a layer is computed in, and everything that carries its factor."""
+        return self.model.weights[self.sites[index].layer.weight].dtype
 
     def _product(self, layers: tuple[int, ...]) -> GraphValue:
         """The product of some layers' factors as a graph value."""
@@ -206,13 +211,16 @@ class _Sweep:
             addend = mean * -1.0
         else:
             return raw
-        return self.builder.node("Add", [raw, addend.as_float32(_channel_shape(site))])
+        return self.builder.node(
+            "Add", [raw, addend.rounded(self._dtype(index), _channel_shape(site))]
+        )
 
-    def _add_foreign(self, site: LayerSite) -> str:
+    def _add_foreign(self, index: int) -> str:
         """Add what the node itself adds but is no bias of its own; to the true value only."""
+        site = self.sites[index]
         addend = self._true_value(site.addend)
         if site.addend_factor != 1.0:
-            factor = self.builder.constant(np.asarray(site.addend_factor, np.float32))
+            factor = self.builder.constant(np.asarray(site.addend_factor, self._dtype(index)))
             addend = self.builder.node("Mul", [addend, factor])
         if site.layer.layout.is_convolution:
             shape = self.builder.constant(_channel_shape(site))
@@ -254,7 +262,9 @@ class _Sweep:
             current = self._current(name)
             if factor is not None and factor.layers != common.layers:
                 ratio = self._product(factor.layers) / self._product(common.layers)
-                current = self.builder.node("Mul", [current, ratio.as_float32()])
+                current = self.builder.node(
+                    "Mul", [current, ratio.rounded(self._dtype(common.layers[0]))]
+                )
                 depth = max(depth, factor.depth)
             names.append(current)
         return names, _Factor(common.layers, (), depth)
@@ -293,8 +303,10 @@ class _Sweep:
             return current
         if name not in self.true_names:
             factor = self.factors[name]
+            true = self._product(factor.layers)
+            dtype = self._dtype(factor.layers[0])
             self.true_names[name] = self.builder.node(
-                "Mul", [current, self._product(factor.layers).as_float32(factor.shape)]
+                "Mul", [current, true.rounded(dtype, factor.shape)]
             )
         return self.true_names[name]
 

@@ -60,6 +60,7 @@ def add_reading(builder: GraphBuilder, moments: GraphValue, channels: int) -> st
 def _plane_mean(builder: GraphBuilder, site: LayerSite, value: str) -> str:
     """The mean of each plane; the reduced axes stay, with size 1."""
     if site.layer.layout.is_convolution:
+        # Convolutions are always computed in float32, the only type this operator has.
         return builder.node("GlobalAveragePool", [value])
     return builder.reduce_mean(value, [0 if site.channel_axis == -1 else -1], keepdims=True)
 

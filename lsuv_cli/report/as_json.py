@@ -66,6 +66,7 @@ def _layer(index: int, result: LayerResult, per: Per) -> dict[str, Any]:
         "op": layer.op,
         "weight": layer.parameter,
         "bias": layer.bias_parameter,
+        "dtype": layer.dtype.name,
         "shape": list(layer.layout.shape),
         "groups": layer.layout.groups,
         "parameters": layer.parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,7 @@ def layer(name: str, weight: str) -> Layer:
         bias_parameter=None,
         bias_shape=(),
         foreign_use="",
+        dtype=np.dtype(np.float32),
         layout=layout,
         output=f"{name}.out",
         parameters=12,
