@@ -76,7 +76,7 @@ def worst_deviation(case: common.Case, weights: Mapping[str, FloatArray], feeds:
     model, _ = read_model(case.model)
     sites = find_layers(model)
     graph = measuring_graph(model, sites, weights, range(len(sites)), centred=True)
-    readings = run_graph(graph, feeds, select_device("cpu", None, 0, print))
+    readings = run_graph(graph, feeds, select_device("cpu", None, 0, print)).layers
     return max(reading.moments.deviation(1.0, per_channel=False) for reading in readings.values())
 
 

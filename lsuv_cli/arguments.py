@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lsuv_cli import __version__
-from lsuv_cli.core.choices import Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
 from lsuv_cli.core.options import PRESETS
 
 DATA_PANEL = "Data"
@@ -182,6 +182,14 @@ PerOption = Annotated[
     typer.Option(
         rich_help_panel=ALGORITHM_PANEL,
         help="One scale a layer, as in the paper, or one an output channel.",
+    ),
+]
+BnOption = Annotated[
+    BatchNorm,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="BatchNormalization uses the samples' statistics, as in the first training step, and "
+        "its running ones become these; or it uses its running ones and keeps them.",
     ),
 ]
 IncludeOption = Annotated[

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsuv_cli import __version__, arguments
-from lsuv_cli.core.choices import Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import (
     InitOptions,
@@ -61,6 +61,7 @@ def init(
     pre_init: arguments.PreInitOption = PreInit.ORTHONORMAL,
     bias: arguments.BiasOption = Bias.ZERO,
     per: arguments.PerOption = Per.LAYER,
+    bn: arguments.BnOption = BatchNorm.BATCH,
     include: arguments.IncludeOption = None,
     exclude: arguments.ExcludeOption = None,
     target: arguments.TargetOption = None,
@@ -111,6 +112,7 @@ def init(
             pre_init=pre_init,
             bias=bias,
             per=per,
+            bn=bn,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             device=device,

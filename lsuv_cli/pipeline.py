@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
@@ -24,14 +24,16 @@ from lsuv_cli.core.records import (
     LayerResult,
     Plan,
     Reading,
+    Readings,
     Report,
     Samples,
 )
 from lsuv_cli.core.results import layer_results
-from lsuv_cli.core.solve import Solution, damped, solve_scales
+from lsuv_cli.core.solve import Solution, Solutions, damped, solve
 from lsuv_cli.model.biases import per_channel_bias, stored_bias
 from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
 from lsuv_cli.model.measuring import measuring_graph
+from lsuv_cli.model.norms import NormSite, find_norms
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
@@ -78,6 +80,7 @@ class _Work:
     model: OnnxModel
     sites: Sequence[LayerSite]
     plan: Plan
+    norms: Sequence[NormSite]
     feeds: Feeds
     device: Device
 
@@ -102,7 +105,8 @@ def initialize(options: InitOptions, events: Events) -> Report:
     samples = load_samples(model.inputs, options.samples, options.threads, events.advance)
     refuse_overwriting(options.out, "one of the samples", samples.files)
     _tell(samples, options, events)
-    work = _Work(model, sites, plan, samples.feeds, device)
+    norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
+    work = _Work(model, sites, plan, norms, samples.feeds, device)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
@@ -183,7 +187,7 @@ def _measure(work: _Work, weights: Mapping[str, FloatArray]) -> dict[int, Moment
     moments: dict[int, Moments] = {}
     for centred in (False, True):
         graph = measuring_graph(work.model, work.sites, weights, layers, centred=centred)
-        readings = run_graph(graph, work.feeds, work.device)
+        readings = run_graph(graph, work.feeds, work.device).layers
         moments |= {index: reading.moments for index, reading in readings.items()}
         layers = _doubtful(readings, work.plan)
         if not layers:
@@ -234,8 +238,10 @@ def _iterate(
     while True:
         iteration += 1
         events.stage("sweeping")
-        solutions = damped(_sweep(work, weights), solutions)
+        swept = _sweep(work, weights)
+        solutions = damped(swept.layers, solutions)
         _apply(work, weights, solutions)
+        _set_running_statistics(work, weights, swept.norms)
         for index, solution in solutions.items():
             scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
         events.stage("writing", len(work.model.parameters))
@@ -255,7 +261,7 @@ def _iterate(
             return results
 
 
-def _sweep(work: _Work, weights: Parameters) -> dict[int, Solution]:
+def _sweep(work: _Work, weights: Parameters) -> Solutions:
     """Sweep in one pass; where that leaves doubts, once more in the literal form."""
     biases = {}
     if work.plan.bias is Bias.KEEP:
@@ -264,13 +270,15 @@ def _sweep(work: _Work, weights: Parameters) -> dict[int, Solution]:
             for index, site in enumerate(work.sites)
             if site.layer.bias is not None
         }
-    readings: Mapping[int, Reading] = {}
+    readings = Readings({}, {})
     for cautious in (False, True):
-        graph = sweeping_graph(work.model, work.sites, work.plan, weights, cautious=cautious)
+        graph = sweeping_graph(
+            work.model, work.sites, work.plan, weights, work.norms, cautious=cautious
+        )
         readings = run_graph(graph, work.feeds, work.device)
-        if not _doubtful(readings, work.plan):
+        if not _doubtful(readings.layers, work.plan):
             break
-    return solve_scales(work.plan, readings, biases)
+    return solve(work.plan, readings, biases)
 
 
 def _apply(work: _Work, weights: Parameters, solutions: Mapping[int, Solution]) -> None:
@@ -288,6 +296,15 @@ def _apply(work: _Work, weights: Parameters, solutions: Mapping[int, Solution]) 
         if work.plan.bias is Bias.CENTER and np.isfinite(mean).all():
             new = stored_bias(site, -mean).astype(old.dtype)
         weights.set(layer.bias, new)
+
+
+def _set_running_statistics(work: _Work, weights: Parameters, norms: Mapping[int, Moments]) -> None:
+    """Set BatchNormalization's running mean and population variance to those of the samples."""
+    for index, moments in norms.items():
+        if moments.is_finite:
+            site = work.norms[index]
+            weights.set(site.running_mean, moments.mean)
+            weights.set(site.running_variance, moments.variance)
 
 
 def _write(

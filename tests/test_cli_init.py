@@ -236,6 +236,7 @@ def test_options_reach_the_engine(lsuv: Run, tiny: Path) -> None:
         "pre_init": "he",
         "bias": "center",
         "per": "channel",
+        "bn": "batch",
         "include": ["conv*", "fc*"],
         "exclude": ["fc.weight"],
         "targets": [["c*", 3], ["conv", 0.5]],

@@ -20,6 +20,13 @@ class Per(StrEnum):
     CHANNEL = "channel"
 
 
+class BatchNorm(StrEnum):
+    """What BatchNormalization normalises with during the sweep."""
+
+    BATCH = "batch"
+    RUNNING = "running"
+
+
 class PreInit(StrEnum):
     """What the weights are before they are scaled."""
 

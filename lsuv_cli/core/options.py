@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsuv_cli.core.choices import Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
 from lsuv_cli.core.errors import UsageError
 
 
@@ -93,6 +93,7 @@ class InitOptions:
         pre_init: what the weights are before they are scaled.
         bias: what becomes of the biases.
         per: what shares one scale.
+        bn: what BatchNormalization normalises with.
         include: globs on layer and weight names; only matching layers are initialised.
         exclude: globs on layer and weight names; matching layers are left as they are.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -113,6 +114,7 @@ class InitOptions:
     pre_init: PreInit = PreInit.ORTHONORMAL
     bias: Bias = Bias.ZERO
     per: Per = Per.LAYER
+    bn: BatchNorm = BatchNorm.BATCH
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     device: str = "auto"
@@ -140,6 +142,7 @@ class InitOptions:
             "pre_init": self.pre_init.value,
             "bias": self.bias.value,
             "per": self.per.value,
+            "bn": self.bn.value,
             "include": list(self.include),
             "exclude": list(self.exclude),
             "mean": list(pictures.mean),

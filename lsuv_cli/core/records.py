@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +193,13 @@ class InstrumentedGraph:
         model: the serialised ModelProto; its large initializers are references, not bytes.
         initializers: for each such reference its name and value, (shape of the weight) float32.
         taps: for each measured layer's index where its moments are.
+        norm_taps: for each measured normalisation's index where its input's moments are.
     """
 
     model: bytes
     initializers: Mapping[str, FloatArray]
     taps: Mapping[int, Tap]
+    norm_taps: Mapping[int, Tap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,19 @@ class Reading:
 
     moments: Moments
     incoming: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What one run measured.
+
+    Attributes:
+        layers: for each measured layer's index, in execution order.
+        norms: for each measured normalisation's index.
+    """
+
+    layers: Mapping[int, Reading]
+    norms: Mapping[int, Reading]
 
 
 @dataclass(frozen=True, slots=True)

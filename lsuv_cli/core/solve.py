@@ -16,7 +16,7 @@ from lsuv_cli.core.moments import (
     closed_form_factor,
     failure_of,
 )
-from lsuv_cli.core.records import Plan, Reading
+from lsuv_cli.core.records import Plan, Reading, Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,20 @@ class Solution:
     failure: tuple[Status, str] | None
 
 
-def solve_scales(
-    plan: Plan, readings: Mapping[int, Reading], biases: Mapping[int, Float64Array]
-) -> dict[int, Solution]:
+@dataclass(frozen=True, slots=True)
+class Solutions:
+    """What follows from one sweep.
+
+    Attributes:
+        layers: for each swept layer's index what is to be done with its weight.
+        norms: for each normalisation's index the moments of what it normalises.
+    """
+
+    layers: Mapping[int, Solution]
+    norms: Mapping[int, Moments]
+
+
+def solve(plan: Plan, readings: Readings, biases: Mapping[int, Float64Array]) -> Solutions:
     """Every swept layer's scale, in closed form.
 
     A layer was measured on unscaled values, which the factors of the layers in
@@ -52,10 +63,9 @@ def solve_scales(
     per_channel = plan.per is Per.CHANNEL
     factors: dict[int, Float64Array] = {}
     solutions: dict[int, Solution] = {}
-    for index, reading in readings.items():
+    for index, reading in readings.layers.items():
         planned = plan.layers[index]
-        incoming = np.asarray(math.prod(factors[i] for i in reading.incoming), np.float64)
-        moments = reading.moments.scaled(incoming)
+        incoming, moments = _true(reading, factors)
         bias = biases.get(index)
         centred = plan.centres(planned.layer)
         failure = failure_of(
@@ -79,7 +89,14 @@ def solve_scales(
             )
         factors[index] = scale * incoming
         solutions[index] = Solution(moments, scale, failure)
-    return solutions
+    norms = {index: _true(reading, factors)[1] for index, reading in readings.norms.items()}
+    return Solutions(solutions, norms)
+
+
+def _true(reading: Reading, factors: Mapping[int, Float64Array]) -> tuple[Float64Array, Moments]:
+    """The factor that makes a reading true, and the true moments."""
+    incoming = np.asarray(math.prod(factors[i] for i in reading.incoming), np.float64)
+    return incoming, reading.moments.scaled(incoming)
 
 
 def damped(

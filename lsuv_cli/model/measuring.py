@@ -10,7 +10,7 @@ from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.onnx_file import OnnxModel
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
-from lsuv_cli.model.taps import add_reading, add_tap
+from lsuv_cli.model.taps import add_reading, add_tap, layer_axes
 
 
 def measuring_graph(
@@ -38,6 +38,6 @@ def measuring_graph(
     taps: dict[int, Tap] = {}
     for index in sorted(layers):
         site = sites[index]
-        moments = add_tap(builder, site, site.layer.output, centred=centred)
+        moments = add_tap(builder, layer_axes(site), site.layer.output, centred=centred)
         taps[index] = Tap(add_reading(builder, moments, site.layer.layout.out_channels))
     return instrumented(builder, model, taps)

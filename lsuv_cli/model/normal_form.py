@@ -83,9 +83,20 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     del skeleton.graph.node[:]
     skeleton.graph.node.extend(kept)
+    for node in skeleton.graph.node:
+        _leave_training_mode(node)
     types = computing_types(kept)
     change_types(skeleton.graph, types)
     return NormalForm(skeleton, constants, copies, views, types)
+
+
+def _leave_training_mode(node: onnx.NodeProto) -> None:
+    """Have a BatchNormalization use its running statistics, and no longer compute new ones."""
+    if node.op_type == "BatchNormalization" and node.domain in DEFAULT_DOMAINS:
+        for attribute in node.attribute:
+            if attribute.name == "training_mode":
+                attribute.i = 0
+        del node.output[1:]
 
 
 def _constant(node: onnx.NodeProto) -> FloatArray | None:

@@ -15,12 +15,17 @@ from lsuv_cli.model.onnx_file import OnnxModel
 
 
 def instrumented(
-    builder: GraphBuilder, model: OnnxModel, taps: Mapping[int, Tap]
+    builder: GraphBuilder,
+    model: OnnxModel,
+    taps: Mapping[int, Tap],
+    norm_taps: Mapping[int, Tap] | None = None,
 ) -> InstrumentedGraph:
     """Close a graph under construction, its outputs being the taps."""
-    outputs = {tap.output: int(TensorProto.DOUBLE) for tap in taps.values()}
+    norm_taps = norm_taps or {}
+    everything = (*taps.values(), *norm_taps.values())
+    outputs = {tap.output: int(TensorProto.DOUBLE) for tap in everything}
     serialised = builder.model(model.skeleton, _inputs(model), outputs)
-    return InstrumentedGraph(serialised, dict(builder.external), dict(taps))
+    return InstrumentedGraph(serialised, dict(builder.external), dict(taps), dict(norm_taps))
 
 
 def _inputs(model: OnnxModel) -> list[onnx.ValueInfoProto]:

@@ -17,9 +17,10 @@ from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
+from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_file import OnnxModel
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
-from lsuv_cli.model.taps import add_reading, add_tap
+from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
 
 # Gemm's third input may be left out from this opset on.
 OPTIONAL_GEMM_ADDEND_OPSET = 11
@@ -35,6 +36,7 @@ def sweeping_graph(
     sites: Sequence[LayerSite],
     plan: Plan,
     weights: Mapping[str, FloatArray],
+    norms: Sequence[NormSite] = (),
     *,
     cautious: bool,
 ) -> InstrumentedGraph:
@@ -46,10 +48,11 @@ def sweeping_graph(
         plan: which of them are initialised, and how.
         weights: a value for each floating-point initializer; pre-initialised for the planned
             layers.
+        norms: batch normalisations that are to normalise with the samples' own statistics.
         cautious: multiply each scale into the layer's output at once and measure around the mean,
             as the algorithm is written, instead of deferring and measuring in one pass.
     """
-    return _Sweep(model, sites, plan, weights, cautious=cautious).build()
+    return _Sweep(model, sites, plan, weights, norms, cautious=cautious).build()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class _Sweep:
         sites: Sequence[LayerSite],
         plan: Plan,
         weights: Mapping[str, FloatArray],
+        norms: Sequence[NormSite],
         *,
         cautious: bool,
     ) -> None:
@@ -87,6 +91,7 @@ class _Sweep:
         self.sites = sites
         self.plan = plan
         self.weights = weights
+        self.norms = norms
         self.cautious = cautious
         self.builder = GraphBuilder(model.opset)
         self.renamed: dict[str, str] = {}
@@ -96,6 +101,7 @@ class _Sweep:
         self.layer_factors: dict[int, GraphValue] = {}
         self.products: dict[tuple[int, ...], GraphValue] = {}
         self.taps: dict[int, Tap] = {}
+        self.norm_taps: dict[int, Tap] = {}
 
     def build(self) -> InstrumentedGraph:
         """Walk the model's nodes in execution order."""
@@ -109,13 +115,16 @@ class _Sweep:
             for site in map(self.sites.__getitem__, active.values())
             if site.bias_node is not None
         }
-        for node in needed_nodes(self.model, active):
+        norms = {site.node.output[0]: index for index, site in enumerate(self.norms)}
+        for node in needed_nodes(self.model, [*active, *norms]):
             if node.output[0] in active:
                 self._layer(active[node.output[0]])
+            elif node.output[0] in norms:
+                self._norm(norms[node.output[0]])
             elif node.output[0] not in absorbed:
                 self._other(node)
         add_parameters(self.builder, self.builder.nodes, self.weights)
-        return instrumented(self.builder, self.model, self.taps)
+        return instrumented(self.builder, self.model, self.taps, self.norm_taps)
 
     def _layer(self, index: int) -> None:
         site = self.sites[index]
@@ -126,7 +135,7 @@ class _Sweep:
         if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
         self._emit(site.node, inputs, [raw])
-        moments = add_tap(builder, site, raw, centred=self.cautious)
+        moments = add_tap(builder, layer_axes(site), raw, centred=self.cautious)
         channels = site.layer.layout.out_channels
         self.moments[index] = moments
         self.taps[index] = Tap(
@@ -143,6 +152,37 @@ class _Sweep:
             self._represent(site.layer.output, self._add_bias(index, raw), factor)
         elif site.addend:
             self._represent(product, self._add_foreign(index), None)
+
+    def _norm(self, index: int) -> None:
+        """Normalise with the statistics of the value that comes in, whatever factor it carries.
+
+        With a factor f still to come: y = scale (f x - f m) / sqrt(f^2 v + epsilon) + shift.
+        """
+        site, builder = self.norms[index], self.builder
+        incoming = self._carried(site.node.input[0])
+        x = self._current(site.node.input[0])
+        dtype = self.model.weights[site.running_mean].dtype
+        moments = add_norm_tap(
+            builder, x, site.channels, pooled=dtype == np.float32, centred=self.cautious
+        )
+        self.norm_taps[index] = Tap(
+            add_reading(builder, moments, site.channels), incoming.layers if incoming else ()
+        )
+        halves = [GraphValue(builder, name) for name in builder.halves(moments.name)]
+        mean, variance = halves[0], halves[1] - halves[0] * halves[0]
+        variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
+        gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
+        if incoming:
+            factor = self._product(incoming.layers)
+            gain = factor / GRAPH.sqrt(variance * factor * factor + site.epsilon)
+        scale = self._true_value(site.scale)
+        parts = [
+            builder.node("Mul", [scale, gain.rounded(dtype)]),
+            self._true_value(site.shift),
+            mean.rounded(dtype),
+            builder.constant(np.ones(site.channels, dtype)),
+        ]
+        builder.node("BatchNormalization", [x, *parts], name=site.node.output[0], epsilon=0.0)
 
     def _factor_of(self, index: int) -> GraphValue:
         """A layer's factor as a graph value; its nodes are only made if something wants it."""

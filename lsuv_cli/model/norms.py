@@ -1,0 +1,55 @@
+"""Batch normalisations with stored statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes
+from lsuv_cli.model.onnx_file import OnnxModel
+
+DEFAULT_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class NormSite:
+    """A BatchNormalization whose running statistics are parameters.
+
+    Attributes:
+        node: the node.
+        scale: the value that multiplies, (c,).
+        shift: the value that is added, (c,).
+        running_mean: the parameter, (c,).
+        running_variance: the parameter, (c,).
+        epsilon: what is added to the variance.
+        channels: c.
+    """
+
+    node: onnx.NodeProto
+    scale: str
+    shift: str
+    running_mean: str
+    running_variance: str
+    epsilon: float
+    channels: int
+
+
+def find_norms(model: OnnxModel) -> list[NormSite]:
+    """The batch normalisations of a model's main graph, in execution order."""
+    return [
+        NormSite(
+            node=node,
+            scale=node.input[1],
+            shift=node.input[2],
+            running_mean=node.input[3],
+            running_variance=node.input[4],
+            epsilon=attributes(node).get("epsilon", DEFAULT_EPSILON),
+            channels=model.weights[node.input[3]].shape[0],
+        )
+        for node in model.nodes
+        if node.op_type == "BatchNormalization"
+        and node.domain in DEFAULT_DOMAINS
+        and node.input[3] in model.weights
+        and node.input[4] in model.weights
+    ]
