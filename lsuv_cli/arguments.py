@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lsuv_cli import __version__
-from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
 from lsuv_cli.core.options import PRESETS
 
 DATA_PANEL = "Data"
@@ -240,6 +240,22 @@ ThreadsOption = Annotated[
         metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Threads for computing and decoding; 0: one a core.",
+    ),
+]
+NamesOption = Annotated[
+    Names,
+    typer.Option(
+        rich_help_panel=OUTPUT_PANEL,
+        help="Names in the written file: the ONNX file's, or those of the PyTorch module it was "
+        "exported from; auto: PyTorch's where every layer's can be told.",
+    ),
+]
+LikeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="A checkpoint (.safetensors, .pt) whose names and shapes the written file must have.",
     ),
 ]
 VerifyOption = Annotated[

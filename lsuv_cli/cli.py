@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsuv_cli import __version__, arguments
-from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import (
     InitOptions,
@@ -66,6 +66,8 @@ def init(
     exclude: arguments.ExcludeOption = None,
     target: arguments.TargetOption = None,
     out: arguments.OutOption,
+    names: arguments.NamesOption = Names.AUTO,
+    like: arguments.LikeOption = None,
     verify: arguments.VerifyOption = True,
     json_output: arguments.JsonOption = False,
     force: arguments.ForceOption = False,
@@ -115,6 +117,8 @@ def init(
             bn=bn,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
+            names=names,
+            like=like,
             device=device,
             provider=provider,
             threads=threads,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lsuv_cli import __version__
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit, Status
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
@@ -33,16 +34,19 @@ from lsuv_cli.core.solve import Solution, Solutions, damped, solve
 from lsuv_cli.model.biases import per_channel_bias, stored_bias
 from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
 from lsuv_cli.model.measuring import measuring_graph
+from lsuv_cli.model.names import Naming, renamed
 from lsuv_cli.model.norms import NormSite, find_norms
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.topology import operators_used
+from lsuv_cli.naming import choose_names
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import Device, select_device, unknown_operators
 from lsuv_cli.sweep.whole import run_graph
+from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.qr import choose_qr
 from lsuv_cli.weights.safetensors_file import (
     check_output,
@@ -57,22 +61,6 @@ from lsuv_cli.weights.safetensors_file import (
 MAX_CONDITION = 32.0
 
 
-class Events(Protocol):
-    """Who is told how the work goes; the pipeline itself never writes to the screen."""
-
-    def stage(self, title: str, total: int | None = None) -> None:
-        """A stage begins; `total` steps, None where they can't be counted."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Steps of the current stage are done."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing."""
-
-    def warn(self, text: str) -> None:
-        """Something the user may want to change."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What stays the same while the weights change."""
@@ -80,6 +68,7 @@ class _Work:
     model: OnnxModel
     sites: Sequence[LayerSite]
     plan: Plan
+    naming: Naming
     norms: Sequence[NormSite]
     feeds: Feeds
     device: Device
@@ -100,13 +89,18 @@ def initialize(options: InitOptions, events: Events) -> Report:
     _check_operators(model)
     refuse_quantised(model)
     sites = find_layers(model)
+    naming = choose_names(model, sites, options.names, events)
+    if options.like is not None:
+        shapes = {name: stored.info.shape for name, stored in naming.items()}
+        compare_shapes(shapes, read_shapes(options.like), options.like)
+    sites = renamed(model, sites, naming)
     plan = _plan(model, sites, options, events)
     events.stage("loading samples", options.samples.count)
     samples = load_samples(model.inputs, options.samples, options.threads, events.advance)
     refuse_overwriting(options.out, "one of the samples", samples.files)
     _tell(samples, options, events)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = _Work(model, sites, plan, norms, samples.feeds, device)
+    work = _Work(model, sites, plan, naming, norms, samples.feeds, device)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
@@ -244,13 +238,13 @@ def _iterate(
         _set_running_statistics(work, weights, swept.norms)
         for index, solution in solutions.items():
             scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
-        events.stage("writing", len(work.model.parameters))
+        events.stage("writing", len(work.naming))
         _write(work, weights, scales, options, file, events)
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
-            weights.replace_all(read_safetensors(temporary))
+            weights.replace_all(_by_parameter(read_safetensors(temporary), work.naming))
             after = _measure(work, weights)
         results = layer_results(
             work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
@@ -329,21 +323,32 @@ def _write(
         "lsuv.options": json.dumps(options.settings(_count(work.feeds)), sort_keys=True),
         "lsuv.scales": json.dumps(by_weight),
     }
-    infos = work.model.written(
-        name for site in work.sites for name in (site.layer.weight, site.layer.bias) if name
-    )
+    infos = {name: stored.info for name, stored in work.naming.items()}
     written = 0
 
-    def read(name: str) -> FloatArray:
+    def read(name: str) -> NDArray[Any]:
         nonlocal written
         written += 1
         events.advance(written, len(infos))
-        return weights.stored(name, infos[name].dtype)
+        stored = work.naming[name]
+        if not stored.parameter:
+            return np.zeros(stored.info.shape, stored.info.dtype)
+        value = weights.stored(stored.parameter, stored.info.dtype)
+        return value.T if stored.transposed else value
 
     file.seek(0)
     file.truncate()
     write_safetensors(file, infos, metadata, read)
     file.flush()
+
+
+def _by_parameter(written: Mapping[str, NDArray[Any]], naming: Naming) -> dict[str, NDArray[Any]]:
+    """What was written, by the model's own names and in its own shapes."""
+    return {
+        stored.parameter: written[name].T if stored.transposed else written[name]
+        for name, stored in naming.items()
+        if stored.parameter
+    }
 
 
 def _count(feeds: Feeds) -> int:

@@ -44,7 +44,7 @@ def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDAr
         InitOptions(
             model=model,
             out=out,
-            samples=SampleOptions(data=(str(data),), count=SAMPLES),
+            samples=SampleOptions(data=(str(data),), count=options.pop("count", SAMPLES)),
             force=True,
             device="cpu",
             **options,

@@ -20,6 +20,14 @@ class Per(StrEnum):
     CHANNEL = "channel"
 
 
+class Names(StrEnum):
+    """What the parameters are called in the written file."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
 class BatchNorm(StrEnum):
     """What BatchNormalization normalises with during the sweep."""
 

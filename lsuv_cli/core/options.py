@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
 from lsuv_cli.core.errors import UsageError
 
 
@@ -96,6 +96,8 @@ class InitOptions:
         bn: what BatchNormalization normalises with.
         include: globs on layer and weight names; only matching layers are initialised.
         exclude: globs on layer and weight names; matching layers are left as they are.
+        names: what the parameters are called in the written file.
+        like: a file of weights whose names and shapes the written one must have.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an ONNX Runtime execution provider, overriding `device`.
         threads: threads within an operator and for decoding; 0 for one a core.
@@ -117,6 +119,8 @@ class InitOptions:
     bn: BatchNorm = BatchNorm.BATCH
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    names: Names = Names.AUTO
+    like: Path | None = None
     device: str = "auto"
     provider: str | None = None
     threads: int = 0

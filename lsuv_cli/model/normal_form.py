@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import inliner, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.model.exporter import is_uniform, separate_modules, transposed_embeddings
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
-from lsuv_cli.model.views import View, find_views, integer_constants
+from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class NormalForm:
         copies: for each parameter that is only a copy of another in the file, the other's name.
         views: for each value that only shows a parameter, which and how.
         types: what each of the file's floating-point types is computed in.
+        replaced: parameters that are views now.
     """
 
     skeleton: onnx.ModelProto
@@ -39,6 +40,7 @@ class NormalForm:
     copies: Mapping[str, str]
     views: Mapping[str, View]
     types: Types
+    replaced: frozenset[str]
 
 
 def normal_form(
@@ -59,6 +61,9 @@ def normal_form(
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
+    # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
+    # What is tied in PyTorch has one name there and needs none.
+    from_torch = skeleton.producer_name == "pytorch"
     constants: dict[str, FloatArray] = {}
     copies: dict[str, str] = {}
     kept = []
@@ -68,10 +73,12 @@ def normal_form(
         source = copies.get(source, source)
         if value is not None and not outputs.intersection(node.output):
             constants[node.output[0]] = value
-        elif source in parameters and _is_uniform(parameters[source]):
+        elif source in parameters and (from_torch or is_uniform(parameters[source])):
             copies[node.output[0]] = source
         else:
             kept.append(node)
+    if from_torch:
+        copies |= separate_modules(kept, parameters)
     infos = {
         name: TensorInfo(value.shape, value.dtype)
         for name, value in (
@@ -81,13 +88,15 @@ def normal_form(
         )
     }
     kept, views = find_views(kept, infos, integers, outputs)
+    tied = transposed_embeddings(kept, parameters)
+    views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
     del skeleton.graph.node[:]
     skeleton.graph.node.extend(kept)
     for node in skeleton.graph.node:
         _leave_training_mode(node)
     types = computing_types(kept)
     change_types(skeleton.graph, types)
-    return NormalForm(skeleton, constants, copies, views, types)
+    return NormalForm(skeleton, constants, copies, views, types, frozenset(tied))
 
 
 def _leave_training_mode(node: onnx.NodeProto) -> None:
@@ -109,13 +118,3 @@ def _constant(node: onnx.NodeProto) -> FloatArray | None:
             array: FloatArray = numpy_helper.to_array(tensor)
             return array
     return None
-
-
-def _is_uniform(value: FloatArray) -> bool:
-    """Whether all elements are equal, as in a new bias or BatchNormalization.
-
-    PyTorch's exporter stores equal parameters once, with an Identity for each other one. Equal
-    random values mean that a weight is tied; equal constants mean nothing.
-    """
-    flat = np.ravel(value)
-    return flat.size > 0 and bool((flat == flat[0]).all())

@@ -58,6 +58,11 @@ class OnnxModel:
         """The graph's nodes, in execution order."""
         return list(self.skeleton.graph.node)
 
+    @property
+    def is_from_torch(self) -> bool:
+        """Whether one of PyTorch's exporters wrote the file."""
+        return self.skeleton.producer_name == "pytorch"
+
     def view(self, name: str) -> View:
         """How a parameter or a view of one follows from a parameter."""
         return self.views.get(name) or View(name)
@@ -101,6 +106,8 @@ def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
     normal = normal_form(_skeleton(model), weights, path)
     weights |= normal.constants
     weights |= {name: weights[source] for name, source in normal.copies.items()}
+    for name in normal.replaced:
+        del weights[name]
     infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
     everything = {name: View(name) for name in infos} | dict(normal.views)
     dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}

@@ -152,7 +152,8 @@ def _decode(
             pixels = (pixels - normalise[0]) / normalise[1]
         return pixels
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(threads or os.cpu_count())
+    try:
         while len(read) < len(batch):
             # As many as are missing: where all can be read, one round is enough.
             indices = sorted(itertools.islice(remaining, len(batch) - len(read)))
@@ -167,6 +168,9 @@ def _decode(
                     batch[len(read)] = result
                     read.append(index)
                     progress(len(read), len(batch))
+    finally:
+        # After Ctrl-C, too: what has not begun need not be decoded any more.
+        pool.shutdown(wait=False, cancel_futures=True)
     return read, skipped
 
 

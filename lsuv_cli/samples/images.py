@@ -17,6 +17,8 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP_GREY_MODES = frozenset(("I;16", "I;16B", "I;16L", "I;16N", "I"))
 DEEP_GREY_WHITE = 65535.0
 
+MAX_RESIZED_PIXELS = 1 << 24
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
@@ -103,17 +105,27 @@ def read_picture(path: Path, wanted: PictureFormat) -> NDArray[np.float32]:
             white = 1.0
         else:
             upright = upright.convert(MODES[wanted.channels])
-        width, height = _target_size(upright.size, wanted)
-        if (width, height) != upright.size:
-            upright = upright.resize((width, height), Image.Resampling.BILINEAR)
-        left = round((width - wanted.width) / 2)
-        top = round((height - wanted.height) / 2)
-        if (width, height) != (wanted.width, wanted.height):
-            upright = upright.crop((left, top, left + wanted.width, top + wanted.height))
+        upright = _resize_and_crop(upright, wanted)
         pixels = np.asarray(upright, np.float32) / np.float32(white)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], wanted.channels, axis=2)
     return pixels.transpose(2, 0, 1) if wanted.channels_first else pixels
+
+
+def _resize_and_crop(image: Image.Image, wanted: PictureFormat) -> Image.Image:
+    width, height = _target_size(image.size, wanted)
+    left = round((width - wanted.width) / 2)
+    top = round((height - wanted.height) / 2)
+    if width * height > MAX_RESIZED_PIXELS:
+        # A sliver, which resized whole might fill the memory: only the part that stays is made.
+        x, y = image.width / width, image.height / height
+        box = (left * x, top * y, (left + wanted.width) * x, (top + wanted.height) * y)
+        return image.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR, box)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if (width, height) != (wanted.width, wanted.height):
+        image = image.crop((left, top, left + wanted.width, top + wanted.height))
+    return image
 
 
 def _target_size(size: tuple[int, int], wanted: PictureFormat) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 
 # safetensors' names, in the reference writer's order (the falling order of its dtype enumeration).
-DTYPES = {"float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+DTYPES = {"int64": "I64", "float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 ORDER = {name: rank for rank, name in enumerate(DTYPES)}
 ALIGNMENT_BYTES = 8
 

@@ -127,6 +127,17 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_picture(path, squashed), whole.transpose(2, 0, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_slivers_do_not_fill_the_memory(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Resized whole until it covers the model's size, it would take gigabytes."""
+    ramp = np.repeat(np.linspace(0, 255, 60_000, dtype=np.uint8), 3).reshape(*size, 3)
+    path = save_picture(tmp_path / "a.png", ramp)
+    wanted = picture_format(InputSpec("x", "float32", (None, 3, 224, 224)), None, None)
+    pixels = read_picture(path, wanted)
+    assert pixels.shape == (3, 224, 224)
+    np.testing.assert_allclose(pixels, 0.5, atol=0.01)
+
+
 def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
     smooth = np.fromfunction(
         lambda y, x, c: 127 + 100 * np.sin(x / 40 + c) * np.cos(y / 30), (512, 512, 3)

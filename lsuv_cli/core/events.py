@@ -1,0 +1,21 @@
+"""Who is told how the work goes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Events(Protocol):
+    """Who is told how the work goes; the pipeline itself never writes to the screen."""
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """A stage begins; `total` steps, None where they can't be counted."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Steps of the current stage are done."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def warn(self, text: str) -> None:
+        """Something the user may want to change."""

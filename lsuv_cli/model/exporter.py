@@ -1,0 +1,115 @@
+"""What PyTorch's exporters do to parameters, and how to tell it from what a model means.
+
+Both store parameters of equal values once, as those of new normalisations and of cloned layers are.
+And where they fold constants, they store a tied embedding's transpose as another parameter.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+
+from lsuv_cli.core.layout import FloatArray
+
+# Names that the exporters make up, for folded weights and for constants that are no parameters.
+MADE_UP = re.compile(
+    r"onnx::\w+_\d+|/.*|val_\d+|_v_\d+|_?(to_)?copy(_\d+)?|c?_?lifted_tensor_\d+|scalar_tensor.*"
+    r"|.*_default(_\d+)?|const(ant)?_?\d*|\d+"
+)
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+# Operators with parameters of their own, that is of the module they come from.
+OWNERS = frozenset(
+    (
+        "Add",
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "MatMul",
+        "PRelu",
+    )
+)
+
+
+def scopes(node: onnx.NodeProto) -> list[str]:
+    """The modules around a node, then its operation, by the dynamo exporter's metadata."""
+    for prop in node.metadata_props:
+        if prop.key == SCOPES_KEY:
+            return [str(part) for part in ast.literal_eval(prop.value)]
+    return []
+
+
+def separate_modules(
+    nodes: Iterable[onnx.NodeProto], parameters: Mapping[str, FloatArray]
+) -> dict[str, str]:
+    """Give modules that share a stored parameter, without being tied, one each.
+
+    A module that is called several times has the same path each time and keeps one parameter. An
+    embedding is shared on purpose.
+
+    Args:
+        nodes: modified: they read the new names.
+        parameters: the stored values.
+
+    Returns:
+        For each new name the parameter it is a copy of.
+    """
+    nodes = list(nodes)
+    embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    owners: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    for node in nodes:
+        path = next(iter(scopes(node)[-2:-1]), "")
+        if node.op_type not in OWNERS or not path:
+            continue
+        for position, name in enumerate(node.input):
+            if name not in parameters or name in embeddings:
+                continue
+            if node.op_type == "Add" and not name.endswith("bias"):
+                continue
+            module, _, role = name.rpartition(".")
+            own = owners.setdefault(name, path if MADE_UP.fullmatch(name) else module)
+            if path != own:
+                new = f"/{path}/{name}" if MADE_UP.fullmatch(name) else f"{path}.{role}"
+                if new not in parameters:
+                    copies[new] = name
+                    node.input[position] = new
+    return copies
+
+
+def transposed_embeddings(
+    nodes: Iterable[onnx.NodeProto], parameters: Mapping[str, FloatArray]
+) -> dict[str, str]:
+    """Parameters that are an embedding's transpose, by name.
+
+    An exporter that folds constants stores an embedding and its transpose, the output projection it
+    is tied with, as two.
+    """
+    nodes = list(nodes)
+    embeddings = [node.input[0] for node in nodes if node.op_type == "Gather"]
+    factors = {name for node in nodes if node.op_type == "MatMul" for name in node.input}
+    return {
+        name: source
+        for source in dict.fromkeys(embeddings)
+        if source in parameters and not is_uniform(parameters[source])
+        for name in sorted(factors & parameters.keys())
+        if parameters[name].shape == parameters[source].shape[::-1] != ()
+        and np.array_equal(parameters[name], parameters[source].T)
+    }
+
+
+def is_uniform(value: FloatArray) -> bool:
+    """Whether all elements are equal, as in a new bias or BatchNormalization.
+
+    Equal random values behind an Identity mean that a weight is tied; equal constants mean nothing.
+    """
+    flat = np.ravel(value)
+    return flat.size > 0 and bool((flat == flat[0]).all())
