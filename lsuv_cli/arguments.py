@@ -33,7 +33,9 @@ VersionOption = Annotated[
     ),
 ]
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="The model, an ONNX file.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="The model: an ONNX or a TorchScript file.")
+]
 DataOption = Annotated[
     list[str],
     typer.Option(
@@ -256,6 +258,14 @@ LikeOption = Annotated[
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
         help="A checkpoint (.safetensors, .pt) whose names and shapes the written file must have.",
+    ),
+]
+OutModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Also write the TorchScript model with the new weights.",
     ),
 ]
 VerifyOption = Annotated[

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lsuv_cli import __version__
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit, Status
-from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
@@ -22,6 +22,7 @@ from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.preinit import draw, generator, orthonormal_flops
 from lsuv_cli.core.records import (
     Feeds,
+    InputSpec,
     LayerResult,
     Plan,
     Reading,
@@ -41,6 +42,7 @@ from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.topology import operators_used
+from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
@@ -69,6 +71,7 @@ class _Work:
     sites: Sequence[LayerSite]
     plan: Plan
     naming: Naming
+    others: Mapping[str, NDArray[Any]]
     norms: Sequence[NormSite]
     feeds: Feeds
     device: Device
@@ -80,27 +83,40 @@ def initialize(options: InitOptions, events: Events) -> Report:
     Raises:
         LsuvError: what the user can mend; nothing is left behind.
     """
-    refuse_overwriting(options.out, "the model", [options.model])
-    check_output(options.out, force=options.force)
+    outputs = [path for path in (options.out, options.out_model) if path is not None]
+    for path in outputs:
+        refuse_overwriting(path, "the model", [options.model])
+        check_output(path, force=options.force)
     device = select_device(options.device, options.provider, options.threads, events.note)
     events.stage("reading the model")
-    model, weights = read_model(options.model)
-    refuse_overwriting(options.out, "the model's external data", model.external_files)
+    script = TorchScript(options.model) if is_torch_file(options.model) else None
+    samples = None
+    if script is None:
+        if options.out_model is not None:
+            raise UsageError("--out-model is for TorchScript models; this one is not")
+        model, weights = read_model(options.model)
+        refuse_overwriting(options.out, "the model's external data", model.external_files)
+    else:
+        samples = _load(script.inputs, options, events)
+        events.stage("converting to ONNX")
+        model, weights = script.convert(samples.feeds)
     _check_operators(model)
     refuse_quantised(model)
     sites = find_layers(model)
-    naming = choose_names(model, sites, options.names, events)
+    others: Mapping[str, NDArray[Any]] = {}
+    if script is None:
+        naming = choose_names(model, sites, options.names, events)
+    else:
+        naming, others = script.naming(model)
     if options.like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
         compare_shapes(shapes, read_shapes(options.like), options.like)
     sites = renamed(model, sites, naming)
     plan = _plan(model, sites, options, events)
-    events.stage("loading samples", options.samples.count)
-    samples = load_samples(model.inputs, options.samples, options.threads, events.advance)
-    refuse_overwriting(options.out, "one of the samples", samples.files)
-    _tell(samples, options, events)
+    if samples is None:
+        samples = _load(model.inputs, options, events)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = _Work(model, sites, plan, naming, norms, samples.feeds, device)
+    work = _Work(model, sites, plan, naming, others, norms, samples.feeds, device)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
@@ -109,6 +125,9 @@ def initialize(options: InitOptions, events: Events) -> Report:
     with replacing_file(options.out, force=options.force) as (file, temporary):
         results = _iterate(work, weights, before, options, events, file, temporary)
         size = temporary.stat().st_size
+        if script is not None and options.out_model is not None:
+            with replacing_file(options.out_model, force=options.force) as (model_file, _):
+                model_file.write(script.with_values(read_safetensors(temporary)))
     return Report(
         version=__version__,
         model=str(options.model),
@@ -126,6 +145,15 @@ def initialize(options: InitOptions, events: Events) -> Report:
         inputs=samples.statistics,
         layers=tuple(results),
     )
+
+
+def _load(inputs: Sequence[InputSpec], options: InitOptions, events: Events) -> Samples:
+    events.stage("loading samples", options.samples.count)
+    samples = load_samples(inputs, options.samples, options.threads, events.advance)
+    for path in filter(None, (options.out, options.out_model)):
+        refuse_overwriting(path, "one of the samples", samples.files)
+    _tell(samples, options, events)
+    return samples
 
 
 def _check_operators(model: OnnxModel) -> None:
@@ -332,7 +360,7 @@ def _write(
         events.advance(written, len(infos))
         stored = work.naming[name]
         if not stored.parameter:
-            return np.zeros(stored.info.shape, stored.info.dtype)
+            return work.others.get(name, np.zeros(stored.info.shape, stored.info.dtype))
         value = weights.stored(stored.parameter, stored.info.dtype)
         return value.T if stored.transposed else value
 

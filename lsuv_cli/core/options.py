@@ -84,6 +84,7 @@ class InitOptions:
     Attributes:
         model: the ONNX file.
         out: the safetensors file to write.
+        out_model: a TorchScript file to write, too.
         samples: which samples, and how they are read.
         seed: seeds the draws of the weights.
         target_std: standard deviation each layer's output is to have.
@@ -121,6 +122,7 @@ class InitOptions:
     exclude: tuple[str, ...] = ()
     names: Names = Names.AUTO
     like: Path | None = None
+    out_model: Path | None = None
     device: str = "auto"
     provider: str | None = None
     threads: int = 0

@@ -115,16 +115,19 @@ class InputSpec:
 
     Attributes:
         name: its name.
-        dtype: its numpy dtype's name.
-        shape: its shape, the batch axis included; None for a size the model leaves open.
+        dtype: its numpy dtype's name; "" where the model does not tell.
+        shape: its shape, the batch axis included; None for a size the model leaves open, or for
+            all of it.
     """
 
     name: str
     dtype: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
 
     def describe(self) -> str:
         """The name and shape in one word, `x:?,3,224,224`."""
+        if self.shape is None:
+            return self.name
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name}:{sizes}"
 

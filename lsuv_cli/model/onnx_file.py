@@ -90,7 +90,20 @@ def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
     """
-    model, sha256 = _parse(path)
+    return model_of(*_parse(path), path)
+
+
+def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel, Parameters]:
+    """What `read_model` gives, of a model in memory.
+
+    Args:
+        model: the model.
+        sha256: of the file it was read or made from, in hexadecimal.
+        path: that file, beside which external data lies.
+
+    Raises:
+        ModelError: it holds no graph or no weights, is broken, or external data is missing.
+    """
     opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
     if not model.graph.node or opset is None:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
@@ -141,13 +154,7 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
             if path.stat().st_size == 0:
                 raise ModelError(f"the model file {path} is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                head = content[:4]
                 sha256 = hashlib.sha256(content).hexdigest()
-                if head == b"PK\x03\x04":
-                    raise ModelError(
-                        f"{path} is a PyTorch or zip file, not ONNX; export the model with "
-                        "torch.onnx.export first"
-                    )
                 return onnx.ModelProto.FromString(content[:]), sha256
     except DecodeError:
         raise ModelError(

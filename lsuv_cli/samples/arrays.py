@@ -93,10 +93,13 @@ def _named(
 
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
     """The array with the sample axis in front, its shape and type checked."""
-    batched = array[None] if array.ndim == len(spec.shape) - 1 else array
-    fits = batched.ndim == len(spec.shape) and all(
+    if spec.shape is None and array.ndim and array.dtype.kind in "biuf":
+        return array
+    shape = spec.shape or ()
+    batched = array[None] if array.ndim == len(shape) - 1 else array
+    fits = batched.ndim == len(shape) and all(
         size is None or size == actual
-        for size, actual in zip(spec.shape[1:], batched.shape[1:], strict=True)
+        for size, actual in zip(shape[1:], batched.shape[1:], strict=True)
     )
     if not fits:
         raise DataError(

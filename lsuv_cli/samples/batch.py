@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,9 @@ def _with_shapes(
         if sizes is None:
             specs.append(spec)
             continue
+        if spec.shape is None:
+            specs.append(replace(spec, shape=(None, *sizes)))
+            continue
         # Other tools write the batch axis too; a leading 1 can only be that.
         sizes = sizes[1:] if len(sizes) == len(spec.shape) and sizes[0] == 1 else sizes
         if len(sizes) != len(spec.shape) - 1 or any(
@@ -116,7 +120,7 @@ def _load_pictures(
     feed = batch
     if spec.dtype == "uint8":
         feed = np.rint(batch * 255).astype(np.uint8)
-    elif spec.dtype != "float32":
+    elif spec.dtype not in ("", "float32"):
         feed = batch.astype(spec.dtype)
     statistics = measure_input(spec.name, feed, axis + 1, paths)
     return Samples(
@@ -195,8 +199,9 @@ def _load_arrays(
                 f"{', '.join(str(list(shape)) for shape in sorted(shapes))}"
             )
         shape = shapes.pop()
-        batch = np.empty((len(rows), *shape), spec.dtype)
-        normalise = _array_normalisation(options, spec, shape)
+        dtype = spec.dtype or _natural_dtype(opened[0].arrays[spec.name].dtype)
+        batch = np.empty((len(rows), *shape), dtype)
+        normalise = _array_normalisation(options, dtype, shape)
         for position, (file, row) in enumerate(rows):
             sample = file.arrays[spec.name][row]
             batch[position] = (
@@ -220,10 +225,15 @@ def _rows(files: Sequence[ArrayFile], chosen: NDArray[np.int64]) -> Iterator[tup
         start += file.count
 
 
+def _natural_dtype(dtype: np.dtype[Any]) -> str:
+    """What a network takes that does not say: float32 for numbers, int64 for indices."""
+    return {"f": "float32", "b": "bool"}.get(dtype.kind, "int64")
+
+
 def _array_normalisation(
-    options: SampleOptions, spec: InputSpec, shape: tuple[int, ...]
+    options: SampleOptions, dtype: str, shape: tuple[int, ...]
 ) -> Normalisation | None:
-    if not spec.dtype.startswith("float"):
+    if not dtype.startswith("float"):
         return None
     last_axis = len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4)
     axis = 2 if last_axis else 0

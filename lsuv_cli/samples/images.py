@@ -53,6 +53,11 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
     Raises:
         DataError: the input takes no pictures, or a size is left open or contradicted.
     """
+    if spec.shape is None:
+        raise DataError(
+            f"the model does not tell the size of its input {spec.name}; give it, as "
+            f"--input-shape {spec.name}:3,224,224"
+        )
     if len(spec.shape) != 4:
         raise DataError(
             f"pictures don't fit the input {spec.describe()}, which has {len(spec.shape)} axes "

@@ -192,7 +192,7 @@ class Session:
 
         Args:
             outputs: names of what to fetch.
-            feeds: an array for each input.
+            feeds: an array for each input; others are passed over.
 
         Returns:
             The fetched arrays by name.
@@ -200,10 +200,12 @@ class Session:
         Raises:
             DataError: the graph does not take these arrays, or memory ran out.
         """
+        taken = {value.name for value in self._session.get_inputs()}
+        feeds = {name: array for name, array in feeds.items() if name in taken}
         run_options = ort.RunOptions()
         run_options.log_severity_level = FATAL
         with ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(self._session.run, list(outputs), dict(feeds), run_options)
+            running = pool.submit(self._session.run, list(outputs), feeds, run_options)
             try:
                 fetched = running.result()
             except KeyboardInterrupt:

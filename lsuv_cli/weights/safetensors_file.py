@@ -25,7 +25,22 @@ from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 
 # safetensors' names, in the reference writer's order (the falling order of its dtype enumeration).
-DTYPES = {"int64": "I64", "float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+DTYPES = {
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "complex64": "C64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "uint16": "U16",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 ORDER = {name: rank for rank, name in enumerate(DTYPES)}
 ALIGNMENT_BYTES = 8
 

@@ -31,7 +31,7 @@ OWNERS = {
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
     "safetensors": {"samples", "weights"},
-    "torch": {"weights"},
+    "torch": {"model", "weights"},
     "google": {"model"},
 }
 MAY_IMPORT = {

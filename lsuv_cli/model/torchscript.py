@@ -1,0 +1,236 @@
+"""TorchScript files: told apart from checkpoints, converted to ONNX in memory.
+
+torch is imported here only, and only for such files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.model.names import Naming, Stored
+from lsuv_cli.model.onnx_file import OnnxModel, model_of
+from lsuv_cli.model.parameters import Parameters
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[Any]
+
+# Enough for the exporter to see which axes are the batch's; it does not look at the values.
+EXAMPLES = 2
+
+PICKLE_PROTOCOL_2 = b"\x80\x02"
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file was written by torch.save or torch.jit.save, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        return False
+    return head.startswith((b"PK\x03\x04", PICKLE_PROTOCOL_2))
+
+
+class TorchScript:
+    """An open TorchScript file.
+
+    Attributes:
+        path: the file.
+        inputs: the inputs by name; TorchScript does not tell their shapes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            ModelError: it is no TorchScript, but a checkpoint, or broken.
+        """
+        _refuse_checkpoint(path)
+        import torch
+
+        self.path = path
+        try:
+            load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
+            self._module = load(str(path), map_location="cpu").eval()
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path} can't be loaded as TorchScript, or is cut short: {_first_line(error)}"
+            ) from None
+        forward: Any = self._module.forward
+        arguments = forward.schema.arguments[1:]
+        self.inputs = tuple(
+            InputSpec(argument.name, "", None)
+            for argument in arguments
+            if not argument.has_default_value()
+        )
+        strange = [a.name for a in arguments if str(a.type) not in ("Tensor", "Optional[Tensor]")]
+        if strange:
+            raise ModelError(
+                f"{path}: the input {strange[0]} of its forward is no tensor; trace the module "
+                "with torch.jit.trace on tensors alone"
+            )
+
+    def convert(self, feeds: Feeds) -> tuple[OnnxModel, Parameters]:
+        """Convert to ONNX, nothing folded and nothing renamed.
+
+        Raises:
+            ModelError: PyTorch's exporter can't convert it.
+        """
+        import torch
+
+        examples = tuple(
+            torch.from_numpy(np.array(feeds[spec.name][:EXAMPLES])) for spec in self.inputs
+        )
+        try:
+            proto = self._export(self._module, examples)
+        except RuntimeError as scripted:
+            # A scripted module may keep types open that the exporter needs; a trace tells them.
+            try:
+                trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+                with _quiet():
+                    traced = trace(self._module, examples, check_trace=False)
+                proto = self._export(traced, examples)
+            except RuntimeError as error:
+                raise ModelError(
+                    f"PyTorch's exporter can't convert {self.path} to ONNX: {_first_line(error)} "
+                    f"(as it is: {_first_line(scripted)}); replace the operation, or export the "
+                    "model to ONNX yourself"
+                ) from None
+        sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return model_of(proto, sha256, self.path)
+
+    def _export(
+        self, module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]
+    ) -> onnx.ModelProto:
+        import torch
+
+        names = [spec.name for spec in self.inputs]
+        buffer = io.BytesIO()
+        with _quiet():
+            torch.onnx.export(
+                module,
+                examples,
+                buffer,  # type: ignore[arg-type] # the TorchScript exporter takes files
+                dynamo=False,
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=False,
+                input_names=names,
+                dynamic_axes={name: {0: "batch"} for name in names},
+            )
+        return onnx.ModelProto.FromString(buffer.getvalue())
+
+    def naming(self, model: OnnxModel) -> tuple[Naming, dict[str, Array]]:
+        """Every name of the module's state_dict, and the values of what the graph does not hold.
+
+        A tensor with several names is written under each.
+        """
+        naming: dict[str, Stored] = {}
+        others: dict[str, Array] = {}
+        by_storage: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+        state: Mapping[str, torch.Tensor] = self._module.state_dict()
+        for name, value in state.items():
+            if name in model.parameters:
+                by_storage[_storage(value)] = name
+        for name, value in state.items():
+            source = name if name in model.parameters else by_storage.get(_storage(value), "")
+            if source:
+                naming[name] = Stored(source, False, model.parameters[source])
+            else:
+                others[name] = _as_numpy(value)
+                naming[name] = Stored("", False, TensorInfo(value.shape, others[name].dtype))
+        return naming, others
+
+    def with_values(self, tensors: Mapping[str, Array]) -> bytes:
+        """The module with other values, as the bytes of a TorchScript file.
+
+        Args:
+            tensors: a value for each name of its state_dict.
+        """
+        import torch
+
+        state = {
+            name: torch.from_numpy(np.array(_as_plain(tensors[name]))).view(value.dtype)
+            for name, value in self._module.state_dict().items()
+        }
+        self._module.load_state_dict(state, strict=True)
+        # Saved to a path, the file would hold that path's name.
+        buffer = io.BytesIO()
+        torch.jit.save(self._module, buffer)
+        return buffer.getvalue()
+
+
+def _refuse_checkpoint(path: Path) -> None:
+    """Refuse what torch.save wrote, without unpickling it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        names = []
+        with path.open("rb") as file:
+            if not file.read(2).startswith(PICKLE_PROTOCOL_2):
+                raise ModelError(f"{path} is cut short: its end is missing") from None
+    if any("/code/" in name or name.startswith("code/") for name in names):
+        return
+    if names and not any(name.endswith("data.pkl") for name in names):
+        raise ModelError(f"{path} is a zip file, neither ONNX nor TorchScript")
+    raise ModelError(
+        f"{path} is a checkpoint of weights without the network; give TorchScript, made by "
+        "torch.jit.trace(model, example).save(...), or ONNX, made by torch.onnx.export(...)"
+    )
+
+
+def _storage(value: torch.Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    return value.data_ptr(), tuple(value.shape), tuple(value.stride())
+
+
+def _as_numpy(value: torch.Tensor) -> Array:
+    import torch
+
+    value = value.detach().cpu().contiguous()
+    if value.dtype == torch.bfloat16:
+        return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    array: Array = value.numpy()
+    return array
+
+
+def _as_plain(value: Array) -> Array:
+    """What torch can take of an array: bfloat16 as integers of its size."""
+    return value.view(np.int16) if value.dtype.name == "bfloat16" else value
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].split("  [Caused by")[0].rstrip(". ")[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter writes warnings and, where it fails, whole graphs to the screen."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
