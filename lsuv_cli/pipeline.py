@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,44 +11,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.core.choices import BatchNorm, Bias, Per, PreInit, Status
+from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.preinit import draw, generator, orthonormal_flops
 from lsuv_cli.core.records import (
     Feeds,
     InputSpec,
     LayerResult,
     Plan,
-    Reading,
-    Readings,
     Report,
     Samples,
 )
 from lsuv_cli.core.results import layer_results
-from lsuv_cli.core.solve import Solution, Solutions, damped, solve
-from lsuv_cli.model.biases import per_channel_bias, stored_bias
+from lsuv_cli.core.solve import Solution, damped
+from lsuv_cli.engine import Work, apply, measure, pre_initialise, set_running_statistics, sweep
 from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
-from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.names import Naming, renamed
-from lsuv_cli.model.norms import NormSite, find_norms
+from lsuv_cli.model.norms import find_norms
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
-from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
-from lsuv_cli.sweep.session import Device, select_device, unknown_operators
-from lsuv_cli.sweep.whole import run_graph
+from lsuv_cli.sweep.session import select_device, unknown_operators
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
-from lsuv_cli.weights.qr import choose_qr
 from lsuv_cli.weights.safetensors_file import (
     check_output,
     read_safetensors,
@@ -57,24 +48,6 @@ from lsuv_cli.weights.safetensors_file import (
     replacing_file,
     write_safetensors,
 )
-
-# A one-pass variance is trusted while the mean square is at most this many times as large: float32
-# planes carry errors near 1e-8 once they are averaged, so the variance is then good to 1e-6.
-MAX_CONDITION = 32.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What stays the same while the weights change."""
-
-    model: OnnxModel
-    sites: Sequence[LayerSite]
-    plan: Plan
-    naming: Naming
-    others: Mapping[str, NDArray[Any]]
-    norms: Sequence[NormSite]
-    feeds: Feeds
-    device: Device
 
 
 def initialize(options: InitOptions, events: Events) -> Report:
@@ -116,12 +89,12 @@ def initialize(options: InitOptions, events: Events) -> Report:
     if samples is None:
         samples = _load(model.inputs, options, events)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = _Work(model, sites, plan, naming, others, norms, samples.feeds, device)
+    work = Work(model, sites, plan, naming, others, norms, samples.feeds, device)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
-        before = _measure(work, weights)
-    _pre_initialise(work, weights, options, events)
+        before = measure(work, weights)
+    pre_initialise(work, weights, options, events)
     with replacing_file(options.out, force=options.force) as (file, temporary):
         results = _iterate(work, weights, before, options, events, file, temporary)
         size = temporary.stat().st_size
@@ -200,52 +173,8 @@ def _tell(samples: Samples, options: InitOptions, events: Events) -> None:
             events.warn(advice)
 
 
-def _measure(work: _Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]:
-    """The moments of every layer's output, forwarded through the untouched graph.
-
-    In one pass; the layers where that leaves doubts, around the mean in a second run.
-    """
-    layers = [index for index, site in enumerate(work.sites) if site.takes_data]
-    moments: dict[int, Moments] = {}
-    for centred in (False, True):
-        graph = measuring_graph(work.model, work.sites, weights, layers, centred=centred)
-        readings = run_graph(graph, work.feeds, work.device).layers
-        moments |= {index: reading.moments for index, reading in readings.items()}
-        layers = _doubtful(readings, work.plan)
-        if not layers:
-            break
-    return moments
-
-
-def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
-    """The layers whose variance, measured in one pass, may have lost digits."""
-    return [
-        index
-        for index, reading in readings.items()
-        # Not a number is doubtful too.
-        if not reading.moments.condition(per_channel=plan.per is Per.CHANNEL) <= MAX_CONDITION
-    ]
-
-
-def _pre_initialise(work: _Work, weights: Parameters, options: InitOptions, events: Events) -> None:
-    """Replace the planned layers' weights by draws."""
-    if options.pre_init is PreInit.KEEP:
-        return
-    layers = [work.plan.layers[index].layer for index in work.plan.initialised()]
-    flops = 0.0
-    if options.pre_init is PreInit.ORTHONORMAL:
-        flops = sum(orthonormal_flops(layer.layout) for layer in layers)
-    qr = choose_qr(flops)
-    events.stage("pre-initialising", len(layers))
-    for done, layer in enumerate(layers, 1):
-        weights.release(layer.weight)
-        rng = generator(options.seed, layer.parameter)
-        weights.set(layer.weight, draw(options.pre_init, layer.layout, rng, qr))
-        events.advance(done, len(layers))
-
-
 def _iterate(
-    work: _Work,
+    work: Work,
     weights: Parameters,
     before: Mapping[int, Moments],
     options: InitOptions,
@@ -260,10 +189,10 @@ def _iterate(
     while True:
         iteration += 1
         events.stage("sweeping")
-        swept = _sweep(work, weights)
+        swept = sweep(work, weights)
         solutions = damped(swept.layers, solutions)
-        _apply(work, weights, solutions)
-        _set_running_statistics(work, weights, swept.norms)
+        apply(work, weights, solutions)
+        set_running_statistics(work, weights, swept.norms)
         for index, solution in solutions.items():
             scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
         events.stage("writing", len(work.naming))
@@ -273,7 +202,7 @@ def _iterate(
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
             weights.replace_all(_by_parameter(read_safetensors(temporary), work.naming))
-            after = _measure(work, weights)
+            after = measure(work, weights)
         results = layer_results(
             work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
         )
@@ -283,54 +212,8 @@ def _iterate(
             return results
 
 
-def _sweep(work: _Work, weights: Parameters) -> Solutions:
-    """Sweep in one pass; where that leaves doubts, once more in the literal form."""
-    biases = {}
-    if work.plan.bias is Bias.KEEP:
-        biases = {
-            index: per_channel_bias(site, weights[site.layer.bias])
-            for index, site in enumerate(work.sites)
-            if site.layer.bias is not None
-        }
-    readings = Readings({}, {})
-    for cautious in (False, True):
-        graph = sweeping_graph(
-            work.model, work.sites, work.plan, weights, work.norms, cautious=cautious
-        )
-        readings = run_graph(graph, work.feeds, work.device)
-        if not _doubtful(readings.layers, work.plan):
-            break
-    return solve(work.plan, readings, biases)
-
-
-def _apply(work: _Work, weights: Parameters, solutions: Mapping[int, Solution]) -> None:
-    """Scale the weights and set the biases."""
-    for index, solution in solutions.items():
-        planned, site = work.plan.layers[index], work.sites[index]
-        layer = planned.layer
-        if planned.first_use == index:
-            weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], solution.scale))
-        if layer.bias is None or work.plan.bias is Bias.KEEP:
-            continue
-        old = weights[layer.bias]
-        new = np.zeros_like(old)
-        mean = solution.moments.mean * solution.scale
-        if work.plan.bias is Bias.CENTER and np.isfinite(mean).all():
-            new = stored_bias(site, -mean).astype(old.dtype)
-        weights.set(layer.bias, new)
-
-
-def _set_running_statistics(work: _Work, weights: Parameters, norms: Mapping[int, Moments]) -> None:
-    """Set BatchNormalization's running mean and population variance to those of the samples."""
-    for index, moments in norms.items():
-        if moments.is_finite:
-            site = work.norms[index]
-            weights.set(site.running_mean, moments.mean)
-            weights.set(site.running_variance, moments.variance)
-
-
 def _write(
-    work: _Work,
+    work: Work,
     weights: Parameters,
     scales: Mapping[int, NDArray[np.float64]],
     options: InitOptions,

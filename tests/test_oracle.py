@@ -339,8 +339,7 @@ def test_options_hold_in_an_independent_forward(
 def test_one_number_as_bias_centres_the_blob(tmp_path: Path) -> None:
     """One number for all channels can't centre each; it centres all of them together."""
     nodes = [
-        node("MatMul", "x w1", "a"),
-        node("Add", "a b1", "p"),
+        node("Gemm", "x w1 b1", "p"),
         node("Relu", "p", "r"),
         node("MatMul", "r w2", "z"),
     ]

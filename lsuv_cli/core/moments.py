@@ -145,7 +145,7 @@ def closed_form_factor(
     mean_square: N,
     bias: N | None,
     target_std: float,
-    fallback: float,
+    fallback: N | float,
     maths: Mathematics[N],
     *,
     per_channel: bool,

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from lsuv_cli.core.choices import Per, Status
-from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.choices import Bias, Per, Status
+from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
+
+Reason = tuple[str, Status]
 
 
 def matches(layer: Layer, glob: str) -> bool:
@@ -19,7 +21,7 @@ def matches(layer: Layer, glob: str) -> bool:
 
 def plan_layers(
     layers: Sequence[Layer],
-    unusable: Sequence[tuple[str, Status] | None],
+    unusable: Sequence[Reason | None],
     options: InitOptions,
 ) -> Plan:
     """Decide what is done with each layer.
@@ -30,26 +32,20 @@ def plan_layers(
         options: what the user asked for.
 
     Raises:
-        UsageError: a glob matches nothing, or no layer is left.
+        UsageError: a glob matches nothing, or no layer is left by the options.
+        ModelError: no layer can be initialised.
     """
     _check_globs(layers, options)
+    skipped = [unusable[index] or _excluded(layer, options) for index, layer in enumerate(layers)]
     planned: list[PlannedLayer] = []
     first_uses: dict[str, int] = {}
     for index, layer in enumerate(layers):
-        skipped, status = None, Status.EXCLUDED
-        problem = unusable[index]
-        if problem is not None:
-            skipped, status = problem
-        elif any(matches(layer, glob) for glob in options.exclude):
-            skipped = "matches --exclude"
-        elif options.include and not any(matches(layer, glob) for glob in options.include):
-            skipped = "matches no --include"
         target = options.target_std
         for glob, std in options.targets:
             if matches(layer, glob):
                 target = std
-        first = index
-        if skipped is None:
+        reason, first = skipped[index], index
+        if reason is None:
             first = next((first_uses[n] for n in layer.names if n in first_uses), index)
             first_uses.setdefault(layer.weight, first)
         # A scale for each channel of its first use lies along another axis here.
@@ -58,28 +54,63 @@ def plan_layers(
             PlannedLayer(
                 layer,
                 target,
+                _bias(index, layers, skipped, options.bias),
                 first,
-                swept=skipped is None and not foreign_axis,
-                skipped=skipped,
-                skipped_status=status,
+                swept=reason is None and not foreign_axis,
+                skipped=reason[0] if reason else None,
+                skipped_status=reason[1] if reason else Status.EXCLUDED,
             )
         )
     if not first_uses:
-        reasons = sorted({p.skipped for p in planned if p.skipped})
-        raise UsageError(
-            f"no layer is left to initialise: all {len(layers)} are skipped ({'; '.join(reasons)})"
-        )
+        _refuse_nothing_left(planned, unusable)
     return Plan(
         tuple(replace(one, inexact=one.swept and _is_inexact(one, planned)) for one in planned),
         options.per,
-        options.bias,
     )
+
+
+def _excluded(layer: Layer, options: InitOptions) -> Reason | None:
+    if any(matches(layer, glob) for glob in options.exclude):
+        return "matches --exclude", Status.EXCLUDED
+    if options.include and not any(matches(layer, glob) for glob in options.include):
+        return "matches no --include", Status.EXCLUDED
+    return None
+
+
+def _bias(
+    index: int, layers: Sequence[Layer], skipped: Sequence[Reason | None], wanted: Bias
+) -> Bias:
+    """What becomes of a layer's bias: kept for one that is left as it is and has the same.
+
+    One bias of several layers can't centre each of them, so that it becomes zero instead.
+    """
+    layer = layers[index]
+    sharing = [
+        other
+        for other, one in enumerate(layers)
+        if other != index and one.bias is not None and one.bias in layer.bias_tied
+    ]
+    if any(skipped[other] is not None for other in sharing):
+        return Bias.KEEP
+    return Bias.ZERO if sharing and wanted is Bias.CENTER else wanted
+
+
+def _refuse_nothing_left(
+    planned: Sequence[PlannedLayer], unusable: Sequence[Reason | None]
+) -> None:
+    reasons = sorted({p.skipped for p in planned if p.skipped})
+    text = f"no layer is left to initialise: all {len(planned)} are skipped ({'; '.join(reasons)})"
+    if all(reason is not None for reason in unusable):
+        raise ModelError(text)
+    raise UsageError(text)
 
 
 def _is_inexact(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
     """Whether the weight is also read where the sweep does not follow its scale."""
-    return bool(one.layer.foreign_use) or any(
-        other.layer.weight in one.layer.names and not other.swept for other in planned
+    return (
+        bool(one.layer.foreign_use)
+        or one.layer.foreign_addend
+        or any(other.layer.weight in one.layer.names and not other.swept for other in planned)
     )
 
 

@@ -28,6 +28,8 @@ class Layer:
         bias: the bias's name in the graph, None without one.
         bias_parameter: the parameter that the bias is, and which part of it; None without one.
         bias_shape: the bias's shape in the graph; () without one.
+        bias_tied: names in the graph under which elements of the bias are read, its own included.
+        foreign_addend: whether the node itself adds something that is no bias of its own.
         foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
         dtype: the parameter's dtype.
         layout: the weight's shape and the meaning of its axes.
@@ -43,6 +45,8 @@ class Layer:
     bias: str | None
     bias_parameter: str | None
     bias_shape: tuple[int, ...]
+    bias_tied: frozenset[str]
+    foreign_addend: bool
     foreign_use: str
     dtype: np.dtype[Any]
     layout: WeightLayout
@@ -62,6 +66,7 @@ class PlannedLayer:
     Attributes:
         layer: the layer.
         target_std: the standard deviation its output is to have.
+        bias: what becomes of its bias.
         first_use: the index of the first layer with this weight; the layer's own where it is it.
         inexact: whether one sweep does not settle its scale, because the weight is also used
             where the sweep does not follow it.
@@ -72,11 +77,22 @@ class PlannedLayer:
 
     layer: Layer
     target_std: float
+    bias: Bias
     first_use: int
     inexact: bool = False
     swept: bool = True
     skipped: str | None = None
     skipped_status: Status = Status.EXCLUDED
+
+    @property
+    def centres(self) -> bool:
+        """Whether the layer's bias is set so that each channel's mean is zero.
+
+        One bias for all channels can only centre the blob, which leaves its variance alone.
+        """
+        layer = self.layer
+        vector = max(layer.bias_shape, default=1) > 1 or layer.layout.out_channels == 1
+        return self.bias is Bias.CENTER and layer.bias is not None and vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +101,11 @@ class Plan:
 
     layers: tuple[PlannedLayer, ...]
     per: Per
-    bias: Bias
 
     @property
     def is_inexact(self) -> bool:
         """Whether one sweep may not settle every scale."""
         return any(planned.inexact for planned in self.layers)
-
-    def centres(self, layer: Layer) -> bool:
-        """Whether the layer's bias is set so that each channel's mean is zero.
-
-        One bias for all channels can only centre the blob, which leaves its variance alone.
-        """
-        vector = max(layer.bias_shape, default=1) > 1 or layer.layout.out_channels == 1
-        return self.bias is Bias.CENTER and layer.bias is not None and vector
 
     def initialised(self) -> list[int]:
         """The indices of the layers whose weight is drawn and scaled, one for each weight."""

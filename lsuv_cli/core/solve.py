@@ -67,7 +67,7 @@ def solve(plan: Plan, readings: Readings, biases: Mapping[int, Float64Array]) ->
         planned = plan.layers[index]
         incoming, moments = _true(reading, factors)
         bias = biases.get(index)
-        centred = plan.centres(planned.layer)
+        centred = planned.centres
         failure = failure_of(
             moments, bias, planned.target_std, per_channel=per_channel, centred=centred
         )

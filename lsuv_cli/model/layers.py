@@ -201,6 +201,8 @@ def _layer(
         bias=bias or None,
         bias_parameter=_described(model.view(bias)) if bias else None,
         bias_shape=bias_shape,
+        bias_tied=frozenset(uses.related(bias) if bias else ()),
+        foreign_addend=bool(product.addend) and not bias,
         foreign_use="" if foreign is None else node_name(foreign),
         dtype=model.parameters[model.view(product.weight).source].dtype,
         layout=product.layout,
@@ -264,6 +266,9 @@ def _is_bias(name: str, product: _Product, weights: Weights) -> bool:
     if product.layout.is_convolution and name == product.addend:
         return True
     shape = weights[name].shape
+    # What is added to everything alike, hard-swish's 3 say, is part of the activation.
+    if name != product.addend and max(shape, default=1) == 1 < product.layout.out_channels:
+        return False
     position = len(shape) + product.channel_axis
     return all(
         size == 1 or (axis == position and size == product.layout.out_channels)

@@ -7,16 +7,16 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import TensorProto, helper, inliner, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.exporter import is_uniform, separate_modules, transposed_embeddings
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
@@ -91,12 +91,34 @@ def normal_form(
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
     del skeleton.graph.node[:]
-    skeleton.graph.node.extend(kept)
+    for node in kept:
+        skeleton.graph.node.extend(_separated(node, infos.keys() | views.keys()))
     for node in skeleton.graph.node:
         _leave_training_mode(node)
     types = computing_types(kept)
     change_types(skeleton.graph, types)
     return NormalForm(skeleton, constants, copies, views, types, frozenset(tied))
+
+
+def _separated(node: onnx.NodeProto, constants: Collection[str]) -> list[onnx.NodeProto]:
+    """A Gemm that adds data as a Gemm and an Add, because what it adds is no bias."""
+    if node.op_type != "Gemm" or len(node.input) < 3 or node.input[2] in ("", *constants):
+        return [node]
+    product, addend, output = f"{node.output[0]}/product", node.input[2], node.output[0]
+    gemm = onnx.NodeProto()
+    gemm.CopyFrom(node)
+    del gemm.input[2:]
+    gemm.output[0] = product
+    nodes = [gemm]
+    beta = attributes(node).get("beta", 1.0)
+    if beta != 1.0:
+        factor = helper.make_tensor(f"{output}/beta", TensorProto.FLOAT, [], [beta])
+        nodes += [
+            helper.make_node("Constant", [], [f"{output}/beta"], value=factor),
+            helper.make_node("Mul", [addend, f"{output}/beta"], [f"{output}/addend"]),
+        ]
+        addend = f"{output}/addend"
+    return [*nodes, helper.make_node("Add", [product, addend], [output])]
 
 
 def _leave_training_mode(node: onnx.NodeProto) -> None:

@@ -190,17 +190,17 @@ class _Sweep:
             planned, first = self.plan.layers[index], self.plan.layers[index].first_use
             if first == index:
                 mean, mean_square = self._mean_and_square(index)
+                incoming = self.taps[index].incoming
                 self.layer_factors[index] = closed_form_factor(
                     mean,
                     mean_square,
-                    self._kept_bias(self.sites[index]),
+                    self._kept_bias(index),
                     planned.target_std,
-                    # In doubt the sweep is repeated cautiously, and there no factor comes in, so
-                    # that this is the scale.
-                    1.0,
+                    # No scale then, so that the factor that came in goes on.
+                    self._product(incoming) if incoming else 1.0,
                     GRAPH,
                     per_channel=self.plan.per is Per.CHANNEL,
-                    centred=self.plan.centres(planned.layer),
+                    centred=planned.centres,
                 )
             else:
                 # The same scale as at the weight's first use, on top of what comes in here.
@@ -229,9 +229,10 @@ class _Sweep:
         mean, mean_square = self.builder.halves(self.moments[index].name)
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
-    def _kept_bias(self, site: LayerSite) -> GraphValue | None:
+    def _kept_bias(self, index: int) -> GraphValue | None:
         """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
-        if self.plan.bias is not Bias.KEEP or site.layer.bias is None:
+        site = self.sites[index]
+        if self.plan.layers[index].bias is not Bias.KEEP or site.layer.bias is None:
             return None
         bias = per_channel_bias(site, self.weights[site.layer.bias])
         return GraphValue(self.builder, self.builder.constant(bias))
@@ -239,12 +240,12 @@ class _Sweep:
     def _add_bias(self, index: int, raw: str) -> str:
         """Add the bias to the unscaled product, divided by the factor that is still to come."""
         site = self.sites[index]
-        kept = self._kept_bias(site)
+        planned, kept = self.plan.layers[index], self._kept_bias(index)
         if kept is not None:
             addend = kept / self._factor_of(index)
-        elif self.plan.bias is Bias.CENTER:
+        elif planned.bias is Bias.CENTER:
             mean, _ = self._mean_and_square(index)
-            if not self.plan.centres(site.layer):
+            if not planned.centres:
                 # One bias for all channels can only centre the blob.
                 factor = self._factor_of(index)
                 mean = mean * 0.0 + GRAPH.mean(mean * factor) / factor

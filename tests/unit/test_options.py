@@ -98,6 +98,8 @@ def layer(name: str, weight: str) -> Layer:
         bias=None,
         bias_parameter=None,
         bias_shape=(),
+        bias_tied=frozenset(),
+        foreign_addend=False,
         foreign_use="",
         dtype=np.dtype(np.float32),
         layout=layout,
