@@ -17,6 +17,8 @@ LAYERS_PANEL = "Layers"
 OUTPUT_PANEL = "Output"
 MACHINE_PANEL = "Machine"
 
+MAX_THREADS = 1024
+
 PRESET_HELP = ", ".join(PRESETS)
 
 
@@ -80,8 +82,8 @@ MeanOption = Annotated[
     typer.Option(
         metavar="M[,M...]",
         rich_help_panel=DATA_PANEL,
-        help="Subtracted from the pixels, which are in \\[0, 1]: one number, or one a "
-        "channel. [dim]\\[default: 0][/dim]",
+        help="Subtracted from the samples (pixels in \\[0, 1], arrays as they are): one number, or "
+        "one a channel. [dim]\\[default: 0][/dim]",
     ),
 ]
 StdOption = Annotated[
@@ -89,7 +91,7 @@ StdOption = Annotated[
     typer.Option(
         metavar="S[,S...]",
         rich_help_panel=DATA_PANEL,
-        help="Divides the pixels after that. [dim]\\[default: 1][/dim]",
+        help="Divides the samples after that. [dim]\\[default: 1][/dim]",
     ),
 ]
 ResizeOption = Annotated[
@@ -239,6 +241,7 @@ ThreadsOption = Annotated[
     int,
     typer.Option(
         min=0,
+        max=MAX_THREADS,
         metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Threads for computing and decoding; 0: one a core.",

@@ -8,12 +8,13 @@ import typer
 
 from lsuv_cli import __version__, arguments
 from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
-from lsuv_cli.core.errors import ExitCode, UsageError
+from lsuv_cli.core.errors import ExitCode, OutputError, UsageError
 from lsuv_cli.core.options import (
     InitOptions,
     SampleOptions,
+    check_positive,
     normalisation,
-    parse_input_shape,
+    parse_input_shapes,
     parse_size,
     parse_targets,
 )
@@ -89,9 +90,8 @@ def init(
     def work() -> ExitCode:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
-        for name, value in (("--target-std", target_std), ("--tol", tol)):
-            if not 0 < value < float("inf"):
-                raise UsageError(f"{name} {value}: must be positive and finite")
+        check_positive("--target-std", target_std)
+        check_positive("--tol", tol)
         means, stds = normalisation(preset, mean, std)
         options = InitOptions(
             model=model,
@@ -104,8 +104,9 @@ def init(
                 std=stds,
                 resize=parse_size(resize, "--resize") if resize is not None else None,
                 crop=parse_size(crop, "--crop") if crop is not None else None,
-                input_shapes=dict(parse_input_shape(text) for text in input_shape or ()),
+                input_shapes=parse_input_shapes(input_shape or ()),
                 strict=strict,
+                leave_out=(out,) if out_model is None else (out, out_model),
             ),
             seed=seed,
             target_std=target_std,
@@ -149,7 +150,15 @@ def _run_init(options: InitOptions, *, quiet: bool, verbose: bool, json_output: 
     screen.show(render_table(report))
     screen.lines(render_summary(report, screen.seconds))
     if json_output:
-        print_data(render_json(report))
+        try:
+            print_data(render_json(report))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"the report can't be written to stdout: {error.strerror or error}; the weights "
+                f"are in {report.out}"
+            ) from None
     return ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
 
 

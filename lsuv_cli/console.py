@@ -129,6 +129,12 @@ def print_error(text: str) -> None:
 
 
 def print_data(text: str) -> None:
-    """Write data to stdout."""
+    """Write data to stdout.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if sys.stdout is None:
+        raise OSError("stdout is closed")
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -15,19 +15,21 @@ from lsuv_cli.core.errors import ExitCode, LsuvError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+    """SIGTERM or SIGHUP arrived; its argument is the signal's number."""
 
 
 def exit_with(work: Callable[[], ExitCode]) -> NoReturn:
     """Run a command and leave with the exit code that fits what happened."""
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _raise_terminated)
     try:
-        code = work()
+        code: int = work()
     except LsuvError as error:
         code = error.exit_code
         _print_error(str(error))
-    except Terminated:
-        code = ExitCode.TERMINATED
+    except Terminated as error:
+        code = 128 + error.args[0]
         _print_error("terminated; nothing was written")
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
@@ -52,7 +54,7 @@ def run_app(app: typer.Typer) -> int:
         if error.format_message():
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "lsuv"
-            message = error.format_message().rstrip(".")
+            message = error.format_message().rstrip(".").replace("Value error, ", "")
             _print_error(f"{message[:1].lower()}{message[1:]}; see {command} --help")
         return error.exit_code
     return code or 0
@@ -64,5 +66,5 @@ def _print_error(text: str) -> None:
     print_error(text)
 
 
-def _raise_terminated(_signum: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _raise_terminated(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(signum)

@@ -609,3 +609,124 @@ def test_a_reader_that_goes_away(folder: Path) -> None:
     )
     assert process.stderr == ""
     assert (folder / "o").exists()
+
+
+# What a fresh reader found
+
+
+def test_a_picture_too_large_to_decode(lsuv: Run, folder: Path) -> None:
+    """A header that claims gigabytes is left out like any other broken picture."""
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\2\0\0\0"
+    (folder / "pictures" / "bomb.png").write_bytes(header + b"\0" * 4)
+    process = lsuv("init", "model.onnx", "--data", "pictures", "--out", "o", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "warning: skipped pictures/bomb.png" in process.stderr
+
+
+def test_no_fifo_is_opened(lsuv: Run, folder: Path) -> None:
+    os.mkfifo(folder / "pictures" / "pipe.png")
+    process = lsuv("init", "model.onnx", "--data", "pictures", "--out", "o", cwd=folder)
+    assert process.returncode == 0, process.stderr
+
+
+def test_pictures_for_integer_inputs(lsuv: Run, folder: Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["xf"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "xf"
+    onnx.save(model, folder / "bytes.onnx")
+    check_init_refuses(lsuv, folder, 2, "takes bytes", "bytes.onnx", "--preset", "imagenet")
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+    onnx.save(model, folder / "bytes.onnx")
+    check_init_refuses(lsuv, folder, 3, "takes int32", "bytes.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "conv=1e200"], "write GLOB=STD"),
+        (["--target-std", "1e200"], "--target-std"),
+        (["--resize", "99999999"], "at most"),
+        (["--threads", "100000"], "--threads"),
+        (["--input-shape", "x:3,8,8", "--input-shape", "3,8,8"], "--input-shape must name"),
+        (["--input-shape", "x:3,8,8", "--input-shape", "x:3,9,9"], "another for the same input"),
+        (["--per", "Layer"], "invalid value for '--per': 'Layer' is not one of"),
+    ],
+)
+def test_options_out_of_range(lsuv: Run, folder: Path, arguments: list[str], words: str) -> None:
+    check_init_refuses(lsuv, folder, 2, words, *arguments)
+
+
+def test_empty_data(lsuv: Run, folder: Path) -> None:
+    check_init_refuses(lsuv, folder, 3, "--data is empty", "--data", "")
+
+
+def test_the_same_pictures_by_two_paths_count_once(lsuv: Run, folder: Path) -> None:
+    arguments = ("--data", "pictures", "--data", folder / "pictures", "--out", "o")
+    process = lsuv("init", "model.onnx", *arguments, cwd=folder)
+    assert "using all 6 samples" in process.stderr
+
+
+def test_the_output_is_no_sample(lsuv: Run, folder: Path) -> None:
+    arguments = ("init", "../model.onnx", "--data", ".", "--out", "w.safetensors")
+    assert lsuv(*arguments, cwd=folder / "pictures").returncode == 0
+    process = lsuv(*arguments, "--force", cwd=folder / "pictures")
+    assert process.returncode == 0, process.stderr
+
+
+def test_external_data_through_links(lsuv: Run, folder: Path) -> None:
+    """As a cache of downloads has it: both names are links into one folder of blobs."""
+    external(folder)
+    for name in ("blobs", "snapshot"):
+        (folder / name).mkdir()
+    for name in ("bad.onnx", "bad.data"):
+        (folder / name).rename(folder / "blobs" / name[:5])
+        (folder / "snapshot" / name).symlink_to(folder / "blobs" / name[:5])
+    arguments = ("init", "snapshot/bad.onnx", "--data", "pictures", "--force", "--out")
+    process = lsuv(*arguments, "o", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    before = contents(folder)
+    for out in ("snapshot/bad.data", "blobs/bad.d"):
+        check_refused(lsuv(*arguments, out, cwd=folder), 5, "external data itself")
+    assert contents(folder) == before
+
+
+def test_external_integers(lsuv: Run, folder: Path) -> None:
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"]),
+    ]
+    weights = {"shape": np.array([-1, 192]), "w": random_weight(192, 5)}
+    model = onnx.load(save_graph(folder / "model.onnx", nodes, weights, ("n", 3, 8, 8)))
+    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="d", size_threshold=0)
+    process = lsuv("init", "m.onnx", "--data", "pictures", "--out", "o", cwd=folder)
+    assert process.returncode == 0, process.stderr
+
+
+def test_a_full_or_closed_stdout(folder: Path) -> None:
+    command = f"{COMMAND} init model.onnx --data pictures --out o --json --quiet --force"
+    for redirection in (">/dev/full", ">&-"):
+        process = subprocess.run(
+            f"{command} {redirection}",
+            shell=True,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert process.returncode == 5, process.stderr
+        assert process.stderr.startswith("error: the report can't be written to stdout")
+        assert "Traceback" not in process.stderr
+    assert (folder / "o").exists()
+
+
+def test_a_link_as_output_leads_to_its_target(lsuv: Run, folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "link").symlink_to(folder / "elsewhere" / "real")
+    long_name = "a" * 250
+    for out in ("link", long_name):
+        process = lsuv("init", "model.onnx", "--data", "pictures", "--out", out, cwd=folder)
+        assert process.returncode == 0, process.stderr
+    assert (folder / "link").is_symlink()
+    assert load_file(folder / "elsewhere" / "real").keys() == load_file(folder / long_name).keys()

@@ -10,6 +10,11 @@ from pathlib import Path
 from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
 from lsuv_cli.core.errors import UsageError
 
+MAX_PIXELS = 1 << 15
+
+# Beyond these a variance, or its inverse, may leave the range of float32.
+STD_RANGE = (1e-15, 1e15)
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -64,6 +69,7 @@ class SampleOptions:
         input_shapes: sizes of an input without its batch axis, by the input's name; "" for the
             only one.
         strict: refuse pictures that can't be read instead of leaving them out.
+        leave_out: files in the data's folders that are outputs, not samples.
     """
 
     data: tuple[str, ...]
@@ -75,6 +81,7 @@ class SampleOptions:
     crop: Size | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     strict: bool = False
+    leave_out: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,7 @@ class InitOptions:
             "std": list(pictures.std),
             "resize": str(pictures.resize) if pictures.resize else None,
             "crop": str(pictures.crop) if pictures.crop else None,
+            "input_shapes": {name: list(sizes) for name, sizes in pictures.input_shapes.items()},
         }
 
 
@@ -167,7 +175,10 @@ def parse_size(text: str, option: str) -> Size:
     match = re.fullmatch(r"(?:([1-9]\d*)x)?([1-9]\d*)", text)
     if match is None:
         raise UsageError(f"{option} {text}: not a size; write pixels, as 256, or HEIGHTxWIDTH")
-    return Size(int(match.group(1)) if match.group(1) else None, int(match.group(2)))
+    size = Size(int(match.group(1)) if match.group(1) else None, int(match.group(2)))
+    if max(size.height or 1, size.width) > MAX_PIXELS:
+        raise UsageError(f"{option} {text}: at most {MAX_PIXELS} pixels")
+    return size
 
 
 def parse_numbers(text: str, option: str) -> tuple[float, ...]:
@@ -214,9 +225,35 @@ def parse_target(text: str) -> tuple[str, float]:
         std = float(number)
     except ValueError:
         std = 0.0
-    if not (separator and glob) or not 0 < std < float("inf"):
+    if not (separator and glob) or not STD_RANGE[0] <= std <= STD_RANGE[1]:
         raise UsageError(f"--target {text}: write GLOB=STD with a positive STD, as 'fc*=0.5'")
     return glob, std
+
+
+def check_positive(option: str, value: float) -> None:
+    """Refuse a value that is no usable standard deviation or tolerance.
+
+    Raises:
+        UsageError: it is not positive, or far from any size of a float32.
+    """
+    low, high = STD_RANGE
+    if not low <= value <= high:
+        raise UsageError(f"{option} {value}: must be between {low:g} and {high:g}")
+
+
+def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Parse every `--input-shape`.
+
+    Raises:
+        UsageError: one is malformed, or two are for the same input.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, sizes = parse_input_shape(text)
+        if name in shapes:
+            raise UsageError(f"--input-shape {text}: there is another for the same input")
+        shapes[name] = sizes
+    return shapes
 
 
 def normalisation(
@@ -235,7 +272,7 @@ def normalisation(
         return PRESETS[preset].mean, PRESETS[preset].std
     means = parse_numbers(mean, "--mean") if mean is not None else ()
     stds = parse_numbers(std, "--std") if std is not None else ()
-    if any(value <= 0 for value in stds):
+    if any(value < STD_RANGE[0] for value in stds):
         raise UsageError(f"--std {std}: must be positive")
     return means, stds
 

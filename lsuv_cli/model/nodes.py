@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -32,9 +33,9 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     ]
 
 
-def values_read(node: onnx.NodeProto) -> set[str]:
-    """The values a node reads, those included that its bodies capture from outside."""
-    names = set(node.input)
+def captured_values(node: onnx.NodeProto) -> set[str]:
+    """The values that a node's bodies read from outside."""
+    names: set[str] = set()
     for body in bodies(node):
         own = {value.name for value in body.input} | {value.name for value in body.initializer}
         inner: set[str] = {value.name for value in body.output}
@@ -43,3 +44,28 @@ def values_read(node: onnx.NodeProto) -> set[str]:
             inner |= values_read(other)
         names |= inner - own
     return names - {""}
+
+
+def values_read(node: onnx.NodeProto) -> set[str]:
+    """The values a node reads, those included that its bodies capture from outside."""
+    return (set(node.input) | captured_values(node)) - {""}
+
+
+def rename_captured(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Have a node's bodies read other values from outside.
+
+    No name inside a body may be that of a value outside, so that none is hidden.
+
+    Args:
+        node: modified.
+        names: the new name for each value, if it has one.
+    """
+    for body in bodies(node):
+        for other in body.node:
+            other.input[:] = [names.get(name, name) for name in other.input]
+            rename_captured(other, names)
+        made = {name for other in body.node for name in other.output}
+        for value in body.output:
+            if value.name in names and value.name not in made:
+                # A body can't give a value from outside as it is; it must be made inside.
+                body.node.append(helper.make_node("Identity", [names[value.name]], [value.name]))

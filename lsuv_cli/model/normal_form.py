@@ -7,7 +7,7 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
+
+# Gemm's third input may be left out from this opset on.
+OPTIONAL_GEMM_ADDEND_OPSET = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,13 @@ def normal_form(
             *((name, parameters[source]) for name, source in copies.items()),
         )
     }
+    opset = next(o.version for o in skeleton.opset_import if o.domain in DEFAULT_DOMAINS)
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
     del skeleton.graph.node[:]
     for node in kept:
-        skeleton.graph.node.extend(_separated(node, infos.keys() | views.keys()))
+        skeleton.graph.node.extend(_separated(node, infos, views, opset))
     for node in skeleton.graph.node:
         _leave_training_mode(node)
     types = computing_types(kept)
@@ -100,9 +104,19 @@ def normal_form(
     return NormalForm(skeleton, constants, copies, views, types, frozenset(tied))
 
 
-def _separated(node: onnx.NodeProto, constants: Collection[str]) -> list[onnx.NodeProto]:
+def _separated(
+    node: onnx.NodeProto,
+    infos: Mapping[str, TensorInfo],
+    views: Mapping[str, View],
+    opset: int,
+) -> list[onnx.NodeProto]:
     """A Gemm that adds data as a Gemm and an Add, because what it adds is no bias."""
-    if node.op_type != "Gemm" or len(node.input) < 3 or node.input[2] in ("", *constants):
+    if (
+        node.op_type != "Gemm"
+        or opset < OPTIONAL_GEMM_ADDEND_OPSET
+        or len(node.input) < 3
+        or node.input[2] in ("", *infos, *views)
+    ):
         return [node]
     product, addend, output = f"{node.output[0]}/product", node.input[2], node.output[0]
     gemm = onnx.NodeProto()
@@ -112,7 +126,12 @@ def _separated(node: onnx.NodeProto, constants: Collection[str]) -> list[onnx.No
     nodes = [gemm]
     beta = attributes(node).get("beta", 1.0)
     if beta != 1.0:
-        factor = helper.make_tensor(f"{output}/beta", TensorProto.FLOAT, [], [beta])
+        parameter = next((n for n in node.input[:2] if n in infos or n in views), "")
+        source = views[parameter].source if parameter in views else parameter
+        kind = TensorProto.FLOAT
+        if source:
+            kind = helper.np_dtype_to_tensor_dtype(infos[source].dtype)
+        factor = helper.make_tensor(f"{output}/beta", kind, [], [beta])
         nodes += [
             helper.make_node("Constant", [], [f"{output}/beta"], value=factor),
             helper.make_node("Mul", [addend, f"{output}/beta"], [f"{output}/addend"]),

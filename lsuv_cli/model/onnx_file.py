@@ -116,7 +116,7 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
             "export the model with its parameters"
         )
-    normal = normal_form(_skeleton(model), weights, path)
+    normal = normal_form(_skeleton(model, path), weights, path)
     weights |= normal.constants
     weights |= {name: weights[source] for name, source in normal.copies.items()}
     for name in normal.replaced:
@@ -188,9 +188,11 @@ def _map_external(
     tensor: TensorProto, dtype: np.dtype[np.generic], shape: tuple[int, ...], model_path: Path
 ) -> FloatArray:
     info = ExternalDataInfo(tensor)
-    folder = model_path.resolve().parent
-    file = (folder / info.location).resolve()
-    if not file.is_relative_to(folder):
+    file = model_path.parent / info.location
+    # The model may be a link, and the data one beside it: so a cache of downloads keeps both.
+    folders = {model_path.parent.resolve(), model_path.resolve().parent}
+    inside = any(file.resolve().is_relative_to(folder) for folder in folders)
+    if not inside or ".." in Path(info.location).parts or Path(info.location).is_absolute():
         raise ModelError(
             f"the weight {tensor.name} in {model_path} points outside the model's folder, to "
             f"{info.location}; such a model is refused"
@@ -222,7 +224,7 @@ def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...
     return tuple(model_path.parent / location for location in sorted(locations))
 
 
-def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """A copy without floating-point initializers.
 
     Built field by field: copying the whole first would hold every weight twice, and clearing
@@ -234,13 +236,19 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
             for inner, inner_value in value.ListFields():
                 if inner.name == "initializer":
                     slim.graph.initializer.extend(
-                        t for t in inner_value if t.data_type not in FLOAT_TYPES
+                        _inlined(t, path) for t in inner_value if t.data_type not in FLOAT_TYPES
                     )
                 elif inner.name != "value_info":
                     _set_field(slim.graph, inner.name, inner_value)
         else:
             _set_field(slim, descriptor.name, value)
     return slim
+
+
+def _inlined(tensor: TensorProto, path: Path) -> TensorProto:
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return tensor
+    return numpy_helper.from_array(np.array(_read_tensor(tensor, path)), tensor.name)
 
 
 def _set_field(message: object, name: str, value: object) -> None:
@@ -268,7 +276,9 @@ def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpe
             InputSpec(
                 value.name,
                 dtype.name,
-                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions),
+                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions)
+                if tensor_type.HasField("shape")
+                else None,
             )
         )
     return tuple(specs)

@@ -17,13 +17,12 @@ from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
+from lsuv_cli.model.nodes import captured_values, rename_captured
+from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_file import OnnxModel
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
-
-# Gemm's third input may be left out from this opset on.
-OPTIONAL_GEMM_ADDEND_OPSET = 11
 
 # Layers that a factor may pass before it is multiplied in. Unscaled activations drift by the
 # product of the layers' gains; orthonormal layers with ReLU lose 0.7 each, so twelve stay far
@@ -285,7 +284,9 @@ class _Sweep:
                 factor = _Factor(layers, (), sum(part.depth for part in parts))
         elif rule is Rule.JOIN:
             names, factor = self._join(node, factors)
+        captured = {name: self._true_value(name) for name in captured_values(node)}
         self._emit(node, names or [], node.output)
+        rename_captured(self.builder.nodes[-1], captured)
         if factor is not None:
             for output in scaled_outputs(node):
                 self.factors[output] = factor

@@ -51,7 +51,7 @@ def render_json(report: Report) -> str:
         "layers": [_layer(index, result, report.per) for index, result in enumerate(report.layers)],
         "converged": not report.failures,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _layer(index: int, result: LayerResult, per: Per) -> dict[str, Any]:

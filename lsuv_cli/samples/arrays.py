@@ -96,6 +96,10 @@ def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
     if spec.shape is None and array.ndim and array.dtype.kind in "biuf":
         return array
     shape = spec.shape or ()
+    if not shape:
+        raise DataError(
+            f"the model's input {spec.name} is a single number, which samples can't be stacked in"
+        )
     batched = array[None] if array.ndim == len(shape) - 1 else array
     fits = batched.ndim == len(shape) and all(
         size is None or size == actual

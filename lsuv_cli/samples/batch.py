@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions
@@ -21,6 +22,15 @@ from lsuv_cli.samples.arrays import ArrayFile, open_arrays
 from lsuv_cli.samples.files import ARRAY_SUFFIXES, find_files
 from lsuv_cli.samples.images import PictureFormat, picture_format, read_picture
 from lsuv_cli.samples.statistics import measure_input
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
 
 Progress = Callable[[int, int], None]
 Normalisation = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -42,7 +52,7 @@ def load_samples(
         DataError: there are no samples, or they can't be used.
     """
     specs = _with_shapes(inputs, options.input_shapes)
-    files = find_files(options.data)
+    files = find_files(options.data, options.leave_out)
     arrays = [path.suffix.lower() in ARRAY_SUFFIXES for path in files]
     if all(arrays):
         samples = _load_arrays(files, specs, options, progress)
@@ -62,7 +72,7 @@ def _with_shapes(
     """The inputs, with the sizes they leave open filled in from `--input-shape`."""
     names = [spec.name for spec in inputs]
     named = {name or names[0]: sizes for name, sizes in shapes.items()}
-    if ("" in shapes and len(inputs) > 1) or not set(named) <= set(names):
+    if ("" in shapes and len(inputs) + len(shapes) > 2) or not set(named) <= set(names):
         raise UsageError(f"--input-shape must name one of the model's inputs: {', '.join(names)}")
     specs = []
     for spec in inputs:
@@ -118,6 +128,15 @@ def _load_pictures(
         batch = batch[in_order]
     paths = tuple(str(files[read[position]]) for position in in_order)
     feed = batch
+    if spec.dtype == "uint8" and normalise is not None:
+        raise UsageError(
+            f"the input {spec.name} takes bytes, which the model normalises itself; leave out "
+            "--preset, --mean and --std"
+        )
+    if spec.dtype not in ("", "uint8") and not spec.dtype.startswith(("float", "bfloat")):
+        raise DataError(
+            f"the input {spec.name} takes {spec.dtype}, which pictures are not; give arrays"
+        )
     if spec.dtype == "uint8":
         feed = np.rint(batch * 255).astype(np.uint8)
     elif spec.dtype not in ("", "float32"):
@@ -150,7 +169,7 @@ def _decode(
     def decode(index: int) -> NDArray[np.float32] | str:
         try:
             pixels = read_picture(files[index], wanted)
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
+        except UNREADABLE as error:
             return " ".join(str(error).split()) or type(error).__name__
         if normalise is not None:
             pixels = (pixels - normalise[0]) / normalise[1]
@@ -237,7 +256,7 @@ def _array_normalisation(
         return None
     last_axis = len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4)
     axis = 2 if last_axis else 0
-    return _normalisation(options, shape[axis] if len(shape) == 3 else 1, axis, len(shape))
+    return _normalisation(options, shape[axis] if len(shape) > 1 else 1, axis, len(shape))
 
 
 def _normalisation(

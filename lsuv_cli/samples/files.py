@@ -15,35 +15,50 @@ IMAGE_SUFFIXES = frozenset(
 ARRAY_SUFFIXES = frozenset((".npy", ".npz", ".safetensors"))
 
 
-def find_files(patterns: Sequence[str]) -> list[Path]:
+def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[Path]:
     """The sample files under files, folders and globs: each once, sorted by path.
 
     Folders are searched with their subfolders, links followed; hidden files and files of other
     types are passed over. A file named by itself must be of a known type.
 
+    Args:
+        patterns: what was given as --data.
+        leave_out: files that are no samples, wherever they lie: outputs of an earlier run.
+
     Raises:
         DataError: nothing is there, or a named file is of another type.
     """
-    found: set[Path] = set()
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            found.update(_walk(path))
-        elif path.is_file():
-            if not _is_sample(path):
-                raise DataError(f"--data {pattern}: not a type that can be read; use {_types()}")
-            found.add(path)
-        elif glob.has_magic(pattern):
-            matched = [Path(match) for match in glob.iglob(pattern, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute pattern
-            found.update(match for match in matched if match.is_file() and _is_sample(match))
-            for match in matched:
-                if match.is_dir():
-                    found.update(_walk(match))
-        else:
-            raise DataError(f"no such data: {pattern}")
-    if not found:
+    outputs = {path.resolve() for path in leave_out}
+    once: dict[Path, Path] = {}
+    for path, named in sorted(found for pattern in patterns for found in _find(pattern)):
+        real = path.resolve()
+        if named or real not in outputs:
+            # The same file by two paths counts once, under the first of them.
+            once.setdefault(real, path)
+    if not once:
         raise DataError(f"no sample files in {', '.join(patterns)}; there must be {_types()}")
-    return sorted(found)
+    return list(once.values())
+
+
+def _find(pattern: str) -> Iterator[tuple[Path, bool]]:
+    """The sample files under one pattern, and whether each was named by itself."""
+    path = Path(pattern)
+    if not pattern:
+        raise DataError("--data is empty; give a file, a folder or a glob")
+    if path.is_dir():
+        yield from ((found, False) for found in _walk(path))
+    elif path.is_file():
+        if not _is_sample(path):
+            raise DataError(f"--data {pattern}: not a type that can be read; use {_types()}")
+        yield path, True
+    elif glob.has_magic(pattern):
+        for match in map(Path, glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
+            if match.is_dir():
+                yield from ((found, False) for found in _walk(match))
+            elif match.is_file() and _is_sample(match):
+                yield match, False
+    else:
+        raise DataError(f"no such data: {pattern}")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -56,8 +71,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and _is_sample(Path(name)):
-                yield Path(root, name)
+            path = Path(root, name)
+            if not name.startswith(".") and _is_sample(path) and path.is_file():
+                yield path
 
 
 def _is_sample(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from PIL import Image, ImageOps
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import Size
 from lsuv_cli.core.records import InputSpec
+
+# A picture of up to twice the size that Pillow warns at is decoded all the same, in silence.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP_GREY_MODES = frozenset(("I;16", "I;16B", "I;16L", "I;16N", "I"))

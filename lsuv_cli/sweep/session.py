@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,18 +164,20 @@ class Session:
         if names:
             options.add_external_initializers(names, values)
         try:
-            self._session: Any = ort.InferenceSession(
-                model,
-                options,
-                providers=[(name, dict(settings)) for name, settings in device.providers],
-            )
+            # It prints to stdout where a provider does not start.
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._session: Any = ort.InferenceSession(
+                    model,
+                    options,
+                    providers=[(name, dict(settings)) for name, settings in device.providers],
+                )
         except ORT_ERRORS as error:
             raise _session_error(error) from None
         wanted = device.providers[0][0]
         if wanted not in self._session.get_providers():
             raise UsageError(
-                f"ONNX Runtime could not start {wanted}; install its libraries "
-                "(pip install 'lsuv-cli[cuda]' for CUDA 13 and cuDNN 9) or use --device cpu"
+                f"ONNX Runtime could not start {wanted}; install its libraries (for CUDA: the "
+                "extra 'cuda' of this package) or use --device cpu"
             )
 
     def __enter__(self) -> Self:

@@ -107,10 +107,9 @@ def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Pat
     Raises:
         OutputError: the target exists (without `force`), or can't be written.
     """
+    real = target.resolve()  # through a link, what it leads to is written
     try:
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".tmp", dir=target.parent
-        )
+        descriptor, name = tempfile.mkstemp(prefix=".lsuv-", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OutputError(f"can't write in {target.parent}: {error.strerror}") from None
     temporary = Path(name)
@@ -119,9 +118,9 @@ def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Pat
             _apply_umask(descriptor)
             yield file, temporary
         if force:
-            temporary.replace(target)
+            temporary.replace(real)
         else:
-            _rename_to_new(temporary, target)
+            _rename_to_new(temporary, real)
     except FileExistsError:
         raise OutputError(existing_output(target)) from None
     except OSError as error:
