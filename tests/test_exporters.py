@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import Run
 from safetensors.torch import load_file, save_file
+from test_batch_norm import Residual
 from test_oracle import run
 from torch import Tensor, nn
 
@@ -385,9 +386,12 @@ def test_weights_load_and_hold_in_pytorch(tmp_path: Path, name: str, exporter: s
             assert torch.equal(value, fresh[key]) or "running" in key
 
 
+@pytest.mark.parametrize("build", [Depthwise, Residual])
 @pytest.mark.parametrize("exporter", ["script", "dynamo"])
-def test_folded_batch_norm_is_explained(tmp_path: Path, lsuv: Run, exporter: str) -> None:
-    model, inputs = built("depthwise with BatchNorm"), example("depthwise with BatchNorm")
+def test_folded_batch_norm_is_explained(
+    tmp_path: Path, lsuv: Run, exporter: str, build: Callable[[], nn.Module]
+) -> None:
+    model, inputs = build().eval(), example("depthwise with BatchNorm")
     export(model, inputs, tmp_path / "m.onnx", exporter)
     save_batch(tmp_path, inputs)
     arguments = ("init", "m.onnx", "--data", "batch.npz", "--out", "out")

@@ -317,3 +317,132 @@ def test_nothing_is_said_of_it_that_is_not_so(tmp_path: Path) -> None:
     )
     report = initialize(options, Silent())
     assert [result.status for result in report.layers] == [Status.MAX_ITERATIONS]
+
+
+def branch(nodes: list[onnx.NodeProto], output: str) -> onnx.GraphProto:
+    value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    return helper.make_graph(nodes, "branch", [], [value])
+
+
+@pytest.mark.parametrize("captured", ["a", "r"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_values_that_a_body_captures_are_true(tmp_path: Path, captured: str, verify: bool) -> None:
+    """An If whose bodies read a layer's output, or what the sweep carries on unscaled."""
+    then = branch([helper.make_node("Mul", [captured, "two"], ["then"])], "then")
+    other = branch([helper.make_node("Neg", [captured], ["else"])], "else")
+    nodes = [
+        *(node("MatMul", "x w1", "a"), node("Relu", "a", "r")),
+        helper.make_node("If", ["yes"], ["i"], name="if", then_branch=then, else_branch=other),
+        *(node("Add", "i one", "s"), node("MatMul", "s w2", "b"), node("Relu", "r", "unused")),
+    ]
+    weights = {
+        "w1": W(8, 6) * 30,
+        "w2": W(6, 5),
+        "two": np.full(1, 2, np.float32),
+        "one": W(1, 6),
+        "yes": np.array(True),
+    }
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8), output="b")
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples, pre_init=PreInit.KEEP, verify=verify)
+    assert {r.status for r in report.layers} == {Status.CONVERGED}
+    feeds = {"x": np.load(samples)}
+    for value in ("a", "b"):
+        assert forward(path, written, feeds, value).var() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_gemm_that_adds_data(tmp_path: Path, verify: bool) -> None:
+    """What it adds is no bias: the product is the layer, as if an Add followed."""
+    nodes = [
+        *(node("MatMul", "x w1", "a"), node("Tanh", "a", "t")),
+        *(node("Gemm", "t w2 x", "g", beta=0.5), node("MatMul", "g w3", "z")),
+    ]
+    weights = {"w1": W(8, 6), "w2": W(6, 8), "w3": W(8, 4)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples, verify=verify)
+    assert {r.status for r in report.layers} == {Status.CONVERGED}
+    feeds = {"x": np.load(samples)}
+    product = forward(path, written, feeds, "t") @ written["w2"]
+    assert product.var() == pytest.approx(1, abs=1e-5)
+    assert forward(path, written, feeds, "z").var() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("bias", list(Bias))
+@pytest.mark.parametrize("exclude", [(), ("Gemm_a",)])
+def test_a_bias_of_two_layers(tmp_path: Path, bias: Bias, exclude: tuple[str, ...]) -> None:
+    """It stays as it was where one of them is left alone, and can centre neither."""
+    nodes = [
+        *(node("Gemm", "x w1 b", "a"), node("Relu", "a", "r"), node("Gemm", "r w2 b", "c")),
+        *(node("Tanh", "c", "t"), node("MatMul", "t w3", "z")),
+    ]
+    weights = {"w1": W(8, 6), "b": W(6) * np.float32(0.3), "w2": W(6, 6), "w3": W(6, 4)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples, bias=bias, exclude=exclude, verify=False)
+    kept = bool(exclude) or bias is Bias.KEEP
+    np.testing.assert_array_equal(written["b"], weights["b"] if kept else 0)
+    for value, result in zip(("a", "c", "z"), report.layers, strict=True):
+        if result.status is not Status.EXCLUDED:
+            variance = forward(path, written, {"x": np.load(samples)}, value).var()
+            assert variance == pytest.approx(1, abs=1e-5), value
+
+
+@pytest.mark.parametrize("bias", list(Bias))
+def test_a_repeated_module_with_a_bias(tmp_path: Path, bias: Bias) -> None:
+    """The layers behind are exact with every kind of bias."""
+    nodes = [
+        *(node("Gemm", "x w b", "a"), node("Tanh", "a", "t"), node("Gemm", "t w b", "c")),
+        *(node("Relu", "c", "r"), node("MatMul", "r v", "z")),
+    ]
+    weights = {"w": W(6, 6), "b": W(6) * np.float32(0.3), "v": V}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
+    samples = save_samples(tmp_path, (6,))
+    report, written = run(path, samples, bias=bias)
+    assert [r.status for r in report.layers] == [
+        *(Status.CONVERGED, Status.SHARED, Status.CONVERGED)
+    ]
+    for value in ("a", "z"):
+        variance = forward(path, written, {"x": np.load(samples)}, value).var()
+        assert variance == pytest.approx(1, abs=1e-5), value
+
+
+def test_what_an_activation_adds_is_no_bias(tmp_path: Path) -> None:
+    """The 3 of a hard-swish stays 3."""
+    nodes = [
+        *(node("Conv", "x w1", "a"), node("Add", "a three", "s"), node("Clip", "s nil six", "c")),
+        *(node("Mul", "a c", "m"), node("Conv", "m w2", "z")),
+    ]
+    weights = {
+        "w1": W(4, 3, 3, 3),
+        "w2": W(4, 4, 3, 3),
+        "three": np.full(1, 3, np.float32),
+        "nil": np.asarray(0, np.float32),
+        "six": np.asarray(6, np.float32),
+    }
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 3, 9, 9))
+    samples = save_samples(tmp_path, (3, 9, 9))
+    _, written = run(path, samples)
+    assert written["three"].item() == 3
+    for value in ("a", "z"):
+        variance = forward(path, written, {"x": np.load(samples)}, value).var()
+        assert variance == pytest.approx(1, abs=1e-5)
+
+
+def test_layers_behind_an_unreachable_one(tmp_path: Path) -> None:
+    nodes = [
+        *(node("MatMul", "x w1", "a"), node("Relu", "a", "r"), node("Gemm", "r w2 b", "c")),
+        *(node("Relu", "c", "s"), node("MatMul", "s w3", "d"), node("Relu", "d", "t")),
+        node("MatMul", "t w4", "z"),
+    ]
+    weights = {"w1": W(8, 6) * 9, "w2": W(6, 6), "b": W(6) * 50, "w3": W(6, 6), "w4": V}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    report, written = run(path, samples, bias=Bias.KEEP, verify=False)
+    assert [r.status for r in report.layers] == [
+        *(Status.CONVERGED, Status.UNREACHABLE, Status.CONVERGED, Status.CONVERGED)
+    ]
+    for value in ("a", "d", "z"):
+        variance = forward(path, written, {"x": np.load(samples)}, value).var()
+        assert variance == pytest.approx(1, abs=1e-4), value
