@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -64,10 +64,11 @@ def separate_modules(
     """
     nodes = list(nodes)
     embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    paths = {_path(node) for node in nodes} - {""}
     owners: dict[str, str] = {}
     copies: dict[str, str] = {}
     for node in nodes:
-        path = next(iter(scopes(node)[-2:-1]), "")
+        path = _path(node)
         if node.op_type not in OWNERS or not path:
             continue
         for position, name in enumerate(node.input):
@@ -75,14 +76,29 @@ def separate_modules(
                 continue
             if node.op_type == "Add" and not name.endswith("bias"):
                 continue
-            module, _, role = name.rpartition(".")
-            own = owners.setdefault(name, path if MADE_UP.fullmatch(name) else module)
-            if path != own:
-                new = f"/{path}/{name}" if MADE_UP.fullmatch(name) else f"{path}.{role}"
-                if new not in parameters:
-                    copies[new] = name
-                    node.input[position] = new
+            if MADE_UP.fullmatch(name):
+                own = owners.setdefault(name, path)
+                new = f"/{path}/{name}"
+            else:
+                own = _owner(name, paths)
+                new = path + name.removeprefix(own)
+            if own not in ("", path) and new not in parameters:
+                copies[new] = name
+                node.input[position] = new
     return copies
+
+
+def _path(node: onnx.NodeProto) -> str:
+    """The path of the module that a node comes from; "" where nothing tells."""
+    return next(iter(scopes(node)[-2:-1]), "")
+
+
+def _owner(name: str, paths: Collection[str]) -> str:
+    """The innermost of the modules that has a parameter of this name; "" if none has."""
+    module = name.rpartition(".")[0]
+    while module and module not in paths:
+        module = module.rpartition(".")[0]
+    return module
 
 
 def transposed_embeddings(

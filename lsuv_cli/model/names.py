@@ -138,7 +138,7 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
 def _recover(site: LayerSite, *, is_bias: bool) -> tuple[str, bool] | None:
     """The name of a layer's parameter, and whether PyTorch has it transposed."""
     layer = site.layer
-    known = layer.bias_parameter or ""
+    known = (layer.bias_parameter or "").partition("[")[0]  # without the part it is
     prefix = ""
     if not is_bias and known.endswith("bias") and not MADE_UP.fullmatch(known):
         prefix = known.removesuffix("bias")  # also of in_proj_bias

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, inliner, numpy_helper
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.exporter import is_uniform, separate_modules, transposed_embeddings
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
+from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
@@ -94,6 +95,8 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
+    kept, parts = unpack_projections(kept, infos, views)
+    views |= parts
     del skeleton.graph.node[:]
     for node in kept:
         skeleton.graph.node.extend(_separated(node, infos, views, opset))

@@ -121,6 +121,8 @@ class TorchScript:
     ) -> onnx.ModelProto:
         import torch
 
+        register: Callable[..., None] = getattr(torch.onnx, "register_custom_op_symbolic")  # noqa: B009 - not in the stubs
+        register("aten::unflatten", _unflatten, 13)
         names = [spec.name for spec in self.inputs]
         buffer = io.BytesIO()
         with _quiet():
@@ -174,6 +176,32 @@ class TorchScript:
         buffer = io.BytesIO()
         torch.jit.save(self._module, buffer)
         return buffer.getvalue()
+
+
+def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:
+    """ONNX for aten::unflatten, which MultiheadAttention uses.
+
+    PyTorch's own loses the rank of what comes out, and the exporter then fails behind it.
+    """
+    import torch
+    from torch.onnx import symbolic_helper
+
+    def constant(number: int) -> Any:
+        return graph.op("Constant", value_t=torch.tensor([number]))
+
+    rank = symbolic_helper._get_tensor_rank(value)  # noqa: SLF001 - what symbolics are written with
+    parts = symbolic_helper._unpack_list(sizes)  # noqa: SLF001
+    if rank is None:
+        raise RuntimeError("aten::unflatten of a tensor of unknown rank")
+    get_constant: Callable[..., int] = symbolic_helper._get_const  # noqa: SLF001
+    position = get_constant(axis, "i", "dim") % rank
+    shape = graph.op("Shape", value)
+    before = graph.op("Slice", shape, constant(0), constant(position))
+    behind = graph.op("Slice", shape, constant(position + 1), constant(rank))
+    new = [graph.op("Reshape", part, constant(-1)) for part in parts]
+    result = graph.op("Reshape", value, graph.op("Concat", before, *new, behind, axis_i=0))
+    result.setType(value.type().with_sizes([None] * (rank - 1 + len(parts))))
+    return result
 
 
 def _refuse_checkpoint(path: Path) -> None:
