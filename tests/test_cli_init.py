@@ -244,6 +244,7 @@ def test_options_reach_the_engine(lsuv: Run, tiny: Path) -> None:
         "std": [2],
         "resize": None,
         "crop": None,
+        "input_shapes": {},
     }
     conv, *others = report["layers"]
     assert [row["status"] for row in others] == ["excluded"] * 3
