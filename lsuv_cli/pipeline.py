@@ -28,7 +28,7 @@ from lsuv_cli.core.records import (
 from lsuv_cli.core.results import layer_results
 from lsuv_cli.core.solve import Solution, damped
 from lsuv_cli.engine import Work, apply, measure, pre_initialise, set_running_statistics, sweep
-from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
+from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.names import Naming, renamed
 from lsuv_cli.model.norms import find_norms
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
@@ -146,9 +146,9 @@ def _plan(
             f"{model.path} has no convolution or fully connected layer with a constant weight, "
             "so there is nothing to initialise"
         )
-    nested = nested_layers(model.nodes)
-    if nested:
-        events.warn(f"layers inside If, Loop or Scan are left as they are: {', '.join(nested)}")
+    left_alone = layers_left_alone(model)
+    if left_alone:
+        events.warn(f"these are left as they are: {', '.join(left_alone)}")
     unusable = [_unusable(site) for site in sites]
     return plan_layers([site.layer for site in sites], unusable, options)
 

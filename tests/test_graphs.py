@@ -446,3 +446,60 @@ def test_layers_behind_an_unreachable_one(tmp_path: Path) -> None:
     for value in ("a", "d", "z"):
         variance = forward(path, written, {"x": np.load(samples)}, value).var()
         assert variance == pytest.approx(1, abs=1e-4), value
+
+
+def optimised(path: Path, folder: Path) -> Path:
+    """The file as ONNX Runtime saves it after its own fusions."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "fused.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return folder / "fused.onnx"
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip"])
+def test_fused_operators_are_taken_apart(tmp_path: Path, activation: str) -> None:
+    """A file that ONNX Runtime has optimised gives what the file it was made from gives."""
+    limits = " low high" if activation == "Clip" else ""
+    nodes = [
+        *(node("Conv", "x w1 b1", "a"), node(activation, "a" + limits, "r")),
+        *(node("Conv", "r w2", "c"), node("Relu", "c", "s"), node("Flatten", "s", "f")),
+        *(node("Gemm", "f w3 b3", "g"), node(activation, "g" + limits, "t")),
+        *(node("Transpose", "w4", "w4t"), node("MatMul", "t w4t", "m"), node("Mul", "m half", "z")),
+    ]
+    weights = {
+        "w1": W(4, 3, 3, 3),
+        "b1": W(4),
+        "w2": W(5, 4, 3, 3),
+        "w3": W(125, 6),
+        "b3": W(6),
+        "w4": W(7, 6),
+        "half": np.full(1, 0.5, np.float32),
+        "low": np.asarray(-1, np.float32),
+        "high": np.asarray(1, np.float32),
+    }
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 3, 9, 9))
+    fused = optimised(path, tmp_path)
+    operators = {n.op_type for n in onnx.load(fused).graph.node}
+    assert "FusedConv" in operators
+    samples = save_samples(tmp_path, (3, 9, 9))
+    expected, plain = keep(path, samples)
+    scales, written = keep(fused, samples)
+    assert list(scales.values()) == pytest.approx(list(expected.values()), rel=1e-5)
+    for key in ("w1", "w2", "w3"):
+        np.testing.assert_allclose(written[key], plain[key], rtol=1e-5)
+
+
+def test_fused_matmul(tmp_path: Path) -> None:
+    fused = helper.make_node(
+        "FusedMatMul", ["x", "w"], ["a"], name="f", domain="com.microsoft", transB=1, alpha=0.25
+    )
+    path = save_graph(tmp_path / "m.onnx", [fused, *HEAD], {"w": W(6, 8), "v": V}, ("n", 8))
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    samples = save_samples(tmp_path, (8,))
+    scales, written = keep(path, samples)
+    assert list(scales) == ["f", "MatMul_z"]
+    assert (np.load(samples) @ written["w"].T).var() == pytest.approx(1, abs=1e-5)
+    assert forward(path, written, {"x": np.load(samples)}, "z").var() == pytest.approx(1, abs=1e-5)

@@ -228,13 +228,43 @@ def _bias_behind(
     return "", None
 
 
-def nested_layers(nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    """Names of layer-like nodes inside the bodies of If, Loop and Scan, which are left alone."""
+# Operators with weights like a layer's that are not initialised.
+_LEFT_ALONE = frozenset(
+    (
+        "Attention",
+        "DeformConv",
+        "Einsum",
+        "FusedMatMul",
+        "GRU",
+        "LSTM",
+        "NhwcConv",
+        "RNN",
+    )
+)
+
+
+def layers_left_alone(model: OnnxModel) -> list[str]:
+    """What else looks like a layer but is left as it is, each as `name (operator)`."""
+    found = [
+        f"{node_name(node)} ({node.op_type})"
+        for node in model.nodes
+        if node.op_type in _LEFT_ALONE
+        and any(name in model.weights and len(model.weights[name].shape) > 1 for name in node.input)
+    ]
+    return found + _nested(model.nodes)
+
+
+def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """Layer-like nodes inside the bodies of If, Loop and Scan."""
     names = []
     for node in nodes:
         for body in bodies(node):
-            names += [node_name(n) for n in body.node if n.op_type in _PRODUCTS]
-            names += nested_layers(body.node)
+            names += [
+                f"{node_name(n)} ({n.op_type} inside {node.op_type})"
+                for n in body.node
+                if n.op_type in PRODUCT_OPERATORS | _LEFT_ALONE
+            ]
+            names += _nested(body.node)
     return names
 
 

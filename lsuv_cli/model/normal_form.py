@@ -20,6 +20,7 @@ from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
+from lsuv_cli.model.unfuse import unfuse
 from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
 
 # Gemm's third input may be left out from this opset on.
@@ -62,6 +63,10 @@ def normal_form(
     """
     if skeleton.functions:
         skeleton = inliner.inline_local_functions(skeleton)
+    matrices = {name for name, value in parameters.items() if value.ndim == 2}
+    fused = list(skeleton.graph.node)
+    del skeleton.graph.node[:]
+    skeleton.graph.node.extend(one for node in fused for one in unfuse(node, matrices))
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)

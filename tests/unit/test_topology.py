@@ -11,10 +11,10 @@ import pytest
 from graphs import random_weight, save_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.model.layers import LayerSite, find_layers, nested_layers
+from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_file import read_model
 from lsuv_cli.model.topology import execution_order, operators_used
@@ -158,16 +158,19 @@ def test_what_is_no_layer(tmp_path: Path) -> None:
     assert sites[0].layer.foreign_use == "n_constant"
 
 
-def test_layers_inside_bodies_are_named() -> None:
-    body = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["m"], name="hidden")],
-        "body",
-        [],
-        [helper.make_tensor_value_info("m", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(W66, "w")],
-    )
-    branch = helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body)
-    assert nested_layers([branch]) == ["hidden", "hidden"]
+def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
+    output = helper.make_tensor_value_info("m", TensorProto.FLOAT, None)
+    inner = [helper.make_node("MatMul", ["x", "w"], ["m"], name="hidden")]
+    body = helper.make_graph(inner, "body", [], [output])
+    nodes = [
+        helper.make_node("Einsum", ["x", "v"], ["e"], name="sum", equation="ni,io->no"),
+        helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body),
+    ]
+    weights = {"w": W66, "v": W66 * 2, "c": np.array(True)}
+    model, _ = read_model(save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6)))
+    assert layers_left_alone(model) == [
+        *("sum (Einsum)", "hidden (MatMul inside If)", "hidden (MatMul inside If)")
+    ]
 
 
 def test_a_weight_that_a_body_uses_too(tmp_path: Path) -> None:
