@@ -56,35 +56,20 @@ def initialize(options: InitOptions, events: Events) -> Report:
     Raises:
         LsuvError: what the user can mend; nothing is left behind.
     """
-    outputs = [path for path in (options.out, options.out_model) if path is not None]
-    for path in outputs:
-        refuse_overwriting(path, "the model", [options.model])
-        check_output(path, force=options.force)
+    _check_outputs(options)
     device = select_device(options.device, options.provider, options.threads, events.note)
     events.stage("reading the model")
     script = TorchScript(options.model) if is_torch_file(options.model) else None
     samples = None
     if script is None:
-        if options.out_model is not None:
-            raise UsageError("--out-model is for TorchScript models; this one is not")
         model, weights = read_model(options.model)
         refuse_overwriting(options.out, "the model's external data", model.external_files)
     else:
+        # It does not tell its inputs' shapes, and the exporter wants to see them.
         samples = _load(script.inputs, options, events)
         events.stage("converting to ONNX")
         model, weights = script.convert(samples.feeds)
-    _check_operators(model)
-    refuse_quantised(model)
-    sites = find_layers(model)
-    others: Mapping[str, NDArray[Any]] = {}
-    if script is None:
-        naming = choose_names(model, sites, options.names, events)
-    else:
-        naming, others = script.naming(model)
-    if options.like is not None:
-        shapes = {name: stored.info.shape for name, stored in naming.items()}
-        compare_shapes(shapes, read_shapes(options.like), options.like)
-    sites = renamed(model, sites, naming)
+    sites, naming, others = _layers(model, script, options, events)
     plan = _plan(model, sites, options, events)
     if samples is None:
         samples = _load(model.inputs, options, events)
@@ -118,6 +103,35 @@ def initialize(options: InitOptions, events: Events) -> Report:
         inputs=samples.statistics,
         layers=tuple(results),
     )
+
+
+def _check_outputs(options: InitOptions) -> None:
+    if options.out_model is not None:
+        if not is_torch_file(options.model):
+            raise UsageError("--out-model is for TorchScript models; this one is not")
+        if options.out_model.resolve() == options.out.resolve():
+            raise UsageError("--out and --out-model are the same file; give two")
+    for path in filter(None, (options.out, options.out_model)):
+        refuse_overwriting(path, "the model", [options.model])
+        check_output(path, force=options.force)
+
+
+def _layers(
+    model: OnnxModel, script: TorchScript | None, options: InitOptions, events: Events
+) -> tuple[list[LayerSite], Naming, Mapping[str, NDArray[Any]]]:
+    """The layers, the written names, and the values of what is written but no parameter here."""
+    _check_operators(model)
+    refuse_quantised(model)
+    sites = find_layers(model)
+    others: Mapping[str, NDArray[Any]] = {}
+    if script is None:
+        naming = choose_names(model, sites, options.names, events)
+    else:
+        naming, others = script.naming(model)
+    if options.like is not None:
+        shapes = {name: stored.info.shape for name, stored in naming.items()}
+        compare_shapes(shapes, read_shapes(options.like), options.like)
+    return renamed(model, sites, naming), naming, others
 
 
 def _load(inputs: Sequence[InputSpec], options: InitOptions, events: Events) -> Samples:

@@ -156,6 +156,8 @@ def test_the_model_itself_with_new_weights(tmp_path: Path, lsuv: Run) -> None:
         *("init", "m.pt", "--data", "batch.npz", "--out", "new", "--out-model", "m.pt", "--force")
     )
     assert refused.returncode == 5
+    same = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "new", "--out-model", "new")
+    assert same.returncode == 2
     assert not (tmp_path / "new").exists()
 
 
@@ -173,7 +175,7 @@ def test_half_precision(tmp_path: Path, lsuv: Run) -> None:
             model.load_state_dict(written, strict=True)
 
 
-def refuse(lsuv: Run, words: str) -> None:
+def check_refuses(lsuv: Run, words: str) -> None:
     process = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "out")
     assert process.returncode == 3, process.stderr
     (error,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
@@ -185,22 +187,22 @@ def test_what_is_no_torchscript(tmp_path: Path, lsuv: Run) -> None:
     model, inputs = built("convolutional"), example("convolutional")
     save_batch(tmp_path, inputs)
     torch.save(model.state_dict(), tmp_path / "m.pt")
-    refuse(lsuv, "is a checkpoint of weights without the network")
+    check_refuses(lsuv, "is a checkpoint of weights without the network")
     torch.save(model, tmp_path / "m.pt")
-    refuse(lsuv, "torch.jit.trace")
+    check_refuses(lsuv, "torch.jit.trace")
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "m.pt")
-    refuse(lsuv, "checkpoint")
+    check_refuses(lsuv, "checkpoint")
     torch.save(
         {"a": Trap(tmp_path / "sprung")},
         tmp_path / "m.pt",
         _use_new_zipfile_serialization=False,
     )
-    refuse(lsuv, "checkpoint")
+    check_refuses(lsuv, "checkpoint")
     assert not (tmp_path / "sprung").exists()
     save(model, inputs, tmp_path / "m.pt", "traced")
     whole = (tmp_path / "m.pt").read_bytes()
     (tmp_path / "m.pt").write_bytes(whole[: len(whole) // 2])
-    refuse(lsuv, "cut short")
+    check_refuses(lsuv, "cut short")
     assert not (tmp_path / "out").exists()
 
 
@@ -221,4 +223,4 @@ def test_what_the_exporter_cannot_convert(tmp_path: Path, lsuv: Run) -> None:
     inputs = (torch.randn(4, 12),)
     save(Unexportable(), inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
-    refuse(lsuv, "matrix_exp")
+    check_refuses(lsuv, "matrix_exp")
