@@ -503,3 +503,61 @@ def test_fused_matmul(tmp_path: Path) -> None:
     assert list(scales) == ["f", "MatMul_z"]
     assert (np.load(samples) @ written["w"].T).var() == pytest.approx(1, abs=1e-5)
     assert forward(path, written, {"x": np.load(samples)}, "z").var() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("equation", "weight", "data", "output"),
+    [
+        ("nti,io->nto", (8, 6), (5, 8), (5, 6)),
+        ("nti,oi->nto", (6, 8), (5, 8), (5, 6)),
+        ("...i,io->...o", (8, 6), (5, 8), (5, 6)),
+        ("ntd,dhk->nthk", (8, 2, 3), (5, 8), (5, 2, 3)),
+        ("nthk,hkd->ntd", (2, 3, 8), (5, 2, 3), (5, 8)),
+        ("nthk,dhk->ntd", (8, 2, 3), (5, 2, 3), (5, 8)),
+    ],
+)
+@pytest.mark.parametrize("weight_first", [False, True])
+def test_einsum(
+    tmp_path: Path,
+    equation: str,
+    weight: tuple[int, ...],
+    data: tuple[int, ...],
+    output: tuple[int, ...],
+    weight_first: bool,
+) -> None:
+    """Each is a layer: orthonormal as the matrix it stands for, and of unit variance."""
+    inputs = ["x", "w"]
+    if weight_first:
+        left, right = equation.split("->", maxsplit=1)[0].split(",")
+        equation = f"{right},{left}->{equation.split('->')[1]}"
+        inputs.reverse()
+    nodes = [
+        helper.make_node("Einsum", inputs, ["e"], name="sum", equation=equation),
+        *(node("Tanh", "e", "t"), node("Flatten", "t", "f"), node("Gemm", "f v", "z")),
+    ]
+    weights = {"w": W(*weight), "v": W(int(np.prod(output)), 3)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", *data))
+    samples = save_samples(tmp_path, data)
+    report, written = run(path, samples)
+    assert [r.planned.layer.name for r in report.layers] == ["sum", "Gemm_z"]
+    assert written["w"].shape == weight
+    feeds = {"x": np.load(samples)}
+    for value in ("e", "z"):
+        assert forward(path, written, feeds, value).var() == pytest.approx(1, abs=1e-5)
+    matrix = written["w"].reshape(6, 8) if weight[0] * weight[1] == 6 or weight[0] == 6 else None
+    matrix = written["w"].reshape(8, 6) if matrix is None else matrix.T
+    gram = matrix.T @ matrix / float(report.layers[0].scale) ** 2
+    np.testing.assert_allclose(gram, np.eye(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("equation", ["nti,ti->nt", "nti,io->n", "nti,nio->nto", "nti,ito->no"])
+def test_other_einsums_are_left_alone(tmp_path: Path, equation: str) -> None:
+    shape = {"ti": (5, 8), "io": (8, 6), "nio": (2, 8, 6), "ito": (8, 5, 6)}
+    weight = W(*shape[equation.split("->", maxsplit=1)[0].split(",")[1]])
+    nodes = [
+        node("MatMul", "x v", "m"),
+        helper.make_node("Einsum", ["m", "w"], ["e"], name="sum", equation=equation),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, {"w": weight, "v": W(8, 8)}, ("n", 5, 8))
+    model, _ = read_model(path)
+    assert [site.layer.name for site in find_layers(model)] == ["MatMul_m"]

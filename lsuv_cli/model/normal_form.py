@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.model.einsum import einsum_as_products
 from lsuv_cli.model.exporter import is_uniform, separate_modules, transposed_embeddings
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.packed import unpack_projections
@@ -100,6 +101,8 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
+    kept, matrices_of = einsum_as_products(kept, infos, views)
+    views |= matrices_of
     kept, parts = unpack_projections(kept, infos, views)
     views |= parts
     del skeleton.graph.node[:]

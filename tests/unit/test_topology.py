@@ -163,7 +163,7 @@ def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
     inner = [helper.make_node("MatMul", ["x", "w"], ["m"], name="hidden")]
     body = helper.make_graph(inner, "body", [], [output])
     nodes = [
-        helper.make_node("Einsum", ["x", "v"], ["e"], name="sum", equation="ni,io->no"),
+        helper.make_node("Einsum", ["x", "v"], ["e"], name="sum", equation="ni,io->n"),
         helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body),
     ]
     weights = {"w": W66, "v": W66 * 2, "c": np.array(True)}
