@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.files import TOKEN_SUFFIXES
+from lsuv_cli.samples.tokens import read_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
         elif path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 named = _named({name: archive[name] for name in archive.files}, path, specs)
+        elif path.suffix.lower() in TOKEN_SUFFIXES:
+            tokens = read_tokens(path)
+            if "" in tokens:
+                named = _unnamed(tokens[""], path, specs)
+            else:
+                named = _named(dict(tokens), path, specs)
         else:
             from safetensors import SafetensorError, safe_open
 

@@ -19,7 +19,7 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import InputSpec, Samples
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
-from lsuv_cli.samples.files import ARRAY_SUFFIXES, find_files
+from lsuv_cli.samples.files import ARRAY_SUFFIXES, TOKEN_SUFFIXES, find_files
 from lsuv_cli.samples.images import PictureFormat, picture_format, read_picture
 from lsuv_cli.samples.statistics import measure_input
 
@@ -53,7 +53,7 @@ def load_samples(
     """
     specs = _with_shapes(inputs, options.input_shapes)
     files = find_files(options.data, options.leave_out)
-    arrays = [path.suffix.lower() in ARRAY_SUFFIXES for path in files]
+    arrays = [path.suffix.lower() in ARRAY_SUFFIXES | TOKEN_SUFFIXES for path in files]
     if all(arrays):
         samples = _load_arrays(files, specs, options, progress)
     elif any(arrays):

@@ -13,6 +13,8 @@ IMAGE_SUFFIXES = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 ARRAY_SUFFIXES = frozenset((".npy", ".npz", ".safetensors"))
+# Token ids; in a folder such files are more likely notes or labels, so they must be named.
+TOKEN_SUFFIXES = frozenset((".jsonl", ".txt"))
 
 
 def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[Path]:
@@ -48,14 +50,14 @@ def _find(pattern: str) -> Iterator[tuple[Path, bool]]:
     if path.is_dir():
         yield from ((found, False) for found in _walk(path))
     elif path.is_file():
-        if not _is_sample(path):
+        if not _is_sample(path) and path.suffix.lower() not in TOKEN_SUFFIXES:
             raise DataError(f"--data {pattern}: not a type that can be read; use {_types()}")
         yield path, True
     elif glob.has_magic(pattern):
         for match in map(Path, glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
             if match.is_dir():
                 yield from ((found, False) for found in _walk(match))
-            elif match.is_file() and _is_sample(match):
+            elif match.is_file() and (_is_sample(match) or path.suffix in TOKEN_SUFFIXES):
                 yield match, False
     else:
         raise DataError(f"no such data: {pattern}")
@@ -81,7 +83,10 @@ def _is_sample(path: Path) -> bool:
 
 
 def _types() -> str:
-    return _listed(IMAGE_SUFFIXES) + " pictures or " + _listed(ARRAY_SUFFIXES) + " arrays"
+    return (
+        f"{_listed(IMAGE_SUFFIXES)} pictures, {_listed(ARRAY_SUFFIXES)} arrays or, named by "
+        f"themselves, {_listed(TOKEN_SUFFIXES)} token ids"
+    )
 
 
 def _listed(suffixes: Iterable[str]) -> str:

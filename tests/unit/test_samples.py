@@ -268,3 +268,26 @@ def test_several_inputs(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", a=a, ids=ids[:2])
     with pytest.raises(DataError, match="different numbers of samples"):
         load(tmp_path, *specs)
+
+
+def test_token_ids_in_text(tmp_path: Path) -> None:
+    ids = np.arange(12).reshape(4, 3)
+    spec = InputSpec("ids", "int64", (None, None))
+    lines = [" ".join(map(str, row)) for row in ids]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n\n")
+    (tmp_path / "b.txt").write_text("\n".join(line.replace(" ", ", ") for line in lines))
+    (tmp_path / "c.jsonl").write_text("\n".join(map(str, ids.tolist())))
+    named = [f'{{"ids": {row}, "mask": [1]}}' for row in ids.tolist()]
+    (tmp_path / "d.jsonl").write_text("\n".join(named))
+    for name in ("a.txt", "b.txt", "c.jsonl", "d.jsonl"):
+        feed = load(tmp_path / name, spec).feeds["ids"]
+        assert feed.dtype == np.int64
+        np.testing.assert_array_equal(feed, ids)
+    both = load(tmp_path / "d.jsonl", spec, InputSpec("mask", "int64", (None, 1))).feeds
+    np.testing.assert_array_equal(both["mask"], np.ones((4, 1)))
+
+
+def test_notes_in_a_folder_are_no_tokens(tmp_path: Path) -> None:
+    save_picture(tmp_path / "a.png", noise(8, 8, 3))
+    (tmp_path / "labels.txt").write_text("1 2 3")
+    assert load(tmp_path).count == 1

@@ -1,0 +1,56 @@
+"""Token ids in text files: a sample a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+def read_tokens(path: Path) -> dict[str, Ids]:
+    """Read ids: `.txt` as numbers between spaces or commas, `.jsonl` as lists or objects of lists.
+
+    Returns:
+        For each input's name an array (lines, ids); the name is "" where the file has none.
+
+    Raises:
+        ValueError: a line is no list of integers, or lines differ in length or keys.
+    """
+    rows: dict[str, list[list[int]]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, line in numbered:
+        try:
+            found = _objects(line) if path.suffix.lower() == ".jsonl" else {"": _numbers(line)}
+        except ValueError:
+            raise ValueError(f"line {number} holds no token ids, which are integers") from None
+        for name, ids in found.items():
+            rows.setdefault(name, []).append(ids)
+    for name, samples in rows.items():
+        lengths = {len(ids) for ids in samples}
+        if len(samples) != len(numbered):
+            raise ValueError(f"not every line has the input {name}")
+        if len(lengths) > 1:
+            raise ValueError(
+                f"lines hold from {min(lengths)} to {max(lengths)} ids; cut or pad them to one "
+                "length"
+            )
+    return {name: np.array(samples, np.int64) for name, samples in rows.items()}
+
+
+def _numbers(line: str) -> list[int]:
+    return [int(word) for word in line.replace(",", " ").split()]
+
+
+def _objects(line: str) -> dict[str, list[int]]:
+    value: Any = json.loads(line)
+    named = value if isinstance(value, dict) else {"": value}
+    for ids in named.values():
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+            raise ValueError
+    return named
