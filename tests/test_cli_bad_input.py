@@ -267,7 +267,7 @@ def value_made_twice(folder: Path) -> None:
         (cycle, "it has a cycle"),
         (value_made_twice, "again makes exists already"),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_models(lsuv: Run, folder: Path, arrange: Case, words: str) -> None:
     arrange(folder)
@@ -418,7 +418,7 @@ def cut_npz(folder: Path) -> None:
         (not_a_number, "data.npy", "data.npy[4] holds values that are not finite"),
         (mixed, "data", "give one kind"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_data(lsuv: Run, folder: Path, arrange: Case, data: str, words: str) -> None:
     arrange(folder)
