@@ -22,7 +22,6 @@ class ExitCode(IntEnum):
     NOT_CONVERGED = 4
     OUTPUT = 5
     INTERRUPTED = 130
-    TERMINATED = 143
 
 
 class LsuvError(Exception):

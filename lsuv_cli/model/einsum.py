@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes, node_name
-from lsuv_cli.model.views import Reshaped, Step, Transposed, View
+from lsuv_cli.model.views import Reshaped, Step, Transposed, View, with_whole
 
 EQUATION = re.compile(r"((?:\.{3})?\w+),(\w+)->((?:\.{3})?\w+)")
 
@@ -33,7 +33,7 @@ def einsum_as_products(
     Returns:
         The nodes, and the views that the new ones read.
     """
-    everything = {name: View(name) for name in infos} | dict(views)
+    everything = with_whole(infos, views)
     made: dict[str, View] = {}
     result: list[onnx.NodeProto] = []
     for node in nodes:

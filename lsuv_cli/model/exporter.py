@@ -39,6 +39,11 @@ OWNERS = frozenset(
 )
 
 
+def is_from_torch(model: onnx.ModelProto) -> bool:
+    """Whether one of PyTorch's exporters wrote the model."""
+    return model.producer_name == "pytorch"
+
+
 def scopes(node: onnx.NodeProto) -> list[str]:
     """The modules around a node, then its operation, by the dynamo exporter's metadata."""
     for prop in node.metadata_props:

@@ -106,7 +106,7 @@ def folded_norms(sites: Sequence[LayerSite]) -> list[str]:
 
 def renamed(model: OnnxModel, sites: Sequence[LayerSite], naming: Naming) -> list[LayerSite]:
     """The layers with their parameters called as they are written."""
-    written = {stored.parameter: name for name, stored in naming.items()}
+    written = _written_names(naming)
 
     def name(value: str) -> str:
         view = model.view(value)
@@ -125,8 +125,13 @@ def renamed(model: OnnxModel, sites: Sequence[LayerSite], naming: Naming) -> lis
     ]
 
 
+def _written_names(naming: Naming) -> dict[str, str]:
+    """For each parameter its name in the written file."""
+    return {stored.parameter: name for name, stored in naming.items()}
+
+
 def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
-    written = {stored.parameter: name for name, stored in naming.items()}
+    written = _written_names(naming)
     names = []
     for site in find_norms(model):
         name = written.get(model.view(site.running_mean).source, "")

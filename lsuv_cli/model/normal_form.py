@@ -16,7 +16,12 @@ from onnx import TensorProto, helper, inliner, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.einsum import einsum_as_products
-from lsuv_cli.model.exporter import is_uniform, separate_modules, transposed_embeddings
+from lsuv_cli.model.exporter import (
+    is_from_torch,
+    is_uniform,
+    separate_modules,
+    transposed_embeddings,
+)
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.precision import Types, change_types, computing_types
@@ -50,7 +55,7 @@ class NormalForm:
 
 
 def normal_form(
-    skeleton: onnx.ModelProto, parameters: Mapping[str, FloatArray], path: Path
+    skeleton: onnx.ModelProto, parameters: Mapping[str, FloatArray], path: Path, opset: int
 ) -> NormalForm:
     """Bring a graph to normal form.
 
@@ -58,6 +63,7 @@ def normal_form(
         skeleton: the model without its floating-point initializers; modified.
         parameters: their values.
         path: the model's file, for the texts of errors.
+        opset: the version of the default operator set.
 
     Raises:
         ModelError: the graph is broken.
@@ -73,7 +79,7 @@ def normal_form(
     integers = integer_constants(nodes, skeleton.graph.initializer)
     # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
     # What is tied in PyTorch has one name there and needs none.
-    from_torch = skeleton.producer_name == "pytorch"
+    from_torch = is_from_torch(skeleton)
     constants: dict[str, FloatArray] = {}
     copies: dict[str, str] = {}
     kept = []
@@ -97,7 +103,6 @@ def normal_form(
             *((name, parameters[source]) for name, source in copies.items()),
         )
     }
-    opset = next(o.version for o in skeleton.opset_import if o.domain in DEFAULT_DOMAINS)
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}

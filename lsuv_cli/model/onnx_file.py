@@ -17,11 +17,12 @@ from onnx.external_data_helper import ExternalDataInfo
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.model.exporter import is_from_torch
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.normal_form import normal_form
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.precision import computing_dtype
-from lsuv_cli.model.views import View
+from lsuv_cli.model.views import View, with_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class OnnxModel:
     @property
     def is_from_torch(self) -> bool:
         """Whether one of PyTorch's exporters wrote the file."""
-        return self.skeleton.producer_name == "pytorch"
+        return is_from_torch(self.skeleton)
 
     def view(self, name: str) -> View:
         """How a parameter or a view of one follows from a parameter."""
@@ -116,13 +117,12 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
             "export the model with its parameters"
         )
-    normal = normal_form(_skeleton(model, path), weights, path)
+    normal = normal_form(_skeleton(model, path), weights, path, opset)
     weights |= normal.constants
     weights |= {name: weights[source] for name, source in normal.copies.items()}
     for name in normal.replaced:
         del weights[name]
     infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
-    everything = {name: View(name) for name in infos} | dict(normal.views)
     dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
     return (
         OnnxModel(
@@ -132,7 +132,7 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
             parameters=infos,
             weights={
                 name: TensorInfo(view.shape(infos[view.source].shape), dtypes[view.source])
-                for name, view in everything.items()
+                for name, view in with_whole(infos, normal.views).items()
             },
             constants=frozenset(normal.constants),
             views=normal.views,

@@ -14,7 +14,7 @@ from onnx import helper
 
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes, node_name, values_read
-from lsuv_cli.model.views import EVERYTHING, Sliced, View
+from lsuv_cli.model.views import EVERYTHING, Sliced, View, with_whole
 
 PARTS = ("query", "key", "value")
 WEIGHT, BIAS = "in_proj_weight", "in_proj_bias"
@@ -39,7 +39,7 @@ def unpack_projections(
     for node in nodes:
         for name in values_read(node):
             readers.setdefault(name, []).append(node)
-    everything = {name: View(name) for name in infos} | dict(views)
+    everything = with_whole(infos, views)
     result: list[onnx.NodeProto] = []
     parts: dict[str, View] = {}
     absorbed: set[str] = set()

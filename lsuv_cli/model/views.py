@@ -8,7 +8,7 @@ written into the parameter, and what two views have in common stays tied.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,11 @@ class View:
     def part(self) -> str:
         """What part of the parameter it is, in numpy's notation; "" for the whole."""
         return "".join(str(step) for step in self.steps if isinstance(step, Sliced))
+
+
+def with_whole(parameters: Iterable[str], views: Mapping[str, View]) -> dict[str, View]:
+    """The views by name, each parameter being a view of itself."""
+    return {name: View(name) for name in parameters} | dict(views)
 
 
 def overlap(one: View, other: View, shape: tuple[int, ...]) -> bool:
