@@ -10,6 +10,7 @@ model. Sweep: the graph that `lsuv init` runs, on orthonormal weights. Both are 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.preinit import draw, generator
-from lsuv_cli.core.records import InstrumentedGraph
+from lsuv_cli.core.records import Feeds, InstrumentedGraph
 from lsuv_cli.model.layers import LayerSite, find_layers
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.segments import cut_segments
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.sweep.session import Session, select_device
 from lsuv_cli.weights.qr import choose_qr
@@ -42,12 +44,16 @@ def orthonormal(sites: list[LayerSite], weights: Mapping[str, FloatArray]) -> di
     return drawn
 
 
-def sweep_of(model: OnnxModel, weights: Mapping[str, FloatArray]) -> InstrumentedGraph:
+def sweep_of(
+    model: OnnxModel, weights: Mapping[str, FloatArray], feeds: Feeds
+) -> InstrumentedGraph:
     """The graph of the sweep, with the command's default options."""
     sites = find_layers(model)
     options = InitOptions(model.path, Path(), SampleOptions(()))
     plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
-    return sweeping_graph(model, sites, plan, orthonormal(sites, weights), cautious=False)
+    (whole,) = cut_segments(model, sites, [site.node.output[0] for site in sites], sys.maxsize)
+    drawn = orthonormal(sites, weights)
+    return sweeping_graph(model, sites, plan, drawn, whole, feeds, cautious=False)
 
 
 def measure(name: str, rounds: int, openings: int) -> list[str]:
@@ -55,7 +61,7 @@ def measure(name: str, rounds: int, openings: int) -> list[str]:
     case = common.case(name)
     model, weights = read_model(case.model)
     feeds = case.feeds(model.inputs)
-    graph = sweep_of(model, weights)
+    graph = sweep_of(model, weights, feeds)
     taps = [tap.output for tap in graph.taps.values()]
     device = select_device("cpu", None, 0, print)
     plain: list[ort.InferenceSession] = []

@@ -30,6 +30,7 @@ from lsuv_cli.core.records import Feeds
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.segments import cut_segments
 from lsuv_cli.sweep.session import select_device
 from lsuv_cli.sweep.whole import run_graph
 
@@ -75,8 +76,11 @@ def worst_deviation(case: common.Case, weights: Mapping[str, FloatArray], feeds:
     """The largest |Var - 1| over the layers, measured on the untouched graph."""
     model, _ = read_model(case.model)
     sites = find_layers(model)
-    graph = measuring_graph(model, sites, weights, range(len(sites)), centred=True)
-    readings = run_graph(graph, feeds, select_device("cpu", None, 0, print)).layers
+    layers = range(len(sites))
+    (whole,) = cut_segments(model, sites, [site.layer.output for site in sites], sys.maxsize)
+    graph = measuring_graph(model, sites, weights, whole, feeds, layers, centred=True)
+    count = len(next(iter(feeds.values())))
+    readings = run_graph(graph, feeds, count, select_device("cpu", None, 0, print)).layers
     return max(reading.moments.deviation(1.0, per_channel=False) for reading in readings.values())
 
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lsuv_cli.core.choices import Bias, Per, PreInit
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
-from lsuv_cli.core.preinit import draw, generator, orthonormal_flops
+from lsuv_cli.core.preinit import QrFactorisation, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import Feeds, Plan, Reading, Readings
 from lsuv_cli.core.solve import Solution, Solutions, solve
 from lsuv_cli.model.biases import per_channel_bias, stored_bias
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.measuring import measuring_graph
-from lsuv_cli.model.names import Naming
 from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_file import OnnxModel
 from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.segments import Segment, cut_segments
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.sweep.session import Device
 from lsuv_cli.sweep.whole import run_graph
@@ -36,16 +34,31 @@ MAX_CONDITION = 32.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What stays the same while the weights change."""
+    """What stays the same while the weights change.
+
+    Attributes:
+        model: the model.
+        sites: its layers, in execution order.
+        plan: what is done with each.
+        norms: batch normalisations that are to use the samples' statistics.
+        feeds: the samples, one batch.
+        samples: how many they are.
+        device: where sessions run.
+        max_segment_bytes: bytes of weights in one session.
+    """
 
     model: OnnxModel
     sites: Sequence[LayerSite]
     plan: Plan
-    naming: Naming
-    others: Mapping[str, NDArray[Any]]
     norms: Sequence[NormSite]
     feeds: Feeds
+    samples: int
     device: Device
+    max_segment_bytes: int
+
+    def segments(self, values: Iterable[str]) -> list[Segment]:
+        """The segments in which what some values depend on is run."""
+        return cut_segments(self.model, self.sites, values, self.max_segment_bytes)
 
 
 def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]:
@@ -53,16 +66,33 @@ def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]
 
     In one pass; the layers where that leaves doubts, around the mean in a second run.
     """
-    layers = [index for index, site in enumerate(work.sites) if site.takes_data]
+    outputs = {s.layer.output: i for i, s in enumerate(work.sites) if s.takes_data}
     moments: dict[int, Moments] = {}
-    for centred in (False, True):
-        graph = measuring_graph(work.model, work.sites, weights, layers, centred=centred)
-        readings = run_graph(graph, work.feeds, work.device).layers
-        moments |= {index: reading.moments for index, reading in readings.items()}
-        layers = _doubtful(readings, work.plan)
-        if not layers:
-            break
+    feeds = work.feeds
+    for segment in work.segments(outputs):
+        layers = [outputs[name] for name in segment.makes() & outputs.keys()]
+        carried: Feeds = {}
+        for centred in (False, True):
+            graph = measuring_graph(
+                work.model, work.sites, weights, segment, feeds, layers, centred=centred
+            )
+            readings = run_graph(graph, feeds, work.samples, work.device)
+            moments |= {index: reading.moments for index, reading in readings.layers.items()}
+            carried = carried or readings.carried
+            layers = _doubtful(readings.layers, work.plan)
+            if not layers:
+                break
+        feeds = _handed_on(segment, work.feeds, feeds, carried)
     return moments
+
+
+def _handed_on(segment: Segment, inputs: Feeds, feeds: Feeds, made: Feeds) -> Feeds:
+    """What the next segment is fed: the inputs, and the values that are still wanted."""
+    return {
+        name: value
+        for name, value in {**feeds, **made}.items()
+        if name in inputs or name in segment.carried
+    }
 
 
 def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
@@ -75,39 +105,91 @@ def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
     ]
 
 
-def pre_initialise(work: Work, weights: Parameters, options: InitOptions, events: Events) -> None:
-    """Replace the planned layers' weights by draws."""
-    if options.pre_init is PreInit.KEEP:
+def choose_factorisation(plan: Plan, pre_init: PreInit) -> QrFactorisation:
+    """The QR factorisation for all the orthonormal matrices that the plan wants."""
+    drawn = [plan.layers[index].layer.layout for index in plan.initialised()]
+    flops = sum(map(orthonormal_flops, drawn)) if pre_init is PreInit.ORTHONORMAL else 0.0
+    return choose_qr(flops)
+
+
+def pre_initialise(
+    work: Work,
+    weights: Parameters,
+    layers: Sequence[int],
+    options: InitOptions,
+    qr: QrFactorisation,
+    events: Events,
+) -> None:
+    """Replace the weights of some layers by draws."""
+    if options.pre_init is PreInit.KEEP or not layers:
         return
-    layers = [work.plan.layers[index].layer for index in work.plan.initialised()]
-    flops = 0.0
-    if options.pre_init is PreInit.ORTHONORMAL:
-        flops = sum(orthonormal_flops(layer.layout) for layer in layers)
-    qr = choose_qr(flops)
     events.stage("pre-initialising", len(layers))
-    for done, layer in enumerate(layers, 1):
+    for done, index in enumerate(layers, 1):
+        layer = work.plan.layers[index].layer
         weights.release(layer.weight)
         rng = generator(options.seed, layer.parameter)
         weights.set(layer.weight, draw(options.pre_init, layer.layout, rng, qr))
         events.advance(done, len(layers))
 
 
-def sweep(work: Work, weights: Parameters) -> Solutions:
-    """Sweep in one pass; where that leaves doubts, once more in the literal form."""
+def sweeping_segments(work: Work) -> list[Segment]:
+    """The segments of a sweep, which runs as far as the last layer that is scaled."""
+    products = [
+        work.sites[index].node.output[0]
+        for index, planned in enumerate(work.plan.layers)
+        if planned.swept
+    ]
+    return work.segments([*products, *(site.node.output[0] for site in work.norms)])
+
+
+def pending_draws(work: Work, segments: Sequence[Segment]) -> list[list[int]]:
+    """For each segment the layers to be drawn before it, and last those that none reads."""
+    pending = work.plan.initialised()
+    draws = []
+    for segment in segments:
+        here = [i for i in pending if _source(work, i) in segment.parameters]
+        draws.append(here)
+        pending = [index for index in pending if index not in here]
+    return [*draws, pending]
+
+
+def _source(work: Work, index: int) -> str:
+    return work.model.view(work.plan.layers[index].layer.weight).source
+
+
+def sweep(
+    work: Work, weights: Parameters, segment: Segment, feeds: Feeds
+) -> tuple[Solutions, Feeds]:
+    """Sweep a segment in one pass; where that leaves doubts, once more in the literal form.
+
+    Returns:
+        What follows from it, and what the next segment is fed.
+    """
+    made = segment.makes()
     biases = {
         index: per_channel_bias(site, weights[site.layer.bias])
         for index, site in enumerate(work.sites)
-        if site.layer.bias is not None and work.plan.layers[index].bias is Bias.KEEP
+        if site.layer.bias is not None
+        and work.plan.layers[index].bias is Bias.KEEP
+        and site.node.output[0] in made
     }
     readings = Readings({}, {})
     for cautious in (False, True):
         graph = sweeping_graph(
-            work.model, work.sites, work.plan, weights, work.norms, cautious=cautious
+            work.model,
+            work.sites,
+            work.plan,
+            weights,
+            segment,
+            feeds,
+            work.norms,
+            cautious=cautious,
         )
-        readings = run_graph(graph, work.feeds, work.device)
+        readings = run_graph(graph, feeds, work.samples, work.device)
         if not _doubtful(readings.layers, work.plan):
             break
-    return solve(work.plan, readings, biases)
+    handed_on = _handed_on(segment, work.feeds, feeds, readings.carried)
+    return solve(work.plan, readings, biases), handed_on
 
 
 def apply(work: Work, weights: Parameters, solutions: Mapping[int, Solution]) -> None:

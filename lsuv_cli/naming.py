@@ -9,8 +9,9 @@ from lsuv_cli.core.choices import Names
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.model.layers import LayerSite
-from lsuv_cli.model.names import Naming, folded_norms, onnx_names, torch_names
+from lsuv_cli.model.names import folded_norms, torch_names
 from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.stored import Naming, onnx_names
 
 UNFOLDED = (
     "export with torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +12,31 @@ from lsuv_cli import __version__
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.records import (
-    Feeds,
-    InputSpec,
-    LayerResult,
-    Plan,
-    Report,
-    Samples,
-)
+from lsuv_cli.core.records import InputSpec, LayerResult, Plan, Report, Samples
 from lsuv_cli.core.results import layer_results
 from lsuv_cli.core.solve import Solution, damped
-from lsuv_cli.engine import Work, apply, measure, pre_initialise, set_running_statistics, sweep
+from lsuv_cli.engine import (
+    Work,
+    apply,
+    choose_factorisation,
+    measure,
+    pending_draws,
+    pre_initialise,
+    set_running_statistics,
+    sweep,
+    sweeping_segments,
+)
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
-from lsuv_cli.model.names import Naming, renamed
+from lsuv_cli.model.names import renamed
 from lsuv_cli.model.norms import find_norms
 from lsuv_cli.model.onnx_file import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
+from lsuv_cli.model.segments import Segment
+from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names
@@ -41,13 +44,9 @@ from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import select_device, unknown_operators
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
-from lsuv_cli.weights.safetensors_file import (
-    check_output,
-    read_safetensors,
-    refuse_overwriting,
-    replacing_file,
-    write_safetensors,
-)
+from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.shards import check_layout, plan_shards
+from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
 
 
 def initialize(options: InitOptions, events: Events) -> Report:
@@ -70,28 +69,48 @@ def initialize(options: InitOptions, events: Events) -> Report:
         events.stage("converting to ONNX")
         model, weights = script.convert(samples.feeds)
     sites, naming, others = _layers(model, script, options, events)
+    layout = plan_shards(
+        options.out,
+        {name: stored.info for name, stored in naming.items()},
+        options.max_shard_bytes,
+    )
+    check_layout(layout, force=options.force)
     plan = _plan(model, sites, options, events)
     if samples is None:
         samples = _load(model.inputs, options, events)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = Work(model, sites, plan, naming, others, norms, samples.feeds, device)
+    work = Work(
+        model,
+        sites,
+        plan,
+        norms,
+        samples.feeds,
+        samples.count,
+        device,
+        options.max_segment_bytes,
+    )
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
         before = measure(work, weights)
-    pre_initialise(work, weights, options, events)
-    with replacing_file(options.out, force=options.force) as (file, temporary):
-        results = _iterate(work, weights, before, options, events, file, temporary)
-        size = temporary.stat().st_size
+    describe = header_texts(model, plan, options, samples.count, {})
+    with writing_weights(
+        layout, model, naming, others, describe=describe, force=options.force
+    ) as file:
+        results = _iterate(work, weights, before, options, events, file)
+        size = file.writer.bytes_written
         if script is not None and options.out_model is not None:
             with replacing_file(options.out_model, force=options.force) as (model_file, _):
-                model_file.write(script.with_values(read_safetensors(temporary)))
+                model_file.write(
+                    script.with_values({name: file.writer.read(name) for name in naming})
+                )
     return Report(
         version=__version__,
         model=str(options.model),
         model_sha256=model.sha256,
         opset=model.opset,
         out=str(options.out),
+        files=tuple(map(str, layout.files)),
         bytes_written=size,
         settings=options.settings(samples.count),
         device=device.label,
@@ -193,29 +212,41 @@ def _iterate(
     before: Mapping[int, Moments],
     options: InitOptions,
     events: Events,
-    file: BinaryIO,
-    temporary: Path,
+    file: WeightsFile,
 ) -> list[LayerResult]:
     """Sweep, write and verify; again while a layer is out of tolerance that could be within."""
-    scales: dict[int, NDArray[np.float64]] = {}
-    solutions: Mapping[int, Solution] = {}
+    scales: dict[int, Float64Array] = {}
+    solutions: dict[int, Solution] = {}
+    segments = sweeping_segments(work)
+    pending = pending_draws(work, segments)
+    factorisation = choose_factorisation(work.plan, options.pre_init)
     iteration = 0
     while True:
         iteration += 1
-        events.stage("sweeping")
-        swept = sweep(work, weights)
-        solutions = damped(swept.layers, solutions)
-        apply(work, weights, solutions)
-        set_running_statistics(work, weights, swept.norms)
+        feeds, previous, solutions = work.feeds, solutions, {}
+        for number, segment in enumerate(segments):
+            if iteration == 1:
+                pre_initialise(work, weights, pending[number], options, factorisation, events)
+            part = f", part {number + 1} of {len(segments)}" if len(segments) > 1 else ""
+            events.stage(f"sweeping{part}")
+            swept, feeds = sweep(work, weights, segment, feeds)
+            solved = damped(swept.layers, previous)
+            apply(work, weights, solved)
+            set_running_statistics(work, weights, swept.norms)
+            solutions |= solved
+            if number + 1 < len(segments):
+                file.settle(_final(segments, number), weights)
+        if iteration == 1:
+            pre_initialise(work, weights, pending[-1], options, factorisation, events)
         for index, solution in solutions.items():
             scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
-        events.stage("writing", len(work.naming))
-        _write(work, weights, scales, options, file, events)
+        events.stage("writing", len(work.model.parameters))
+        file.finish(weights, events.advance)
+        file.writer.set_metadata(header_texts(work.model, work.plan, options, work.samples, scales))
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
-            weights.replace_all(_by_parameter(read_safetensors(temporary), work.naming))
             after = measure(work, weights)
         results = layer_results(
             work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
@@ -226,55 +257,7 @@ def _iterate(
             return results
 
 
-def _write(
-    work: Work,
-    weights: Parameters,
-    scales: Mapping[int, NDArray[np.float64]],
-    options: InitOptions,
-    file: BinaryIO,
-    events: Events,
-) -> None:
-    """Write every floating-point parameter, in place of what an earlier iteration wrote."""
-    by_weight = {
-        work.plan.layers[index].layer.parameter: scales[index].tolist()
-        for index in work.plan.initialised()
-        if index in scales
-    }
-    metadata = {
-        "format": "pt",  # the readers of Hugging Face's libraries ask for it
-        "lsuv.version": __version__,
-        "lsuv.model_sha256": work.model.sha256,
-        "lsuv.seed": str(options.seed),
-        "lsuv.options": json.dumps(options.settings(_count(work.feeds)), sort_keys=True),
-        "lsuv.scales": json.dumps(by_weight),
-    }
-    infos = {name: stored.info for name, stored in work.naming.items()}
-    written = 0
-
-    def read(name: str) -> NDArray[Any]:
-        nonlocal written
-        written += 1
-        events.advance(written, len(infos))
-        stored = work.naming[name]
-        if not stored.parameter:
-            return work.others.get(name, np.zeros(stored.info.shape, stored.info.dtype))
-        value = weights.stored(stored.parameter, stored.info.dtype)
-        return value.T if stored.transposed else value
-
-    file.seek(0)
-    file.truncate()
-    write_safetensors(file, infos, metadata, read)
-    file.flush()
-
-
-def _by_parameter(written: Mapping[str, NDArray[Any]], naming: Naming) -> dict[str, NDArray[Any]]:
-    """What was written, by the model's own names and in its own shapes."""
-    return {
-        stored.parameter: written[name].T if stored.transposed else written[name]
-        for name, stored in naming.items()
-        if stored.parameter
-    }
-
-
-def _count(feeds: Feeds) -> int:
-    return int(next(iter(feeds.values())).shape[0])
+def _final(segments: Sequence[Segment], number: int) -> set[str]:
+    """The parameters of a segment that no later one reads."""
+    later = {name for segment in segments[number + 1 :] for name in segment.parameters}
+    return set(segments[number].parameters - later)

@@ -12,6 +12,9 @@ from lsuv_cli.core.errors import UsageError
 
 MAX_PIXELS = 1 << 15
 
+# Above this a model runs in several sessions; each takes about three times its weights (measured).
+SEGMENT_BYTES = 256 * 2**20
+
 # Beyond these a variance, or its inverse, may leave the range of float32.
 STD_RANGE = (1e-15, 1e15)
 
@@ -111,6 +114,8 @@ class InitOptions:
         threads: threads within an operator and for decoding; 0 for one a core.
         verify: measure the written file.
         force: overwrite an existing output.
+        max_shard_bytes: bytes of tensors in one written file; None for one file.
+        max_segment_bytes: bytes of weights in memory at once while the model runs.
     """
 
     model: Path
@@ -135,6 +140,8 @@ class InitOptions:
     threads: int = 0
     verify: bool = True
     force: bool = False
+    max_shard_bytes: int | None = None
+    max_segment_bytes: int = SEGMENT_BYTES
 
     def settings(self, samples: int) -> dict[str, object]:
         """The options that decide the numbers, by name, for reports and metadata.

@@ -115,6 +115,10 @@ class Plan:
             if planned.skipped is None and planned.first_use == index
         ]
 
+    def scaled(self) -> list[int]:
+        """The indices of those whose weight gets a scale."""
+        return [index for index in self.initialised() if self.layers[index].swept]
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -204,12 +208,14 @@ class InstrumentedGraph:
         initializers: for each such reference its name and value, (shape of the weight) float32.
         taps: for each measured layer's index where its moments are.
         norm_taps: for each measured normalisation's index where its input's moments are.
+        carried: for each of the model's values that is handed on, the output that holds it.
     """
 
     model: bytes
     initializers: Mapping[str, FloatArray]
     taps: Mapping[int, Tap]
     norm_taps: Mapping[int, Tap] = field(default_factory=dict)
+    carried: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +238,12 @@ class Readings:
     Attributes:
         layers: for each measured layer's index, in execution order.
         norms: for each measured normalisation's index.
+        carried: the values that are handed on, by name.
     """
 
     layers: Mapping[int, Reading]
     norms: Mapping[int, Reading]
+    carried: Feeds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +279,8 @@ class Report:
         model_sha256: of the model file, in hexadecimal.
         opset: the model's version of the default operator set.
         out: the written file's path, as it was given.
-        bytes_written: its size.
+        files: the written files' paths: the same one, or shards and last their index.
+        bytes_written: their size, but for the index.
         settings: the options that decide the numbers, by name.
         device: what the sessions ran on.
         per: what shared one scale.
@@ -288,6 +297,7 @@ class Report:
     model_sha256: str
     opset: int
     out: str
+    files: tuple[str, ...]
     bytes_written: int
     settings: Mapping[str, object]
     device: str

@@ -26,7 +26,7 @@ class Solution:
     Attributes:
         moments: of the layer's product with its pre-initialised weight, all layers before it
             being scaled.
-        scale: () or (c,) float64, positive: final weight over pre-initialised weight.
+        scale: () or (c,) float64, positive: final weight over the weight that was measured.
         failure: the status and reason where no scale gives the layer its target; `scale` is 1.
     """
 
@@ -72,7 +72,9 @@ def solve(plan: Plan, readings: Readings, biases: Mapping[int, Float64Array]) ->
             moments, bias, planned.target_std, per_channel=per_channel, centred=centred
         )
         if planned.first_use != index:
-            scale = solutions[planned.first_use].scale
+            first = solutions.get(planned.first_use)
+            # Where an earlier segment has scaled the weight, it was measured as it is.
+            scale = first.scale if first is not None else np.asarray(1.0)
         elif failure is not None and failure[0] is not Status.ZERO_VARIANCE:
             scale = np.asarray(1.0)
         else:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
 
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.model.parameters import Sources
 
 # Names that the exporters make up, for folded weights and for constants that are no parameters.
 MADE_UP = re.compile(
@@ -53,7 +54,7 @@ def scopes(node: onnx.NodeProto) -> list[str]:
 
 
 def separate_modules(
-    nodes: Iterable[onnx.NodeProto], parameters: Mapping[str, FloatArray]
+    nodes: Iterable[onnx.NodeProto], parameters: Collection[str]
 ) -> dict[str, str]:
     """Give modules that share a stored parameter, without being tied, one each.
 
@@ -62,7 +63,7 @@ def separate_modules(
 
     Args:
         nodes: modified: they read the new names.
-        parameters: the stored values.
+        parameters: the stored parameters' names.
 
     Returns:
         For each new name the parameter it is a copy of.
@@ -106,9 +107,7 @@ def _owner(name: str, paths: Collection[str]) -> str:
     return module
 
 
-def transposed_embeddings(
-    nodes: Iterable[onnx.NodeProto], parameters: Mapping[str, FloatArray]
-) -> dict[str, str]:
+def transposed_embeddings(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict[str, str]:
     """Parameters that are an embedding's transpose, by name.
 
     An exporter that folds constants stores an embedding and its transpose, the output projection it
@@ -120,11 +119,15 @@ def transposed_embeddings(
     return {
         name: source
         for source in dict.fromkeys(embeddings)
-        if source in parameters and not is_uniform(parameters[source])
+        if source in parameters
         for name in sorted(factors & parameters.keys())
-        if parameters[name].shape == parameters[source].shape[::-1] != ()
-        and np.array_equal(parameters[name], parameters[source].T)
+        if parameters[name].info.shape == parameters[source].info.shape[::-1] != ()
+        and _is_transpose(parameters[name].read(), parameters[source].read())
     }
+
+
+def _is_transpose(one: FloatArray, other: FloatArray) -> bool:
+    return not is_uniform(other) and np.array_equal(one, other.T)
 
 
 def is_uniform(value: FloatArray) -> bool:

@@ -102,13 +102,14 @@ class GraphBuilder:
         Args:
             skeleton: the model this graph was made from.
             inputs: what is fed.
-            outputs: names and element types of what is fetched.
+            outputs: names and element types of what is fetched; UNDEFINED where ONNX Runtime is
+                to find the type out.
         """
         graph = helper.make_graph(
             _leaves_last(self.nodes),
             skeleton.graph.name or "lsuv",
             inputs,
-            [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
+            [_output(name, kind) for name, kind in outputs.items()],
             [
                 *skeleton.graph.initializer,
                 *self.inline.values(),
@@ -121,6 +122,12 @@ class GraphBuilder:
         # From version 4 on an initializer need not be an input too.
         model.ir_version = max(skeleton.ir_version, 8)
         return model.SerializeToString()
+
+
+def _output(name: str, kind: int) -> onnx.ValueInfoProto:
+    if kind == TensorProto.UNDEFINED:
+        return onnx.ValueInfoProto(name=name)
+    return helper.make_tensor_value_info(name, kind, None)
 
 
 def _leaves_last(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import InstrumentedGraph, Tap
+from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.taps import add_reading, add_tap, layer_axes
 
@@ -17,6 +18,8 @@ def measuring_graph(
     model: OnnxModel,
     sites: Sequence[LayerSite],
     weights: Mapping[str, FloatArray],
+    segment: Segment,
+    feeds: Feeds,
     layers: Collection[int],
     *,
     centred: bool,
@@ -27,12 +30,16 @@ def measuring_graph(
         model: the model.
         sites: its layers, in execution order.
         weights: a value for each floating-point initializer.
-        layers: the indices of those to measure.
+        segment: the part of the model to run.
+        feeds: what will be fed.
+        layers: the indices of those to measure, all in the segment.
         centred: measure around the mean, which is slower and takes more memory, but loses no
-            digits where the mean is large beside the deviation.
+            digits where the mean is large beside the deviation. Such a graph hands nothing on.
     """
     builder = GraphBuilder(model.opset)
-    needed = needed_nodes(model, [sites[index].layer.output for index in layers])
+    made = set() if centred else segment.carried & segment.makes()
+    wanted = [*(sites[index].layer.output for index in layers), *sorted(made)]
+    needed = needed_nodes(segment.nodes, wanted)
     builder.nodes += needed
     add_parameters(builder, needed, weights)
     taps: dict[int, Tap] = {}
@@ -40,4 +47,4 @@ def measuring_graph(
         site = sites[index]
         moments = add_tap(builder, layer_axes(site), site.layer.output, centred=centred)
         taps[index] = Tap(add_reading(builder, moments, site.layer.layout.out_channels))
-    return instrumented(builder, model, taps)
+    return instrumented(builder, model, feeds, taps, carried={name: name for name in sorted(made)})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,29 +20,8 @@ from lsuv_cli.model.exporter import MADE_UP, scopes
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.norms import find_norms
 from lsuv_cli.model.onnx_file import OnnxModel
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A tensor of the written file.
-
-    Attributes:
-        parameter: the model's parameter it holds; "" for a new BatchNorm's step counter.
-        transposed: whether the file has it transposed.
-        info: its shape and dtype in the file.
-    """
-
-    parameter: str
-    transposed: bool
-    info: TensorInfo
-
-
-Naming = Mapping[str, Stored]
-
-
-def onnx_names(parameters: Mapping[str, TensorInfo]) -> Naming:
-    """Every parameter under its own name."""
-    return {name: Stored(name, False, info) for name, info in parameters.items()}
+from lsuv_cli.model.stored import Naming, Stored, stored_as
+from lsuv_cli.model.views import Step, Transposed
 
 
 def torch_names(
@@ -61,7 +40,7 @@ def torch_names(
     Returns:
         The names, and the names of layers whose weight's or bias's own could not be recovered.
     """
-    recovered: dict[str, tuple[str, bool]] = {}
+    recovered: dict[str, tuple[str, tuple[Step, ...]]] = {}
     lost: list[str] = []
     for site in sites:
         for name in filter(None, (site.layer.weight, site.layer.bias)):
@@ -76,17 +55,16 @@ def torch_names(
     kept = [name for name in parameters if not MADE_UP.fullmatch(name)]
     uses = Counter([*kept, *(name for name, _ in recovered.values())])
     for site in sites:
-        name, _ = recovered.get(model.view(site.layer.weight).source, ("", False))
+        name, _ = recovered.get(model.view(site.layer.weight).source, ("", ()))
         if uses[name] > 1:
             lost.append(site.layer.name)
     naming: dict[str, Stored] = {}
     for source, info in parameters.items():
         if source in recovered or not MADE_UP.fullmatch(source):
-            name, transposed = recovered.get(source, (source, False))
-            shape = info.shape[::-1] if transposed else info.shape
-            naming[name] = Stored(source, transposed, TensorInfo(shape, info.dtype))
+            name, steps = recovered.get(source, (source, ()))
+            naming[name] = stored_as(source, info, (steps,))
     for name in _step_counters(model, naming):
-        naming[name] = Stored("", False, TensorInfo((), np.dtype(np.int64)))
+        naming[name] = Stored("", (), TensorInfo((), np.dtype(np.int64)))
     return naming, list(dict.fromkeys(lost))
 
 
@@ -140,8 +118,8 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     return names
 
 
-def _recover(site: LayerSite, *, is_bias: bool) -> tuple[str, bool] | None:
-    """The name of a layer's parameter, and whether PyTorch has it transposed."""
+def _recover(site: LayerSite, *, is_bias: bool) -> tuple[str, tuple[Step, ...]] | None:
+    """The name of a layer's parameter, and what PyTorch has done with it."""
     layer = site.layer
     known = (layer.bias_parameter or "").partition("[")[0]  # without the part it is
     prefix = ""
@@ -154,8 +132,9 @@ def _recover(site: LayerSite, *, is_bias: bool) -> tuple[str, bool] | None:
     if prefix in ("", "."):
         return None
     if is_bias:
-        return f"{prefix}bias", False
-    return f"{prefix}weight", layer.layout.order is Order.IN_OUT
+        return f"{prefix}bias", ()
+    steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
+    return f"{prefix}weight", steps
 
 
 def _path(name: str) -> str:

@@ -24,6 +24,7 @@ from lsuv_cli.model.exporter import (
 )
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.packed import unpack_projections
+from lsuv_cli.model.parameters import Sources
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.unfuse import unfuse
@@ -55,13 +56,13 @@ class NormalForm:
 
 
 def normal_form(
-    skeleton: onnx.ModelProto, parameters: Mapping[str, FloatArray], path: Path, opset: int
+    skeleton: onnx.ModelProto, parameters: Sources, path: Path, opset: int
 ) -> NormalForm:
     """Bring a graph to normal form.
 
     Args:
         skeleton: the model without its floating-point initializers; modified.
-        parameters: their values.
+        parameters: where their values can be read.
         path: the model's file, for the texts of errors.
         opset: the version of the default operator set.
 
@@ -70,7 +71,7 @@ def normal_form(
     """
     if skeleton.functions:
         skeleton = inliner.inline_local_functions(skeleton)
-    matrices = {name for name, value in parameters.items() if value.ndim == 2}
+    matrices = {name for name, weight in parameters.items() if len(weight.info.shape) == 2}
     fused = list(skeleton.graph.node)
     del skeleton.graph.node[:]
     skeleton.graph.node.extend(one for node in fused for one in unfuse(node, matrices))
@@ -89,19 +90,16 @@ def normal_form(
         source = copies.get(source, source)
         if value is not None and not outputs.intersection(node.output):
             constants[node.output[0]] = value
-        elif source in parameters and (from_torch or is_uniform(parameters[source])):
+        elif source in parameters and (from_torch or is_uniform(parameters[source].read())):
             copies[node.output[0]] = source
         else:
             kept.append(node)
     if from_torch:
         copies |= separate_modules(kept, parameters)
     infos = {
-        name: TensorInfo(value.shape, value.dtype)
-        for name, value in (
-            *parameters.items(),
-            *constants.items(),
-            *((name, parameters[source]) for name, source in copies.items()),
-        )
+        **{name: weight.info for name, weight in parameters.items()},
+        **{name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()},
+        **{name: parameters[source].info for name, source in copies.items()},
     }
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)

@@ -20,7 +20,7 @@ from lsuv_cli.core.records import InputSpec
 from lsuv_cli.model.exporter import is_from_torch
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.normal_form import normal_form
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.parameters import Parameters, WeightSource, in_memory
 from lsuv_cli.model.precision import computing_dtype
 from lsuv_cli.model.views import View, with_whole
 
@@ -108,21 +108,21 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
     opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
     if not model.graph.node or opset is None:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
-    weights: dict[str, FloatArray] = {}
+    weights: dict[str, WeightSource] = {}
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOAT_TYPES:
-            weights[tensor.name] = _read_tensor(tensor, path)
+            weights[tensor.name] = _source(tensor, path)
     if not weights:
         raise ModelError(
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
             "export the model with its parameters"
         )
     normal = normal_form(_skeleton(model, path), weights, path, opset)
-    weights |= normal.constants
+    weights |= {name: in_memory(value) for name, value in normal.constants.items()}
     weights |= {name: weights[source] for name, source in normal.copies.items()}
     for name in normal.replaced:
         del weights[name]
-    infos = {name: TensorInfo(array.shape, array.dtype) for name, array in weights.items()}
+    infos = {name: weight.info for name, weight in weights.items()}
     dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
     return (
         OnnxModel(
@@ -165,54 +165,62 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
         raise ModelError(f"can't read the model {path}: {error.strerror}") from None
 
 
-def _read_tensor(tensor: TensorProto, model_path: Path) -> FloatArray:
-    """The tensor's value as a read-only array, mapped from the file where it is external."""
+def _source(tensor: TensorProto, model_path: Path) -> WeightSource:
+    """Where a tensor's value can be read; where it is external, from the file each time."""
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    shape = tuple(tensor.dims)
+    info = TensorInfo(tuple(tensor.dims), dtype)
     if tensor.data_location == TensorProto.EXTERNAL:
-        return _map_external(tensor, dtype, shape, model_path)
+        return _external_source(tensor, info, model_path)
     if tensor.HasField("raw_data"):
         raw = tensor.raw_data
-        if len(raw) != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+        if len(raw) != info.nbytes:
             raise ModelError(
                 f"the weight {tensor.name} in {model_path} has {len(raw)} bytes, which does not "
-                f"fit its shape {list(shape)}; export the model again"
+                f"fit its shape {list(info.shape)}; export the model again"
             )
-        return np.frombuffer(raw, dtype).reshape(shape)
+        return in_memory(np.frombuffer(raw, dtype).reshape(info.shape))
     array = numpy_helper.to_array(tensor)
     array.setflags(write=False)
-    return array
+    return in_memory(array)
 
 
-def _map_external(
-    tensor: TensorProto, dtype: np.dtype[np.generic], shape: tuple[int, ...], model_path: Path
-) -> FloatArray:
-    info = ExternalDataInfo(tensor)
-    file = model_path.parent / info.location
+def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> WeightSource:
+    external = ExternalDataInfo(tensor)
+    file = model_path.parent / external.location
     # The model may be a link, and the data one beside it: so a cache of downloads keeps both.
     folders = {model_path.parent.resolve(), model_path.resolve().parent}
     inside = any(file.resolve().is_relative_to(folder) for folder in folders)
-    if not inside or ".." in Path(info.location).parts or Path(info.location).is_absolute():
+    given = Path(external.location)
+    if not inside or ".." in given.parts or given.is_absolute():
         raise ModelError(
             f"the weight {tensor.name} in {model_path} points outside the model's folder, to "
-            f"{info.location}; such a model is refused"
+            f"{external.location}; such a model is refused"
         )
     if not file.is_file():
         raise ModelError(
-            f"the external data file {info.location} of {model_path} is missing; "
+            f"the external data file {external.location} of {model_path} is missing; "
             "put it beside the model"
         )
-    count = int(np.prod(shape, dtype=np.int64))
-    offset = info.offset or 0
-    if file.stat().st_size < offset + count * dtype.itemsize:
-        raise ModelError(
-            f"the external data file {info.location} of {model_path} is too short for the weight "
-            f"{tensor.name}; copy or export it again"
-        )
-    if count == 0:
-        return np.empty(shape, dtype)
-    mapped: FloatArray = np.memmap(file, dtype, "r", offset, shape)
-    return mapped
+    offset = external.offset or 0
+    too_short = ModelError(
+        f"the external data file {external.location} of {model_path} is too short for the weight "
+        f"{tensor.name}; copy or export it again"
+    )
+    if file.stat().st_size < offset + info.nbytes:
+        raise too_short
+
+    def read() -> FloatArray:
+        # Read, not mapped: pages of a mapped file stay resident, and count, until it is unmapped.
+        try:
+            content = np.fromfile(file, np.uint8, info.nbytes, offset=offset)
+        except OSError as error:
+            raise ModelError(f"can't read {file}: {error.strerror}") from None
+        if content.size != info.nbytes:
+            raise too_short
+        array: FloatArray = content.view(info.dtype).reshape(info.shape)
+        return array
+
+    return WeightSource(info, read)
 
 
 def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
@@ -248,7 +256,7 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 def _inlined(tensor: TensorProto, path: Path) -> TensorProto:
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
-    return numpy_helper.from_array(np.array(_read_tensor(tensor, path)), tensor.name)
+    return numpy_helper.from_array(_source(tensor, path).read(), tensor.name)
 
 
 def _set_field(message: object, name: str, value: object) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import InstrumentedGraph, Tap
+from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_file import OnnxModel
@@ -17,34 +17,49 @@ from lsuv_cli.model.onnx_file import OnnxModel
 def instrumented(
     builder: GraphBuilder,
     model: OnnxModel,
+    feeds: Feeds,
     taps: Mapping[int, Tap],
     norm_taps: Mapping[int, Tap] | None = None,
+    carried: Mapping[str, str] | None = None,
 ) -> InstrumentedGraph:
-    """Close a graph under construction, its outputs being the taps."""
-    norm_taps = norm_taps or {}
+    """Close a graph under construction.
+
+    Args:
+        builder: the graph.
+        model: the model it was made from.
+        feeds: what will be fed.
+        taps: the layers' taps.
+        norm_taps: the normalisations' taps.
+        carried: for each of the model's values that is to be fetched, what stands for it here.
+    """
+    norm_taps, carried = norm_taps or {}, carried or {}
     everything = (*taps.values(), *norm_taps.values())
     outputs = {tap.output: int(TensorProto.DOUBLE) for tap in everything}
-    serialised = builder.model(model.skeleton, _inputs(model), outputs)
-    return InstrumentedGraph(serialised, dict(builder.external), dict(taps), dict(norm_taps))
+    outputs |= dict.fromkeys(carried.values(), int(TensorProto.UNDEFINED))
+    serialised = builder.model(model.skeleton, _inputs(model, feeds), outputs)
+    external = dict(builder.external)
+    return InstrumentedGraph(serialised, external, dict(taps), dict(norm_taps), dict(carried))
 
 
-def _inputs(model: OnnxModel) -> list[onnx.ValueInfoProto]:
-    """The model's inputs, with the batch axis open."""
-    fed = {spec.name for spec in model.inputs}
+def _inputs(model: OnnxModel, feeds: Feeds) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs: the model's with the batch axis open, and what is handed on."""
     inputs = []
-    for value in model.skeleton.graph.input:
-        if value.name in fed:
-            copy = onnx.ValueInfoProto()
-            copy.CopyFrom(value)
-            if copy.type.tensor_type.shape.dim:
-                copy.type.tensor_type.shape.dim[0].dim_param = "lsuv_batch"
-            inputs.append(copy)
+    declared = {value.name: value for value in model.skeleton.graph.input}
+    for name, array in feeds.items():
+        if name in declared:
+            value = onnx.ValueInfoProto()
+            value.CopyFrom(declared[name])
+            if value.type.tensor_type.shape.dim:
+                value.type.tensor_type.shape.dim[0].dim_param = "lsuv_batch"
+        else:
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            value = helper.make_tensor_value_info(name, kind, array.shape)
+        inputs.append(value)
     return inputs
 
 
-def needed_nodes(model: OnnxModel, values: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that the values depend on, in execution order."""
-    nodes = model.nodes
+def needed_nodes(nodes: Sequence[onnx.NodeProto], values: Iterable[str]) -> list[onnx.NodeProto]:
+    """Those of some nodes that the values depend on, in the order they are in."""
     producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     pending = [producers[name] for name in values if name in producers]
     needed: set[int] = set()

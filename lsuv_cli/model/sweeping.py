@@ -12,7 +12,7 @@ import onnx
 from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import closed_form_factor
-from lsuv_cli.core.records import InstrumentedGraph, Plan, Tap
+from lsuv_cli.core.records import Feeds, InstrumentedGraph, Plan, Tap
 from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
@@ -21,6 +21,7 @@ from lsuv_cli.model.nodes import captured_values, rename_captured
 from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
 
@@ -35,6 +36,8 @@ def sweeping_graph(
     sites: Sequence[LayerSite],
     plan: Plan,
     weights: Mapping[str, FloatArray],
+    segment: Segment,
+    feeds: Feeds,
     norms: Sequence[NormSite] = (),
     *,
     cautious: bool,
@@ -46,12 +49,14 @@ def sweeping_graph(
         sites: its layers, in execution order.
         plan: which of them are initialised, and how.
         weights: a value for each floating-point initializer; pre-initialised for the planned
-            layers.
+            layers, but final where an earlier segment has scaled them.
+        segment: the part of the model to sweep.
+        feeds: what will be fed: the inputs, and the values that earlier segments hand on.
         norms: batch normalisations that are to normalise with the samples' own statistics.
         cautious: multiply each scale into the layer's output at once and measure around the mean,
             as the algorithm is written, instead of deferring and measuring in one pass.
     """
-    return _Sweep(model, sites, plan, weights, norms, cautious=cautious).build()
+    return _Sweep(model, sites, plan, weights, segment, norms, cautious=cautious).build(feeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class _Sweep:
         sites: Sequence[LayerSite],
         plan: Plan,
         weights: Mapping[str, FloatArray],
+        segment: Segment,
         norms: Sequence[NormSite],
         *,
         cautious: bool,
@@ -90,6 +96,7 @@ class _Sweep:
         self.sites = sites
         self.plan = plan
         self.weights = weights
+        self.segment = segment
         self.norms = norms
         self.cautious = cautious
         self.builder = GraphBuilder(model.opset)
@@ -102,8 +109,8 @@ class _Sweep:
         self.taps: dict[int, Tap] = {}
         self.norm_taps: dict[int, Tap] = {}
 
-    def build(self) -> InstrumentedGraph:
-        """Walk the model's nodes in execution order."""
+    def build(self, feeds: Feeds) -> InstrumentedGraph:
+        """Walk the segment's nodes in execution order."""
         active = {
             self.sites[index].node.output[0]: index
             for index, planned in enumerate(self.plan.layers)
@@ -115,15 +122,17 @@ class _Sweep:
             if site.bias_node is not None
         }
         norms = {site.node.output[0]: index for index, site in enumerate(self.norms)}
-        for node in needed_nodes(self.model, [*active, *norms]):
+        made = self.segment.carried & self.segment.makes()
+        for node in needed_nodes(self.segment.nodes, [*active, *norms, *made]):
             if node.output[0] in active:
                 self._layer(active[node.output[0]])
             elif node.output[0] in norms:
                 self._norm(norms[node.output[0]])
             elif node.output[0] not in absorbed:
                 self._other(node)
+        carried = {name: self._true_value(name) for name in sorted(made)}
         add_parameters(self.builder, self.builder.nodes, self.weights)
-        return instrumented(self.builder, self.model, self.taps, self.norm_taps)
+        return instrumented(self.builder, self.model, feeds, self.taps, self.norm_taps, carried)
 
     def _layer(self, index: int) -> None:
         site = self.sites[index]
@@ -187,7 +196,12 @@ class _Sweep:
         """A layer's factor as a graph value; its nodes are only made if something wants it."""
         if index not in self.layer_factors:
             planned, first = self.plan.layers[index], self.plan.layers[index].first_use
-            if first == index:
+            if first not in self.taps:
+                # An earlier segment has scaled the weight, and what comes in goes on.
+                incoming = self.taps[index].incoming
+                one = GraphValue(self.builder, self.builder.constant(1.0))
+                self.layer_factors[index] = self._product(incoming) if incoming else one
+            elif first == index:
                 mean, mean_square = self._mean_and_square(index)
                 incoming = self.taps[index].incoming
                 self.layer_factors[index] = closed_form_factor(

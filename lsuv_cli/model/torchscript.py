@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.model.names import Naming, Stored
 from lsuv_cli.model.onnx_file import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.stored import Naming, Stored, stored_as
 
 if TYPE_CHECKING:
     import torch
@@ -153,10 +153,10 @@ class TorchScript:
         for name, value in state.items():
             source = name if name in model.parameters else by_storage.get(_storage(value), "")
             if source:
-                naming[name] = Stored(source, False, model.parameters[source])
+                naming[name] = stored_as(source, model.parameters[source])
             else:
                 others[name] = _as_numpy(value)
-                naming[name] = Stored("", False, TensorInfo(value.shape, others[name].dtype))
+                naming[name] = Stored("", (), TensorInfo(value.shape, others[name].dtype))
         return naming, others
 
     def with_values(self, tensors: Mapping[str, Array]) -> bytes:

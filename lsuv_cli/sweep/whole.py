@@ -9,24 +9,31 @@ from lsuv_cli.core.records import Feeds, InstrumentedGraph, Reading, Readings, T
 from lsuv_cli.sweep.session import Device, Session
 
 
-def run_graph(graph: InstrumentedGraph, feeds: Feeds, device: Device) -> Readings:
+def run_graph(graph: InstrumentedGraph, feeds: Feeds, samples: int, device: Device) -> Readings:
     """Run an instrumented graph once over one batch.
+
+    Args:
+        graph: the graph.
+        feeds: an array for each of its inputs; others are passed over.
+        samples: samples in the batch.
+        device: where it runs.
 
     Raises:
         ModelError: ONNX Runtime can't load the graph.
         DataError: the graph does not take the feeds, or memory ran out.
     """
-    if not graph.taps:
+    taps = (*graph.taps.values(), *graph.norm_taps.values())
+    outputs = dict.fromkeys((*(tap.output for tap in taps), *graph.carried.values()))
+    if not outputs:
         return Readings({}, {})
-    outputs = [tap.output for taps in (graph.taps, graph.norm_taps) for tap in taps.values()]
     with Session(graph.model, graph.initializers, device) as session:
-        fetched = session.run(outputs, feeds)
-    count = len(next(iter(feeds.values())))
+        fetched = session.run(list(outputs), feeds)
 
     def readings(taps: Mapping[int, Tap]) -> dict[int, Reading]:
         return {
-            index: Reading(Moments(count, *fetched[tap.output]), tap.incoming)
+            index: Reading(Moments(samples, *fetched[tap.output]), tap.incoming)
             for index, tap in taps.items()
         }
 
-    return Readings(readings(graph.taps), readings(graph.norm_taps))
+    carried = {name: fetched[output] for name, output in graph.carried.items()}
+    return Readings(readings(graph.taps), readings(graph.norm_taps), carried)

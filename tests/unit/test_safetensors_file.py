@@ -16,12 +16,8 @@ from safetensors.numpy import load, save
 
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.weights.safetensors_file import (
-    check_output,
-    refuse_overwriting,
-    replacing_file,
-    write_safetensors,
-)
+from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.safetensors_file import SafetensorsWriter
 
 Tensors = dict[str, NDArray[Any]]
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
@@ -30,7 +26,9 @@ DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 def written(tensors: Tensors, metadata: dict[str, str]) -> bytes:
     infos = {name: TensorInfo(t.shape, t.dtype) for name, t in tensors.items()}
     file = io.BytesIO()
-    write_safetensors(file, infos, metadata, tensors.__getitem__)
+    writer = SafetensorsWriter(file, infos, metadata)
+    for name, tensor in tensors.items():
+        writer.put(name, tensor)
     return file.getvalue()
 
 
@@ -53,17 +51,20 @@ def test_byte_identical_to_the_reference_writer(
     assert written(shuffled, metadata) == content
 
 
-def test_tensors_are_asked_for_once_and_one_at_a_time() -> None:
-    tensors: Tensors = {name: np.ones(3, np.float32) for name in "abc"}
-    asked = []
-
-    def read(name: str) -> NDArray[Any]:
-        asked.append(name)
-        return tensors[name]
-
+def test_tensors_may_be_put_again_and_the_header_changed() -> None:
+    tensors: Tensors = {name: np.full(3, i, np.float32) for i, name in enumerate("abc")}
+    file = io.BytesIO()
     infos = {name: TensorInfo(t.shape, t.dtype) for name, t in tensors.items()}
-    write_safetensors(io.BytesIO(), infos, {}, read)
-    assert asked == ["a", "b", "c"]
+    writer = SafetensorsWriter(file, infos, {"format": "no"})
+    for name in "cabca":
+        writer.put(name, tensors[name] if name != "b" else np.zeros(3, np.float32))
+    writer.put("b", tensors["b"])
+    writer.set_metadata({"format": "pt"})
+    assert file.getvalue() == save(tensors, {"format": "pt"})
+    with pytest.raises(AssertionError, match="move"):
+        writer.set_metadata({"format": "much longer than before"})
+    with pytest.raises(AssertionError, match="not what the header says"):
+        writer.put("a", np.zeros(4, np.float32))
 
 
 def test_metadata_is_sorted() -> None:

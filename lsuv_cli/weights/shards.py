@@ -1,0 +1,159 @@
+"""Weights in one safetensors file, or in several and an index in Hugging Face's convention.
+
+`model.safetensors` in three shards is `model-00001-of-00003.safetensors` and so on, with
+`model.safetensors.index.json` telling which shard holds which tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.weights.output import check_output, replacing_file
+from lsuv_cli.weights.safetensors_file import SafetensorsWriter, read_tensor
+
+Tensors = Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which files hold which tensors.
+
+    Attributes:
+        target: what the user asked for.
+        shards: for each file its tensors' names, in order; one file is the target itself.
+    """
+
+    target: Path
+    shards: Mapping[Path, Sequence[str]]
+
+    @property
+    def index(self) -> Path | None:
+        """The index file; None where there is one file only."""
+        if len(self.shards) == 1:
+            return None
+        return self.target.with_name(f"{self.target.name}.index.json")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file there will be, the index last."""
+        return (*self.shards, *([self.index] if self.index else ()))
+
+
+def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout:
+    """Fill one shard after the other, in the tensors' order.
+
+    Args:
+        target: the file that one shard would be.
+        tensors: what is to be written.
+        max_bytes: bytes of tensors in a shard, more only where one tensor has more; None for one
+            file.
+    """
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, info in tensors.items():
+        if max_bytes is not None and shards[-1] and size + info.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += info.nbytes
+    if len(shards) == 1:
+        return Layout(target, {target: shards[0]})
+    count = len(shards)
+    return Layout(
+        target,
+        {
+            target.with_name(f"{target.stem}-{i:05}-of-{count:05}{target.suffix}"): names
+            for i, names in enumerate(shards, 1)
+        },
+    )
+
+
+def check_layout(layout: Layout, *, force: bool) -> None:
+    """Refuse files that can't be written, before any work is done.
+
+    Raises:
+        OutputError: and why.
+    """
+    for path in layout.files:
+        check_output(path, force=force)
+
+
+class ShardedWriter:
+    """Open safetensors files, to be filled tensor by tensor."""
+
+    def __init__(
+        self, writers: Mapping[Path, tuple[SafetensorsWriter, Path]], layout: Layout
+    ) -> None:
+        self._writers = writers
+        self._layout = layout
+        self._shard_of = {name: path for path, names in layout.shards.items() for name in names}
+
+    def put(self, name: str, value: FloatArray) -> None:
+        """Write a tensor, in place of what was written before."""
+        self._writers[self._shard_of[name]][0].put(name, value)
+
+    def read(self, name: str) -> FloatArray:
+        """Read a tensor back from its file."""
+        writer, temporary = self._writers[self._shard_of[name]]
+        writer.flush()
+        return read_tensor(temporary, name)
+
+    def set_metadata(self, metadata: Callable[[Sequence[str]], Mapping[str, str]]) -> None:
+        """Replace each header's texts by others of the same length, given its tensors' names."""
+        for path, names in self._layout.shards.items():
+            self._writers[path][0].set_metadata(metadata(names))
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all files together, but for the index."""
+        return sum(temporary.stat().st_size for _, temporary in self._writers.values())
+
+
+@contextmanager
+def writing_shards(
+    layout: Layout,
+    tensors: Tensors,
+    metadata: Callable[[Sequence[str]], Mapping[str, str]],
+    *,
+    force: bool,
+) -> Iterator[ShardedWriter]:
+    """Write beside the targets and rename at the end; on any exception nothing is left behind.
+
+    Args:
+        layout: which files hold which tensors.
+        tensors: shape and dtype of each tensor.
+        metadata: the texts for the header of a file with some tensors.
+        force: replace existing files.
+
+    Raises:
+        OutputError: a file exists (without `force`), or can't be written.
+    """
+    with ExitStack() as stack:
+        if layout.index is not None:
+            # The last to leave the stack, so that an index never tells of shards not there yet.
+            file, _ = stack.enter_context(replacing_file(layout.index, force=force))
+            file.write(_index(layout, tensors))
+        writers = {}
+        for path, names in layout.shards.items():
+            file, temporary = stack.enter_context(replacing_file(path, force=force))
+            infos = {name: tensors[name] for name in names}
+            writers[path] = SafetensorsWriter(file, infos, metadata(names)), temporary
+        yield ShardedWriter(writers, layout)
+    if layout.index is not None and force:
+        # A whole file of an earlier run would be loaded in place of the shards.
+        layout.target.unlink(missing_ok=True)
+
+
+def _index(layout: Layout, tensors: Tensors) -> bytes:
+    weight_map = {name: path.name for path, names in layout.shards.items() for name in names}
+    total = sum(info.nbytes for info in tensors.values())
+    index = {
+        "metadata": {"total_size": total},
+        "weight_map": dict(sorted(weight_map.items())),
+    }
+    return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
