@@ -272,6 +272,15 @@ OutModelOption = Annotated[
         help="Also write the TorchScript model with the new weights.",
     ),
 ]
+MaxShardSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Write several files of at most this size (5GB, 500MB, 2GiB) and an index, as "
+        "Hugging Face's libraries read them.",
+    ),
+]
 VerifyOption = Annotated[
     bool,
     typer.Option(

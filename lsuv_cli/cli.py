@@ -14,6 +14,7 @@ from lsuv_cli.core.options import (
     SampleOptions,
     check_positive,
     normalisation,
+    parse_bytes,
     parse_input_shapes,
     parse_size,
     parse_targets,
@@ -70,6 +71,7 @@ def init(
     names: arguments.NamesOption = Names.AUTO,
     like: arguments.LikeOption = None,
     out_model: arguments.OutModelOption = None,
+    max_shard_size: arguments.MaxShardSizeOption = None,
     verify: arguments.VerifyOption = True,
     json_output: arguments.JsonOption = False,
     force: arguments.ForceOption = False,
@@ -127,6 +129,9 @@ def init(
             threads=threads,
             verify=verify,
             force=force,
+            max_shard_bytes=(
+                parse_bytes(max_shard_size, "--max-shard-size") if max_shard_size else None
+            ),
         )
         return _run_init(options, quiet=quiet, verbose=verbose, json_output=json_output)
 

@@ -62,7 +62,6 @@ def initialize(options: InitOptions, events: Events) -> Report:
     samples = None
     if script is None:
         model, weights = read_model(options.model)
-        refuse_overwriting(options.out, "the model's external data", model.external_files)
     else:
         # It does not tell its inputs' shapes, and the exporter wants to see them.
         samples = _load(script.inputs, options, events)
@@ -75,9 +74,13 @@ def initialize(options: InitOptions, events: Events) -> Report:
         options.max_shard_bytes,
     )
     check_layout(layout, force=options.force)
+    for path in layout.files:
+        refuse_overwriting(path, "the model's external data", model.external_files)
     plan = _plan(model, sites, options, events)
     if samples is None:
         samples = _load(model.inputs, options, events)
+    for path in layout.files:
+        refuse_overwriting(path, "one of the samples", samples.files)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
     work = Work(
         model,

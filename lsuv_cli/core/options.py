@@ -188,6 +188,26 @@ def parse_size(text: str, option: str) -> Size:
     return size
 
 
+BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+BINARY_BYTES = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """Parse `5GB`, `500 MB`, `2GiB` or a plain number of bytes.
+
+    Raises:
+        UsageError: the text is none of these, or less than one byte.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?", text.strip().upper())
+    size = 0
+    if match is not None:
+        unit = match.group(2) or ""
+        size = int(float(match.group(1)) * (BYTES | BINARY_BYTES)[unit])
+    if size < 1:
+        raise UsageError(f"{option} {text}: not a size; write bytes, as 5GB, 500MB or 2GiB")
+    return size
+
+
 def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     """Parse `0.5` or `0.485,0.456,0.406`.
 

@@ -26,7 +26,11 @@ def render_json(report: Report) -> str:
             "sha256": report.model_sha256,
             "opset": report.opset,
         },
-        "out": {"path": report.out, "bytes": report.bytes_written},
+        "out": {
+            "path": report.out,
+            "files": list(report.files),
+            "bytes": report.bytes_written,
+        },
         "device": report.device,
         "options": dict(report.settings),
         "samples": {

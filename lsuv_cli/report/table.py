@@ -61,8 +61,11 @@ def render_summary(report: Report, seconds: float) -> list[str]:
         if result.after is not None and result.status is Status.CONVERGED
     ]
     measured = f", largest |Var-1| {max(deviations):.1e}" if deviations else ", not verified"
+    wrote = report.files[-1]
+    if len(report.files) > 1:
+        wrote += f" and {len(report.files) - 1} shards"
     lines.append(
-        f"{layers}: {parts}{measured}; wrote {report.out} "
+        f"{layers}: {parts}{measured}; wrote {wrote} "
         f"({report.bytes_written / 1e6:.1f} MB) in {seconds:.1f} s on {report.device}"
     )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[
 
     Args:
         patterns: what was given as --data.
-        leave_out: files that are no samples, wherever they lie: outputs of an earlier run.
+        leave_out: files that are no samples, wherever they lie: outputs of an earlier run,
+            and their shards.
 
     Raises:
         DataError: nothing is there, or a named file is of another type.
@@ -34,12 +36,17 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[
     once: dict[Path, Path] = {}
     for path, named in sorted(found for pattern in patterns for found in _find(pattern)):
         real = path.resolve()
-        if named or real not in outputs:
+        if named or not outputs & {real, _whole(real)}:
             # The same file by two paths counts once, under the first of them.
             once.setdefault(real, path)
     if not once:
         raise DataError(f"no sample files in {', '.join(patterns)}; there must be {_types()}")
     return list(once.values())
+
+
+def _whole(path: Path) -> Path:
+    """The file that a shard is a part of; the path itself where it is none."""
+    return path.with_name(re.sub(r"-\d{5}-of-\d{5}(?=\.\w+$)", "", path.name))
 
 
 def _find(pattern: str) -> Iterator[tuple[Path, bool]]:

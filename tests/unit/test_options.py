@@ -18,6 +18,7 @@ from lsuv_cli.core.options import (
     SampleOptions,
     Size,
     normalisation,
+    parse_bytes,
     parse_input_shape,
     parse_numbers,
     parse_size,
@@ -34,6 +35,23 @@ def test_sizes_round_trip(height: int, width: int) -> None:
     assert parse_size(f"{height}x{width}", "--crop") == Size(height, width)
     assert parse_size(str(width), "--crop") == Size(None, width)
     assert str(parse_size(f"{height}x{width}", "--crop")) == f"{height}x{width}"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        *(("5GB", 5 * 10**9), ("5 GiB", 5 * 2**30), ("1.5mb", 1_500_000), ("100", 100)),
+        *(("2K", 2000), ("1TiB", 2**40), (" 7 B ", 7)),
+    ],
+)
+def test_bytes(text: str, size: int) -> None:
+    assert parse_bytes(text, "--max-shard-size") == size
+
+
+@pytest.mark.parametrize("text", ["5GB junk", "GB", "", "-1", "1e9", "0", "0.1", "5 G i B", "1PB"])
+def test_what_is_no_number_of_bytes(text: str) -> None:
+    with pytest.raises(UsageError, match="not a size"):
+        parse_bytes(text, "--max-shard-size")
 
 
 @given(st.lists(side, min_size=1, max_size=4), st.sampled_from(["", "x", "in:put", "a.b/c"]))

@@ -1,0 +1,179 @@
+"""Models in several segments, weights in several files, and memory that stays bounded."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SAMPLE_MODELS, Run
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from test_exporters import built, example, export, save_batch
+from test_oracle import run, save_samples
+
+from lsuv_cli.core.choices import Bias, Per, Status
+
+Array = NDArray[Any]
+MIB = 2**20
+
+
+@pytest.mark.parametrize("per", Per)
+@pytest.mark.parametrize("bias", Bias)
+def test_segments_give_what_one_graph_gives(
+    sample_models: Callable[[str], Path], tmp_path: Path, bias: Bias, per: Per
+) -> None:
+    samples = save_samples(tmp_path, (3, 32, 32))
+    model = sample_models("fitresnet4")
+    options: dict[str, Any] = {"bias": bias, "per": per}
+    whole, expected = run(model, samples, **options)
+    parts, written = run(model, samples, max_segment_bytes=200_000, **options)
+    assert expected.keys() == written.keys()
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(
+            written[name], value, atol=(1e-4 if per is Per.CHANNEL else 1e-5) * max(scale, 1e-3)
+        )
+    for one, other in zip(whole.layers, parts.layers, strict=True):
+        assert other.status is Status.CONVERGED, other.detail
+        np.testing.assert_allclose(
+            other.scale, one.scale, rtol=1e-4 if per is Per.CHANNEL else 1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["GPT", "encoder", "repeated", "dense", "two inputs"])
+def test_ties_and_views_across_segments(tmp_path: Path, name: str) -> None:
+    inputs = example(name)
+    export(built(name), inputs, tmp_path / "m.onnx", "script, unfolded")
+    batch = save_batch(tmp_path, inputs)
+    whole, expected = run(tmp_path / "m.onnx", batch, count=16, tol=1e-4)
+    # Every layer a segment of its own.
+    parts, written = run(tmp_path / "m.onnx", batch, count=16, tol=1e-4, max_segment_bytes=1)
+    for key, value in expected.items():
+        np.testing.assert_allclose(written[key], value, atol=2e-5 * np.abs(value).max())
+    assert [r.status for r in whole.layers] == [r.status for r in parts.layers]
+    for result in parts.layers:
+        assert result.after is not None
+        if result.status is Status.CONVERGED:
+            assert result.after.blob_variance == pytest.approx(1, abs=1e-4)
+
+
+def test_running_statistics_across_segments(tmp_path: Path) -> None:
+    inputs = example("depthwise with BatchNorm")
+    model = built("depthwise with BatchNorm")
+    export(model, inputs, tmp_path / "m.onnx", "script, unfolded")
+    batch = save_batch(tmp_path, inputs)
+    _, expected = run(tmp_path / "m.onnx", batch, count=16)
+    _, written = run(tmp_path / "m.onnx", batch, count=16, max_segment_bytes=1)
+    for key, value in expected.items():
+        np.testing.assert_allclose(written[key], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 160 MB with external data, and samples beside it."""
+    folder = tmp_path_factory.mktemp("large")
+    script = [sys.executable, str(SAMPLE_MODELS / "large.py"), "--out", str(folder)]
+    subprocess.run([*script, "--gigabytes", "0.16", "--width", "512"], check=True)
+    return folder
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_oracle import Silent
+from lsuv_cli.core.choices import PreInit, Status
+from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.pipeline import initialize
+folder = Path(sys.argv[2])
+report = initialize(InitOptions(
+    model=folder / "large.onnx", out=folder / "init.safetensors", force=True, device="cpu",
+    samples=SampleOptions(data=(str(folder / "samples.npy"),), count=16),
+    pre_init=PreInit.HE, verify=False, max_segment_bytes=int(sys.argv[3])), Silent())
+assert {result.status for result in report.layers} == {Status.CONVERGED}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_peak_memory_follows_the_segments_and_not_the_model(large: Path) -> None:
+    def peak(segment: int) -> int:
+        # test_oracle imports torch, which is the same in both and no part of the difference.
+        paths = str(Path(__file__).parent), str(large)
+        command = [sys.executable, "-c", PEAK, *paths, str(segment)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    model = (large / "large.bin").stat().st_size
+    whole, parts = peak(10**9), peak(16 * MIB)
+    assert whole - parts > model
+
+
+def test_shards_and_their_index(tmp_path: Path, lsuv: Run, large: Path) -> None:
+    data = ("--data", large / "samples.npy", "--samples", 16)
+    command = ("init", large / "large.onnx", *data, "--no-verify", "--pre-init", "he")
+    one = lsuv(*command, "--out", "one.safetensors")
+    assert one.returncode == 0, one.stderr
+    done = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "50MB", "--json")
+    assert done.returncode == 0, done.stderr
+    index = json.loads((tmp_path / "m.safetensors.index.json").read_text())
+    shards = sorted(tmp_path.glob("m-*.safetensors"))
+    assert [s.name for s in shards] == [f"m-0000{i}-of-00004.safetensors" for i in range(1, 5)]
+    assert all(shard.stat().st_size < 50_100_000 for shard in shards)
+    report = json.loads(done.stdout)
+    assert report["out"]["files"] == [*(s.name for s in shards), "m.safetensors.index.json"]
+    assert "wrote m.safetensors.index.json and 4 shards" in done.stderr
+    expected = load_file(tmp_path / "one.safetensors")
+    found: dict[str, Array] = {}
+    scales: dict[str, float] = {}
+    for shard in shards:
+        with safe_open(shard, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                assert index["weight_map"][name] == shard.name
+                found[name] = file.get_tensor(name)
+            assert file.metadata()["format"] == "pt"
+            scales |= json.loads(file.metadata()["lsuv.scales"])
+    assert found.keys() == expected.keys() == index["weight_map"].keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert index["metadata"]["total_size"] == sum(value.nbytes for value in expected.values())
+    with safe_open(tmp_path / "one.safetensors", "numpy") as file:
+        assert scales == json.loads(file.metadata()["lsuv.scales"])
+    again = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "50MB")
+    assert again.returncode == 5
+    assert "m-00001-of-00004.safetensors exists already" in again.stderr
+    (tmp_path / "m.safetensors").write_bytes(b"of an earlier run")
+    again = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "50MB", "--force")
+    assert again.returncode == 0, again.stderr
+    assert not (tmp_path / "m.safetensors").exists()
+    assert not list(tmp_path.glob(".lsuv*"))
+
+
+def test_what_fits_one_shard_is_one_file(tmp_path: Path, lsuv: Run) -> None:
+    inputs = example("dense")
+    export(built("dense"), inputs, tmp_path / "m.onnx", "script")
+    save_batch(tmp_path, inputs)
+    command = ("init", "m.onnx", "--data", "batch.npz", "--out", "o.safetensors")
+    done = lsuv(*command, "--max-shard-size", "5GB")
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"m.onnx", "batch.npz", "o.safetensors"}
+    assert lsuv(*command, "--max-shard-size", "5 apples", "--force").returncode == 2
+
+
+def test_shards_are_no_samples(tmp_path: Path, lsuv: Run) -> None:
+    inputs = example("dense")
+    export(built("dense"), inputs, tmp_path / "m.onnx", "script")
+    (tmp_path / "data").mkdir()
+    save_batch(tmp_path / "data", inputs)
+    command = ("init", "m.onnx", "--data", "data", "--out", "data/o.safetensors", "--force")
+    for _ in range(2):
+        done = lsuv(*command, "--max-shard-size", "1KB")
+        assert done.returncode == 0, done.stderr
+        assert re.search("using all 16 samples", done.stderr)
+    assert len(list((tmp_path / "data").glob("o-*-of-*"))) > 1
