@@ -22,7 +22,7 @@ from lsuv_cli.model.exporter import (
     separate_modules,
     transposed_embeddings,
 )
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.precision import Types, change_types, computing_types
 from lsuv_cli.model.topology import execution_order
@@ -70,6 +70,7 @@ def normal_form(
     """
     if skeleton.functions:
         skeleton = inliner.inline_local_functions(skeleton)
+    names = NewNames(names_in(skeleton.graph) | parameters.keys())
     matrices = {name for name, value in parameters.items() if value.ndim == 2}
     fused = list(skeleton.graph.node)
     del skeleton.graph.node[:]
@@ -106,7 +107,7 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
-    kept, matrices_of = einsum_as_products(kept, infos, views)
+    kept, matrices_of = einsum_as_products(kept, infos, views, names, opset)
     views |= matrices_of
     kept, parts = unpack_projections(kept, infos, views)
     views |= parts
