@@ -13,6 +13,7 @@ FLOAT_TYPES = frozenset(
     (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 )
 DEFAULT_DOMAINS = ("", "ai.onnx")
+MICROSOFT_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -71,10 +71,10 @@ def normal_form(
     if skeleton.functions:
         skeleton = inliner.inline_local_functions(skeleton)
     names = NewNames(names_in(skeleton.graph) | parameters.keys())
-    matrices = {name for name, value in parameters.items() if value.ndim == 2}
-    fused = list(skeleton.graph.node)
+    shapes = {name: value.shape for name, value in parameters.items()}
+    taken_apart = unfuse(skeleton, shapes, names)
     del skeleton.graph.node[:]
-    skeleton.graph.node.extend(one for node in fused for one in unfuse(node, matrices))
+    skeleton.graph.node.extend(taken_apart)
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
