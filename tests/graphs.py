@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
+
+from lsuv_cli.model.onnx_file import read_model
 
 Array = NDArray[Any]
 
@@ -41,3 +44,23 @@ def save_graph(
 def random_weight(*shape: int, seed: int = 0) -> Array:
     """A float32 array from a standard normal distribution."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape, dtype=np.float32)
+
+
+def outputs_of(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
+    """A model's outputs, by ONNX Runtime alone."""
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(value) for value in session.run(None, dict(feeds))]
+
+
+def in_normal_form(path: Path) -> onnx.ModelProto:
+    """The graph that a file is brought to before it is measured, with the file's own values."""
+    model, parameters = read_model(path)
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model.skeleton)
+    used = {name for node in model.nodes for name in node.input}
+    whole.graph.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(parameters[name]), name)
+        for name in parameters
+        if name in used
+    )
+    return whole

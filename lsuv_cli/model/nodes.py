@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import onnx
@@ -12,6 +13,7 @@ FLOAT_TYPES = frozenset(
     (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 )
 DEFAULT_DOMAINS = ("", "ai.onnx")
+MICROSOFT_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -22,6 +24,31 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def node_name(node: onnx.NodeProto) -> str:
     """The node's name, or its first output's where it has none."""
     return node.name or next(iter(node.output), node.op_type)
+
+
+class NewNames:
+    """Names for new values, none of which the graph has already."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    def new(self, wanted: str) -> str:
+        """The wanted name, with a number behind it if it is taken."""
+        candidates = itertools.chain([wanted], (f"{wanted}/{n}" for n in itertools.count(2)))
+        name = next(name for name in candidates if name not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+def names_in(graph: onnx.GraphProto) -> set[str]:
+    """The names of all values of a graph, and of the bodies inside it."""
+    names = {value.name for value in (*graph.input, *graph.output)}
+    names.update(tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        names.update(node.input, node.output)
+        for body in bodies(node):
+            names |= names_in(body)
+    return names
 
 
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -22,7 +22,7 @@ from lsuv_cli.model.exporter import (
     separate_modules,
     transposed_embeddings,
 )
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.parameters import Sources
 from lsuv_cli.model.precision import Types, change_types, computing_types
@@ -71,10 +71,11 @@ def normal_form(
     """
     if skeleton.functions:
         skeleton = inliner.inline_local_functions(skeleton)
-    matrices = {name for name, weight in parameters.items() if len(weight.info.shape) == 2}
-    fused = list(skeleton.graph.node)
+    names = NewNames(names_in(skeleton.graph) | parameters.keys())
+    shapes = {name: weight.info.shape for name, weight in parameters.items()}
+    taken_apart = unfuse(skeleton, shapes, names)
     del skeleton.graph.node[:]
-    skeleton.graph.node.extend(one for node in fused for one in unfuse(node, matrices))
+    skeleton.graph.node.extend(taken_apart)
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
@@ -104,7 +105,7 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
-    kept, matrices_of = einsum_as_products(kept, infos, views)
+    kept, matrices_of = einsum_as_products(kept, infos, views, names, opset)
     views |= matrices_of
     kept, parts = unpack_projections(kept, infos, views)
     views |= parts

@@ -7,6 +7,7 @@ and a scale of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx
@@ -75,7 +76,11 @@ def _packed_weight(
     view = everything.get(node.input[1])
     if view is None or node.input[0] in everything:
         return None
-    shape = view.shape(infos[view.source].shape)
+    whole = infos[view.source].shape
+    shape = view.shape(whole)
+    # What an exporter has sliced itself, cross-attention's queries say, is no packed weight.
+    if math.prod(shape) != math.prod(whole):
+        return None
     axis = 0 if attributes(node).get("transB", 0) else 1
     if len(shape) != 2 or shape[axis] % len(PARTS):
         return None
