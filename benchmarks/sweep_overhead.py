@@ -53,7 +53,7 @@ def sweep_of(
     plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
     (whole,) = cut_segments(model, sites, [site.node.output[0] for site in sites], sys.maxsize)
     drawn = orthonormal(sites, weights)
-    return sweeping_graph(model, sites, plan, drawn, whole, feeds, cautious=False)
+    return sweeping_graph(model, sites, plan, drawn, whole, feeds, {}, cautious=False)
 
 
 def measure(name: str, rounds: int, openings: int) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from lsuv_cli.core.choices import Bias, Per, PreInit
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.preinit import QrFactorisation, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import Feeds, Plan, Reading, Readings
@@ -66,7 +66,11 @@ def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]
 
     In one pass; the layers where that leaves doubts, around the mean in a second run.
     """
-    outputs = {s.layer.output: i for i, s in enumerate(work.sites) if s.takes_data}
+    outputs = {
+        site.layer.output: index
+        for index, site in enumerate(work.sites)
+        if site.takes_data and not site.layer.recurrent
+    }
     moments: dict[int, Moments] = {}
     feeds = work.feeds
     for segment in work.segments(outputs):
@@ -120,15 +124,20 @@ def pre_initialise(
     qr: QrFactorisation,
     events: Events,
 ) -> None:
-    """Replace the weights of some layers by draws."""
+    """Replace the weights of some layers by draws, and the biases of those that are not swept."""
+    for index in layers:
+        planned = work.plan.layers[index]
+        if planned.layer.bias and planned.bias is not Bias.KEEP and not planned.swept:
+            weights.set(planned.layer.bias, np.zeros(planned.layer.bias_shape, np.float32))
     if options.pre_init is PreInit.KEEP or not layers:
         return
     events.stage("pre-initialising", len(layers))
     for done, index in enumerate(layers, 1):
         layer = work.plan.layers[index].layer
+        kind = PreInit.ORTHONORMAL if layer.recurrent else options.pre_init
         weights.release(layer.weight)
         rng = generator(options.seed, layer.parameter)
-        weights.set(layer.weight, draw(options.pre_init, layer.layout, rng, qr))
+        weights.set(layer.weight, draw(kind, layer.layout, rng, qr))
         events.advance(done, len(layers))
 
 
@@ -158,9 +167,20 @@ def _source(work: Work, index: int) -> str:
 
 
 def sweep(
-    work: Work, weights: Parameters, segment: Segment, feeds: Feeds
+    work: Work,
+    weights: Parameters,
+    segment: Segment,
+    feeds: Feeds,
+    settled: Mapping[int, Float64Array],
 ) -> tuple[Solutions, Feeds]:
     """Sweep a segment in one pass; where that leaves doubts, once more in the literal form.
+
+    Args:
+        work: what stays the same.
+        weights: as the segments before have left them.
+        segment: the segment.
+        feeds: what it is fed.
+        settled: `Solutions.settled` of the segments before.
 
     Returns:
         What follows from it, and what the next segment is fed.
@@ -182,6 +202,7 @@ def sweep(
             weights,
             segment,
             feeds,
+            settled,
             work.norms,
             cautious=cautious,
         )
@@ -189,21 +210,35 @@ def sweep(
         if not _doubtful(readings.layers, work.plan):
             break
     handed_on = _handed_on(segment, work.feeds, feeds, readings.carried)
-    return solve(work.plan, readings, biases), handed_on
+    return solve(work.plan, readings, biases, settled), handed_on
 
 
-def apply(work: Work, weights: Parameters, solutions: Mapping[int, Solution]) -> None:
-    """Scale the weights and set the biases."""
+def apply(
+    work: Work,
+    weights: Parameters,
+    solutions: Mapping[int, Solution],
+    scales: Mapping[int, Float64Array],
+) -> None:
+    """Scale the weights and set the biases.
+
+    Args:
+        work: what stays the same.
+        weights: modified.
+        solutions: for each swept layer's index what was found there.
+        scales: for each weight, told by the index of its first use, its scale.
+    """
+    for first, scale in scales.items():
+        layer = work.plan.layers[first].layer
+        if np.any(scale != 1):
+            weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], scale))
     for index, solution in solutions.items():
         planned, site = work.plan.layers[index], work.sites[index]
         layer = planned.layer
-        if planned.first_use == index:
-            weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], solution.scale))
         if layer.bias is None or planned.bias is Bias.KEEP:
             continue
         old = weights[layer.bias]
         new = np.zeros_like(old)
-        mean = solution.moments.mean * solution.scale
+        mean = solution.moments.mean * scales[planned.first_use]
         if planned.bias is Bias.CENTER and np.isfinite(mean).all():
             new = stored_bias(site, -mean).astype(old.dtype)
         weights.set(layer.bias, new)

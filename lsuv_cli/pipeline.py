@@ -16,8 +16,8 @@ from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import InputSpec, LayerResult, Plan, Report, Samples
-from lsuv_cli.core.results import layer_results
-from lsuv_cli.core.solve import Solution, damped
+from lsuv_cli.core.results import Outcome, layer_results
+from lsuv_cli.core.solve import damped
 from lsuv_cli.engine import (
     Work,
     apply,
@@ -218,41 +218,48 @@ def _iterate(
     file: WeightsFile,
 ) -> list[LayerResult]:
     """Sweep, write and verify; again while a layer is out of tolerance that could be within."""
+    outcome = Outcome()
     scales: dict[int, Float64Array] = {}
-    solutions: dict[int, Solution] = {}
     segments = sweeping_segments(work)
     pending = pending_draws(work, segments)
     factorisation = choose_factorisation(work.plan, options.pre_init)
     iteration = 0
     while True:
         iteration += 1
-        feeds, previous, solutions = work.feeds, solutions, {}
+        feeds, previous, scales = work.feeds, scales, {}
+        settled: Mapping[int, Float64Array] = {}
         for number, segment in enumerate(segments):
             if iteration == 1:
                 pre_initialise(work, weights, pending[number], options, factorisation, events)
             part = f", part {number + 1} of {len(segments)}" if len(segments) > 1 else ""
             events.stage(f"sweeping{part}")
-            swept, feeds = sweep(work, weights, segment, feeds)
-            solved = damped(swept.layers, previous)
-            apply(work, weights, solved)
+            swept, feeds = sweep(work, weights, segment, feeds, settled)
+            settled = swept.settled
+            solved = damped(swept.scales, previous)
+            apply(work, weights, swept.layers, solved)
             set_running_statistics(work, weights, swept.norms)
-            solutions |= solved
+            outcome.layers |= swept.layers
+            outcome.homes |= swept.homes
+            for first, scale in solved.items():
+                scales[first] = scales.get(first, np.asarray(1.0)) * scale
             if number + 1 < len(segments):
                 file.settle(_final(segments, number), weights)
         if iteration == 1:
             pre_initialise(work, weights, pending[-1], options, factorisation, events)
-        for index, solution in solutions.items():
-            scales[index] = scales.get(index, np.asarray(1.0)) * solution.scale
+        for first, scale in scales.items():
+            outcome.scales[first] = outcome.scales.get(first, np.asarray(1.0)) * scale
         events.stage("writing", len(work.model.parameters))
         file.finish(weights, events.advance)
-        file.writer.set_metadata(header_texts(work.model, work.plan, options, work.samples, scales))
+        file.writer.set_metadata(
+            header_texts(work.model, work.plan, options, work.samples, outcome.scales)
+        )
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
             after = measure(work, weights)
         results = layer_results(
-            work.plan, scales, solutions, before, after, tol=options.tol, iterations=iteration
+            work.plan, outcome, before, after, tol=options.tol, iterations=iteration
         )
         if iteration == options.max_iter or all(
             result.status is not Status.MAX_ITERATIONS for result in results

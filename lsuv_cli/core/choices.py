@@ -57,8 +57,14 @@ class Status(StrEnum):
     UNREACHABLE = "unreachable"
     SHARED = "shared"
     EXCLUDED = "excluded"
+    UNSCALED = "unscaled"
 
     @property
     def is_failure(self) -> bool:
         """Whether the layer is not what the user asked for, so that the command exits with 4."""
-        return self not in (Status.CONVERGED, Status.SHARED, Status.EXCLUDED)
+        return self in _FAILURES
+
+
+_FAILURES = frozenset(
+    (Status.MAX_ITERATIONS, Status.ZERO_VARIANCE, Status.NON_FINITE, Status.UNREACHABLE)
+)

@@ -56,7 +56,7 @@ def plan_layers(
                 target,
                 _bias(index, layers, skipped, options.bias),
                 first,
-                swept=reason is None and not foreign_axis,
+                swept=reason is None and not foreign_axis and not layer.recurrent,
                 skipped=reason[0] if reason else None,
                 skipped_status=reason[1] if reason else Status.EXCLUDED,
             )

@@ -33,8 +33,11 @@ class Layer:
         foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
         dtype: the parameter's dtype.
         layout: the weight's shape and the meaning of its axes.
-        output: the graph value that holds the layer's output, its bias added.
+        output: the graph value that holds the layer's output, its bias added; "" for a recurrent
+            matrix.
         parameters: elements of weight and bias.
+        recurrent: whether it is a recurrent layer's matrix on its own last output, which is drawn
+            and never scaled.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Layer:
     layout: WeightLayout
     output: str
     parameters: int
+    recurrent: bool = False
 
     @property
     def names(self) -> frozenset[str]:

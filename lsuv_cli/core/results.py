@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,10 +13,24 @@ from lsuv_cli.core.records import LayerResult, Plan
 from lsuv_cli.core.solve import Solution
 
 
+@dataclass
+class Outcome:
+    """What the sweeps gave, collected segment by segment.
+
+    Attributes:
+        layers: for each swept layer's index what the last sweep found there.
+        homes: for each weight, told by the index of its first use, the use that decided its scale.
+        scales: for each weight its scale of all sweeps together.
+    """
+
+    layers: dict[int, Solution] = field(default_factory=dict)
+    homes: dict[int, int] = field(default_factory=dict)
+    scales: dict[int, Float64Array] = field(default_factory=dict)
+
+
 def layer_results(
     plan: Plan,
-    scales: Mapping[int, Float64Array],
-    solutions: Mapping[int, Solution],
+    outcome: Outcome,
     before: Mapping[int, Moments],
     after: Mapping[int, Moments],
     *,
@@ -26,8 +41,7 @@ def layer_results(
 
     Args:
         plan: the layers and their targets.
-        scales: for each swept layer's index the scale of all iterations together.
-        solutions: the last iteration's.
+        outcome: what the sweeps gave.
         before: what the model's own weights gave; may be empty.
         after: what the written weights gave; may be empty, and then the closed form is trusted.
         tol: tolerated |Var / target_std^2 - 1|; what the weight's own dtype allows, if that is
@@ -35,29 +49,15 @@ def layer_results(
         iterations: sweeps so far.
     """
     results = []
-    per_channel = plan.per is Per.CHANNEL
     for index, planned in enumerate(plan.layers):
-        status, detail = Status.CONVERGED, ""
         measured = after.get(index)
-        if planned.skipped is not None:
-            status, detail = planned.skipped_status, planned.skipped
-        elif (failure := _failure(solutions, index)) is not None:
-            status, detail = failure
-        elif planned.first_use != index:
-            status = Status.SHARED
-            detail = f"scaled at {plan.layers[planned.first_use].layer.name}"
-        elif measured is not None:
-            deviation = measured.deviation(planned.target_std, per_channel=per_channel)
-            # The negation also holds where the deviation is not a number.
-            if not deviation <= max(tol, PRECISION.get(planned.layer.dtype.name, 0.0)):
-                status = Status.MAX_ITERATIONS
-                detail = f"off by {deviation:.2g} after {iterations} sweeps"
+        status, detail = _status(plan, index, outcome, measured, tol=tol, iterations=iterations)
         results.append(
             LayerResult(
                 planned=planned,
                 status=status,
                 detail=detail,
-                scale=np.asarray(scales.get(planned.first_use, 1.0), np.float64),
+                scale=np.asarray(outcome.scales.get(planned.first_use, 1.0), np.float64),
                 iterations=iterations if planned.skipped is None else 0,
                 before=before.get(index),
                 after=measured,
@@ -66,10 +66,35 @@ def layer_results(
     return results
 
 
+def _status(
+    plan: Plan,
+    index: int,
+    outcome: Outcome,
+    measured: Moments | None,
+    *,
+    tol: float,
+    iterations: int,
+) -> tuple[Status, str]:
+    planned = plan.layers[index]
+    if planned.skipped is not None:
+        return planned.skipped_status, planned.skipped
+    if planned.layer.recurrent:
+        return Status.UNSCALED, ""
+    home = outcome.homes.get(planned.first_use, planned.first_use)
+    failure = outcome.layers[index].failure if index in outcome.layers else None
+    # Another use of the weight has decided its scale, where this one's output does not vary.
+    if failure is not None and (home == index or failure[0] is not Status.ZERO_VARIANCE):
+        return failure
+    if home != index:
+        return Status.SHARED, f"scaled at {plan.layers[home].layer.name}"
+    if measured is not None:
+        deviation = measured.deviation(planned.target_std, per_channel=plan.per is Per.CHANNEL)
+        # The negation also holds where the deviation is not a number.
+        if not deviation <= max(tol, PRECISION.get(planned.layer.dtype.name, 0.0)):
+            return Status.MAX_ITERATIONS, f"off by {deviation:.2g} after {iterations} sweeps"
+    return Status.CONVERGED, ""
+
+
 # The distance from 1 to the next number. Rounding moves each weight by half of it at most, and the
 # variance by twice its weights' relative error.
 PRECISION = {"float16": 2**-10, "bfloat16": 2**-7}
-
-
-def _failure(solutions: Mapping[int, Solution], index: int) -> tuple[Status, str] | None:
-    return solutions[index].failure if index in solutions else None

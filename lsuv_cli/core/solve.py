@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,78 +21,104 @@ from lsuv_cli.core.records import Plan, Reading, Readings
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What is to be done with one layer's weight.
+    """What was found at one layer.
 
     Attributes:
-        moments: of the layer's product with its pre-initialised weight, all layers before it
-            being scaled.
-        scale: () or (c,) float64, positive: final weight over the weight that was measured.
-        failure: the status and reason where no scale gives the layer its target; `scale` is 1.
+        moments: of the layer's product with the weight as it was, all layers before it being
+            scaled.
+        failure: the status and reason where no scale gives the layer its target.
     """
 
     moments: Moments
-    scale: Float64Array
     failure: tuple[Status, str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Solutions:
-    """What follows from one sweep.
+    """What follows from one sweep of a segment.
 
     Attributes:
-        layers: for each swept layer's index what is to be done with its weight.
+        layers: for each swept layer's index what was found there.
+        scales: for each weight, told by the index of its first use, () or (c,) float64, positive:
+            final weight over the weight that was measured; 1 where no scale was found.
+        homes: for each weight the index of the use that decided its scale.
+        settled: for each weight 1 where its scale is decided and 0 elsewhere, like its scale.
         norms: for each normalisation's index the moments of what it normalises.
     """
 
     layers: Mapping[int, Solution]
+    scales: Mapping[int, Float64Array]
+    homes: Mapping[int, int]
+    settled: Mapping[int, Float64Array]
     norms: Mapping[int, Moments]
 
 
-def solve(plan: Plan, readings: Readings, biases: Mapping[int, Float64Array]) -> Solutions:
+def solve(
+    plan: Plan,
+    readings: Readings,
+    biases: Mapping[int, Float64Array],
+    settled: Mapping[int, Float64Array],
+) -> Solutions:
     """Every swept layer's scale, in closed form.
 
     A layer was measured on unscaled values, which the factors of the layers in
     `Reading.incoming`, multiplied, make true. Its own factor p brings the measured product to the
-    target, so its scale is p over that product.
+    target, so its scale is p over that product. A weight that is used several times is scaled at
+    the first use whose output varies: that of a recurrent one on its initial state of zeros does
+    not.
 
     Args:
         plan: the layers and their targets.
         readings: what the sweep measured, for each swept layer's index, in execution order.
         biases: for layers whose bias is kept the (c,) that it adds.
+        settled: `Solutions.settled` of the segments before; their weights were measured as they
+            are going to stay.
     """
     per_channel = plan.per is Per.CHANNEL
     factors: dict[int, Float64Array] = {}
     solutions: dict[int, Solution] = {}
+    scales: dict[int, Float64Array] = dict(settled)
+    homes: dict[int, int] = {}
+    used: set[int] = set()
     for index, reading in readings.layers.items():
         planned = plan.layers[index]
+        first = planned.first_use
         incoming, moments = _true(reading, factors)
         bias = biases.get(index)
         centred = planned.centres
         failure = failure_of(
             moments, bias, planned.target_std, per_channel=per_channel, centred=centred
         )
-        if planned.first_use != index:
-            first = solutions.get(planned.first_use)
-            # Where an earlier segment has scaled the weight, it was measured as it is.
-            scale = first.scale if first is not None else np.asarray(1.0)
-        elif failure is not None and failure[0] is not Status.ZERO_VARIANCE:
-            scale = np.asarray(1.0)
-        else:
-            # A dead channel among living ones keeps its weight; the others are scaled.
-            scale = closed_form_factor(
-                moments.mean,
-                moments.mean_square,
-                bias,
-                planned.target_std,
-                1.0,
-                NUMPY,
-                per_channel=per_channel,
-                centred=centred,
-            )
-        factors[index] = scale * incoming
-        solutions[index] = Solution(moments, scale, failure)
+        own = closed_form_factor(
+            moments.mean,
+            moments.mean_square,
+            bias,
+            planned.target_std,
+            0.0,
+            NUMPY,
+            per_channel=per_channel,
+            centred=centred,
+        )
+        before = scales.get(first, np.zeros_like(own))
+        scales[first] = np.where(before > 0, before, own)
+        used.add(first)
+        if np.any(scales[first] != before):
+            homes[first] = index
+        factors[index] = _applied(scales[first]) * incoming
+        solutions[index] = Solution(moments, failure)
     norms = {index: _true(reading, factors)[1] for index, reading in readings.norms.items()}
-    return Solutions(solutions, norms)
+    return Solutions(
+        solutions,
+        {first: _applied(scales[first]) for first in sorted(used)},
+        homes,
+        {first: (scale > 0).astype(np.float64) for first, scale in scales.items()},
+        norms,
+    )
+
+
+def _applied(scale: Float64Array) -> Float64Array:
+    """A scale, or 1 where none was found: a dead channel among living ones keeps its weight."""
+    return np.where(scale > 0, scale, 1.0)
 
 
 def _true(reading: Reading, factors: Mapping[int, Float64Array]) -> tuple[Float64Array, Moments]:
@@ -102,22 +128,21 @@ def _true(reading: Reading, factors: Mapping[int, Float64Array]) -> tuple[Float6
 
 
 def damped(
-    solutions: Mapping[int, Solution], previous: Mapping[int, Solution]
-) -> dict[int, Solution]:
+    scales: Mapping[int, Float64Array], previous: Mapping[int, Float64Array]
+) -> dict[int, Float64Array]:
     """Halve steps that overshoot, in the logarithm.
 
     A weight that is read twice on the way to a layer's output has its scale squared there: full
     steps would go to and fro for ever, and half steps arrive at once.
 
     Args:
-        solutions: this sweep's.
+        scales: this sweep's, by the weight's first use.
         previous: those of the sweep before; empty for the first.
     """
-    result = dict(solutions)
-    for index, solution in solutions.items():
-        if index in previous:
-            step, before = np.log(solution.scale), np.log(previous[index].scale)
+    result = dict(scales)
+    for first, scale in scales.items():
+        if first in previous:
+            step, before = np.log(scale), np.log(previous[first])
             overshoots = (step * before < 0) & (np.abs(step) > np.abs(before) / 2)
-            scale = np.where(overshoots, np.sqrt(solution.scale), solution.scale)
-            result[index] = replace(solution, scale=scale)
+            result[first] = np.where(overshoots, np.sqrt(scale), scale)
     return result

@@ -53,6 +53,19 @@ def scopes(node: onnx.NodeProto) -> list[str]:
     return []
 
 
+def module_path(name: str) -> str:
+    """The module's path in a node's name by the script exporter, `/enc/layers.0/fc/MatMul`.
+
+    A child of a Sequential or ModuleList repeats its parent's name: `/body/body.0/MatMul`.
+    """
+    path: list[str] = []
+    for part in name.split("/")[1:-1]:
+        if path and part.startswith(path[-1] + "."):
+            path.pop()
+        path.append(part)
+    return ".".join(path)
+
+
 def separate_modules(
     nodes: Iterable[onnx.NodeProto], parameters: Collection[str]
 ) -> dict[str, str]:

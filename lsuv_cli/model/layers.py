@@ -13,6 +13,7 @@ from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes, bodies, node_name, values_read
 from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.recurrent import RecurrentMatrix
 from lsuv_cli.model.views import View, overlap
 
 
@@ -154,18 +155,18 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
         and math.prod(product.layout.shape) != 0
     ]
     outputs = {node.output[0] for node, _ in products}  # the layers, told by what they make
-    addends = Counter(product.addend for _, product in products)
+    behind = {n.output[0]: _added_behind(n, p, uses) for n, p in products if not p.addend}
+    # What is used in any other way too is no layer's bias.
+    added = Counter([p.addend for _, p in products] + [name for name, _ in behind.values()])
     sites = []
     for node, product in products:
-        bias, bias_node = "", None
-        if not product.addend:
-            bias, bias_node = _bias_behind(node, product, model, uses)
-        elif (
-            product.addend in model.weights
-            and addends[product.addend] == uses.count(product.addend)
-            and _is_bias(product.addend, product, model.weights)
+        bias, bias_node = behind.get(node.output[0], (product.addend, None))
+        if not (
+            bias in model.weights
+            and added[bias] == uses.count(bias)
+            and _is_bias(bias, product, model.weights)
         ):
-            bias = product.addend
+            bias, bias_node = "", None
         sites.append(
             LayerSite(
                 layer=_layer(node, product, bias, bias_node, uses, outputs),
@@ -178,7 +179,36 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
                 takes_data=product.data in data_values,
             )
         )
-    return sites
+    sites += [_recurrent_site(matrix, uses, data_values) for matrix in model.recurrent]
+    order = {node.output[0]: index for index, node in enumerate(model.nodes) if node.output}
+    return sorted(sites, key=lambda site: order[site.node.output[0]])
+
+
+def _recurrent_site(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str]) -> LayerSite:
+    model = uses.model
+    shape = model.weights[matrix.weight].shape
+    bias_shape = model.weights[matrix.bias].shape if matrix.bias else ()
+    node = next(node for node in model.nodes if matrix.node in node.output)
+    layer = Layer(
+        name=matrix.name,
+        op=matrix.op,
+        weight=matrix.weight,
+        parameter=_described(model.view(matrix.weight)),
+        tied=frozenset(uses.related(matrix.weight)) - {matrix.weight},
+        bias=matrix.bias or None,
+        bias_parameter=_described(model.view(matrix.bias)) if matrix.bias else None,
+        bias_shape=bias_shape,
+        bias_tied=frozenset(uses.related(matrix.bias) if matrix.bias else ()),
+        foreign_addend=False,
+        foreign_use="",
+        dtype=model.parameters[model.view(matrix.weight).source].dtype,
+        layout=WeightLayout(shape, Order.OUT_IN),
+        output="",
+        parameters=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
+        recurrent=True,
+    )
+    takes_data = not data_values.isdisjoint(node.output)
+    return LayerSite(layer, node, "", -1, "", 1.0, None, takes_data)
 
 
 def _layer(
@@ -216,14 +246,15 @@ def _described(view: View) -> str:
     return view.source + view.part
 
 
-def _bias_behind(
-    node: onnx.NodeProto, product: _Product, model: OnnxModel, uses: _Uses
+def _added_behind(
+    node: onnx.NodeProto, product: _Product, uses: _Uses
 ) -> tuple[str, onnx.NodeProto | None]:
-    """The bias that a following Add adds, and that Add; ("", None) without one."""
+    """The constant that a following Add adds, and that Add; ("", None) without one."""
+    model = uses.model
     following = uses.consumers[node.output[0]]
     if len(following) == 1 and node.output[0] not in {v.name for v in model.skeleton.graph.output}:
         other = _added_constant(following[0], node.output[0], model.weights)
-        if other and uses.count(other) == 1 and _is_bias(other, product, model.weights):
+        if other and _is_bias(other, product, model.weights):
             return other, following[0]
     return "", None
 
@@ -249,9 +280,13 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
         f"{node_name(node)} ({node.op_type})"
         for node in model.nodes
         if node.op_type in _LEFT_ALONE
-        and any(name in model.weights and len(model.weights[name].shape) > 1 for name in node.input)
+        and any(_is_matrix(name, model.weights) for name in node.input[:3])
     ]
     return found + _nested(model.nodes)
+
+
+def _is_matrix(name: str, weights: Weights) -> bool:
+    return name in weights and len(weights[name].shape) > 1
 
 
 def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lsuv_cli.core.layout import Order, TensorInfo
-from lsuv_cli.model.exporter import MADE_UP, scopes
+from lsuv_cli.model.exporter import MADE_UP, module_path, scopes
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.norms import find_norms
 from lsuv_cli.model.onnx_file import OnnxModel
-from lsuv_cli.model.stored import Naming, Stored, stored_as
+from lsuv_cli.model.recurrent_names import recurrent_names
+from lsuv_cli.model.stored import Naming, Stored, described, stored_as, tensors_by_parameter
 from lsuv_cli.model.views import Step, Transposed
+
+# A bias's name, also of in_proj_bias and of a recurrent layer that an exporter has unrolled.
+BIAS = re.compile(r"(.*)bias((?:_[ih]h_l\d+(?:_reverse)?)?)")
 
 
 def torch_names(
@@ -40,32 +44,47 @@ def torch_names(
     Returns:
         The names, and the names of layers whose weight's or bias's own could not be recovered.
     """
-    recovered: dict[str, tuple[str, tuple[Step, ...]]] = {}
-    lost: list[str] = []
-    for site in sites:
-        for name in filter(None, (site.layer.weight, site.layer.bias)):
-            source = model.view(name).source
-            if source in recovered or not MADE_UP.fullmatch(source):
-                continue
-            found = _recover(site, is_bias=name == site.layer.bias)
-            if found is None:
-                lost.append(site.layer.name)
-            else:
-                recovered[source] = found
+    recurrent = recurrent_names(model)
+    recovered, lost = _recovered(model, sites, recurrent)
     kept = [name for name in parameters if not MADE_UP.fullmatch(name)]
-    uses = Counter([*kept, *(name for name, _ in recovered.values())])
+    gates = [name for tensors in recurrent.values() for name in tensors]
+    uses = Counter([*kept, *gates, *(name for name, _ in recovered.values())])
     for site in sites:
         name, _ = recovered.get(model.view(site.layer.weight).source, ("", ()))
         if uses[name] > 1:
             lost.append(site.layer.name)
     naming: dict[str, Stored] = {}
     for source, info in parameters.items():
+        for name, pieces in recurrent.get(source, {}).items():
+            naming[name] = stored_as(source, info, pieces)
+        if source in recurrent:
+            continue
         if source in recovered or not MADE_UP.fullmatch(source):
             name, steps = recovered.get(source, (source, ()))
             naming[name] = stored_as(source, info, (steps,))
     for name in _step_counters(model, naming):
         naming[name] = Stored("", (), TensorInfo((), np.dtype(np.int64)))
     return naming, list(dict.fromkeys(lost))
+
+
+def _recovered(
+    model: OnnxModel, sites: Sequence[LayerSite], known: Collection[str]
+) -> tuple[dict[str, tuple[str, tuple[Step, ...]]], list[str]]:
+    """Names of parameters whose own was lost, and the layers where nothing tells."""
+    recovered: dict[str, tuple[str, tuple[Step, ...]]] = {}
+    lost: list[str] = []
+    for site in sites:
+        for name in filter(None, (site.layer.weight, site.layer.bias)):
+            source = model.view(name).source
+            if source in recovered or source in known or not MADE_UP.fullmatch(source):
+                continue
+            # Where a recurrent layer's names can't be told as a whole, they can't be in part.
+            found = None if site.layer.recurrent else _recover(site, name == site.layer.bias)
+            if found is None:
+                lost.append(site.layer.name)
+            else:
+                recovered[source] = found
+    return recovered, lost
 
 
 def folded_norms(sites: Sequence[LayerSite]) -> list[str]:
@@ -84,11 +103,11 @@ def folded_norms(sites: Sequence[LayerSite]) -> list[str]:
 
 def renamed(model: OnnxModel, sites: Sequence[LayerSite], naming: Naming) -> list[LayerSite]:
     """The layers with their parameters called as they are written."""
-    written = _written_names(naming)
+    tensors = tensors_by_parameter(naming)
 
     def name(value: str) -> str:
         view = model.view(value)
-        return written.get(view.source, view.source) + view.part
+        return described(naming, tensors, view, model.parameters[view.source].shape)
 
     return [
         replace(
@@ -118,33 +137,20 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     return names
 
 
-def _recover(site: LayerSite, *, is_bias: bool) -> tuple[str, tuple[Step, ...]] | None:
+def _recover(site: LayerSite, is_bias: bool) -> tuple[str, tuple[Step, ...]] | None:
     """The name of a layer's parameter, and what PyTorch has done with it."""
     layer = site.layer
     known = (layer.bias_parameter or "").partition("[")[0]  # without the part it is
     prefix = ""
-    if not is_bias and known.endswith("bias") and not MADE_UP.fullmatch(known):
-        prefix = known.removesuffix("bias")  # also of in_proj_bias
-    elif scope := scopes(site.node)[:-1]:
+    steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
+    if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):
+        return f"{match[1]}weight{match[2]}", steps
+    if scope := scopes(site.node)[:-1]:
         prefix = f"{scope[-1]}."
-    elif path := _path(site.node.name):
+    elif path := module_path(site.node.name):
         prefix = f"{path}."
     if prefix in ("", "."):
         return None
     if is_bias:
         return f"{prefix}bias", ()
-    steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     return f"{prefix}weight", steps
-
-
-def _path(name: str) -> str:
-    """The module's path in a node's name by the script exporter, `/enc/layers.0/fc/MatMul`.
-
-    A child of a Sequential or ModuleList repeats its parent's name: `/body/body.0/MatMul`.
-    """
-    path: list[str] = []
-    for part in name.split("/")[1:-1]:
-        if path and part.startswith(path[-1] + "."):
-            path.pop()
-        path.append(part)
-    return ".".join(path)

@@ -26,6 +26,7 @@ from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attribu
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.parameters import Sources
 from lsuv_cli.model.precision import Types, change_types, computing_types
+from lsuv_cli.model.recurrent import Cell, RecurrentMatrix, project_inputs
 from lsuv_cli.model.topology import execution_order
 from lsuv_cli.model.unfuse import unfuse
 from lsuv_cli.model.views import Transposed, View, find_views, integer_constants
@@ -45,6 +46,8 @@ class NormalForm:
         views: for each value that only shows a parameter, which and how.
         types: what each of the file's floating-point types is computed in.
         replaced: parameters that are views now.
+        recurrent: the matrices of recurrent operators, in execution order.
+        cells: recurrent operators as they were.
     """
 
     skeleton: onnx.ModelProto
@@ -53,6 +56,8 @@ class NormalForm:
     views: Mapping[str, View]
     types: Types
     replaced: frozenset[str]
+    recurrent: tuple[RecurrentMatrix, ...]
+    cells: tuple[Cell, ...]
 
 
 def normal_form(
@@ -109,6 +114,8 @@ def normal_form(
     views |= matrices_of
     kept, parts = unpack_projections(kept, infos, views)
     views |= parts
+    recurrences = project_inputs(kept, infos, views, integers, names, opset)
+    kept, views = recurrences.nodes, views | recurrences.views
     del skeleton.graph.node[:]
     for node in kept:
         skeleton.graph.node.extend(_separated(node, infos, views, opset))
@@ -116,7 +123,16 @@ def normal_form(
         _leave_training_mode(node)
     types = computing_types(kept)
     change_types(skeleton.graph, types)
-    return NormalForm(skeleton, constants, copies, views, types, frozenset(tied))
+    return NormalForm(
+        skeleton,
+        constants,
+        copies,
+        views,
+        types,
+        frozenset(tied),
+        tuple(recurrences.matrices),
+        tuple(recurrences.cells),
+    )
 
 
 def _separated(

@@ -22,6 +22,7 @@ from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.normal_form import normal_form
 from lsuv_cli.model.parameters import Parameters, WeightSource, in_memory
 from lsuv_cli.model.precision import computing_dtype
+from lsuv_cli.model.recurrent import Cell, RecurrentMatrix
 from lsuv_cli.model.views import View, with_whole
 
 
@@ -41,6 +42,8 @@ class OnnxModel:
         inputs: what must be fed.
         opset: the version of the default operator set.
         external_files: the files beside it that hold external data.
+        recurrent: the matrices of recurrent operators, in execution order.
+        cells: recurrent operators as they were in the file.
     """
 
     path: Path
@@ -53,6 +56,8 @@ class OnnxModel:
     inputs: tuple[InputSpec, ...]
     opset: int
     external_files: tuple[Path, ...]
+    recurrent: tuple[RecurrentMatrix, ...]
+    cells: tuple[Cell, ...]
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -139,6 +144,8 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
             inputs=_inputs(normal.skeleton.graph, weights),
             opset=opset,
             external_files=_external_files(model.graph, path),
+            recurrent=normal.recurrent,
+            cells=normal.cells,
         ),
         Parameters(weights, normal.views, dtypes),
     )

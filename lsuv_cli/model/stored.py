@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.model.views import Step, View
+from lsuv_cli.model.views import Sliced, Step, View, overlap
 
+Shape = tuple[int, ...]
 Pieces = tuple[tuple[Step, ...], ...]
 
 WHOLE: Pieces = ((),)
@@ -101,3 +102,30 @@ def parameter_of(
     for name, stored in tensors.items():
         stored.put_back(read(name), value)
     return value
+
+
+def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shape: Shape) -> str:
+    """What a view shows, by the written file's names, and which part of a tensor it is.
+
+    Args:
+        naming: the written tensors.
+        tensors: see `tensors_by_parameter`.
+        view: a view of a parameter.
+        shape: that parameter's shape.
+    """
+    elements = np.empty(shape, np.int8)  # takes no memory
+    for name in tensors.get(view.source, ()):
+        pieces = naming[name].pieces
+        if pieces == WHOLE:
+            rows = view.rows(shape)
+            return name + (view.part if rows is None else rows)
+        if len(pieces) == 1 and not any(isinstance(step, Sliced) for step in pieces[0]):
+            return name + view.part
+        start = 0
+        for steps in pieces:
+            piece = View(view.source, steps)
+            stop = start + piece.of(elements).shape[0]
+            if overlap(piece, view, shape):
+                return name if len(pieces) == 1 else f"{name}[{start}:{stop}]"
+            start = stop
+    return view.source + view.part

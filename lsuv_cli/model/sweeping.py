@@ -11,10 +11,10 @@ import onnx
 
 from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import closed_form_factor
+from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import Feeds, InstrumentedGraph, Plan, Tap
-from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
+from lsuv_cli.model.graph_scales import GraphScales
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import captured_values, rename_captured
@@ -38,6 +38,7 @@ def sweeping_graph(
     weights: Mapping[str, FloatArray],
     segment: Segment,
     feeds: Feeds,
+    settled: Mapping[int, Float64Array],
     norms: Sequence[NormSite] = (),
     *,
     cautious: bool,
@@ -52,11 +53,14 @@ def sweeping_graph(
             layers, but final where an earlier segment has scaled them.
         segment: the part of the model to sweep.
         feeds: what will be fed: the inputs, and the values that earlier segments hand on.
+        settled: for each weight of an earlier segment, told by the index of its first use, 1 where
+            that has decided its scale and 0 elsewhere, like its scale.
         norms: batch normalisations that are to normalise with the samples' own statistics.
         cautious: multiply each scale into the layer's output at once and measure around the mean,
             as the algorithm is written, instead of deferring and measuring in one pass.
     """
-    return _Sweep(model, sites, plan, weights, segment, norms, cautious=cautious).build(feeds)
+    sweep = _Sweep(model, sites, plan, weights, segment, settled, norms, cautious=cautious)
+    return sweep.build(feeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class _Sweep:
         plan: Plan,
         weights: Mapping[str, FloatArray],
         segment: Segment,
+        settled: Mapping[int, Float64Array],
         norms: Sequence[NormSite],
         *,
         cautious: bool,
@@ -103,36 +108,37 @@ class _Sweep:
         self.renamed: dict[str, str] = {}
         self.factors: dict[str, _Factor] = {}
         self.true_names: dict[str, str] = {}
-        self.moments: dict[int, GraphValue] = {}
-        self.layer_factors: dict[int, GraphValue] = {}
-        self.products: dict[tuple[int, ...], GraphValue] = {}
-        self.taps: dict[int, Tap] = {}
+        made = segment.makes()
+        self.active = [
+            index
+            for index, planned in enumerate(plan.layers)
+            if planned.swept and sites[index].node.output[0] in made
+        ]
+        self.scaling = GraphScales(self.builder, sites, plan, weights, settled, self.active)
         self.norm_taps: dict[int, Tap] = {}
 
     def build(self, feeds: Feeds) -> InstrumentedGraph:
         """Walk the segment's nodes in execution order."""
-        active = {
-            self.sites[index].node.output[0]: index
-            for index, planned in enumerate(self.plan.layers)
-            if planned.swept
-        }
+        active = {self.sites[index].node.output[0]: index for index in self.active}
         absorbed = {
             site.bias_node.output[0]
-            for site in map(self.sites.__getitem__, active.values())
+            for site in map(self.sites.__getitem__, self.active)
             if site.bias_node is not None
         }
         norms = {site.node.output[0]: index for index, site in enumerate(self.norms)}
-        made = self.segment.carried & self.segment.makes()
-        for node in needed_nodes(self.segment.nodes, [*active, *norms, *made]):
+        handed_on = sorted(self.segment.carried & self.segment.makes())
+        for node in needed_nodes(self.segment.nodes, [*active, *norms, *handed_on]):
             if node.output[0] in active:
                 self._layer(active[node.output[0]])
             elif node.output[0] in norms:
                 self._norm(norms[node.output[0]])
             elif node.output[0] not in absorbed:
                 self._other(node)
-        carried = {name: self._true_value(name) for name in sorted(made)}
+        carried = {name: self._true_value(name) for name in handed_on}
         add_parameters(self.builder, self.builder.nodes, self.weights)
-        return instrumented(self.builder, self.model, feeds, self.taps, self.norm_taps, carried)
+        return instrumented(
+            self.builder, self.model, feeds, self.scaling.taps, self.norm_taps, carried
+        )
 
     def _layer(self, index: int) -> None:
         site = self.sites[index]
@@ -145,10 +151,11 @@ class _Sweep:
         self._emit(site.node, inputs, [raw])
         moments = add_tap(builder, layer_axes(site), raw, centred=self.cautious)
         channels = site.layer.layout.out_channels
-        self.moments[index] = moments
-        self.taps[index] = Tap(
-            add_reading(builder, moments, channels), incoming.layers if incoming else ()
+        tap = Tap(
+            add_reading(builder, moments, site.layer.layout.out_channels),
+            incoming.layers if incoming else (),
         )
+        self.scaling.measured(index, moments, tap)
         factor = _Factor(
             (index,),
             _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
@@ -181,7 +188,7 @@ class _Sweep:
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
         gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
         if incoming:
-            factor = self._product(incoming.layers)
+            factor = self.scaling.product(incoming.layers)
             gain = factor / GRAPH.sqrt(variance * factor * factor + site.epsilon)
         scale = self._true_value(site.scale)
         parts = [
@@ -192,75 +199,21 @@ class _Sweep:
         ]
         builder.node("BatchNormalization", [x, *parts], name=site.node.output[0], epsilon=0.0)
 
-    def _factor_of(self, index: int) -> GraphValue:
-        """A layer's factor as a graph value; its nodes are only made if something wants it."""
-        if index not in self.layer_factors:
-            planned, first = self.plan.layers[index], self.plan.layers[index].first_use
-            if first not in self.taps:
-                # An earlier segment has scaled the weight, and what comes in goes on.
-                incoming = self.taps[index].incoming
-                one = GraphValue(self.builder, self.builder.constant(1.0))
-                self.layer_factors[index] = self._product(incoming) if incoming else one
-            elif first == index:
-                mean, mean_square = self._mean_and_square(index)
-                incoming = self.taps[index].incoming
-                self.layer_factors[index] = closed_form_factor(
-                    mean,
-                    mean_square,
-                    self._kept_bias(index),
-                    planned.target_std,
-                    # No scale then, so that the factor that came in goes on.
-                    self._product(incoming) if incoming else 1.0,
-                    GRAPH,
-                    per_channel=self.plan.per is Per.CHANNEL,
-                    centred=planned.centres,
-                )
-            else:
-                # The same scale as at the weight's first use, on top of what comes in here.
-                factor = self._factor_of(first)
-                if self.taps[first].incoming:
-                    factor = factor / self._product(self.taps[first].incoming)
-                if self.taps[index].incoming:
-                    factor = factor * self._product(self.taps[index].incoming)
-                self.layer_factors[index] = factor
-        return self.layer_factors[index]
-
     def _dtype(self, index: int) -> np.dtype[Any]:
         """The dtype a layer is computed in, and everything that carries its factor."""
         return self.model.weights[self.sites[index].layer.weight].dtype
 
-    def _product(self, layers: tuple[int, ...]) -> GraphValue:
-        """The product of some layers' factors as a graph value."""
-        if layers not in self.products:
-            value = self._factor_of(layers[0])
-            for index in layers[1:]:
-                value = value * self._factor_of(index)
-            self.products[layers] = value
-        return self.products[layers]
-
-    def _mean_and_square(self, index: int) -> tuple[GraphValue, GraphValue]:
-        mean, mean_square = self.builder.halves(self.moments[index].name)
-        return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
-
-    def _kept_bias(self, index: int) -> GraphValue | None:
-        """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
-        site = self.sites[index]
-        if self.plan.layers[index].bias is not Bias.KEEP or site.layer.bias is None:
-            return None
-        bias = per_channel_bias(site, self.weights[site.layer.bias])
-        return GraphValue(self.builder, self.builder.constant(bias))
-
     def _add_bias(self, index: int, raw: str) -> str:
         """Add the bias to the unscaled product, divided by the factor that is still to come."""
         site = self.sites[index]
-        planned, kept = self.plan.layers[index], self._kept_bias(index)
+        planned, kept = self.plan.layers[index], self.scaling.kept_bias(index)
         if kept is not None:
-            addend = kept / self._factor_of(index)
+            addend = kept / self.scaling.factor_of(index)
         elif planned.bias is Bias.CENTER:
-            mean, _ = self._mean_and_square(index)
+            mean, _ = self.scaling.mean_and_square(index)
             if not planned.centres:
                 # One bias for all channels can only centre the blob.
-                factor = self._factor_of(index)
+                factor = self.scaling.factor_of(index)
                 mean = mean * 0.0 + GRAPH.mean(mean * factor) / factor
             addend = mean * -1.0
         else:
@@ -317,7 +270,7 @@ class _Sweep:
         for name, factor in zip(node.input, factors, strict=True):
             current = self._current(name)
             if factor is not None and factor.layers != common.layers:
-                ratio = self._product(factor.layers) / self._product(common.layers)
+                ratio = self.scaling.product(factor.layers) / self.scaling.product(common.layers)
                 current = self.builder.node(
                     "Mul", [current, ratio.rounded(self._dtype(common.layers[0]))]
                 )
@@ -359,7 +312,7 @@ class _Sweep:
             return current
         if name not in self.true_names:
             factor = self.factors[name]
-            true = self._product(factor.layers)
+            true = self.scaling.product(factor.layers)
             dtype = self._dtype(factor.layers[0])
             self.true_names[name] = self.builder.node(
                 "Mul", [current, true.rounded(dtype, factor.shape)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -89,6 +90,28 @@ class View:
         """The view's shape, for a parameter of some shape."""
         # Never touched, so that it takes no memory.
         return tuple(self.of(np.empty(shape, np.int8)).shape)
+
+    def rows(self, shape: tuple[int, ...]) -> str | None:
+        """Which rows of the parameter it is, `[3:5]`, however they are shown; "" for all of them.
+
+        Args:
+            shape: the parameter's shape.
+
+        Returns:
+            None where it is not just some rows in their order.
+        """
+        elements = np.empty(shape, np.int8)  # never touched, so that it takes no memory
+        view = self.of(elements)
+        low, high = byte_bounds(view)
+        if not view.size or high - low != view.size:
+            return None
+        start = low - byte_bounds(elements)[0]
+        row = math.prod(shape[1:])
+        if start % row or view.size % row:
+            return None
+        if view.size == elements.size:
+            return ""
+        return f"[{start // row}:{(start + view.size) // row}]"
 
     @property
     def part(self) -> str:

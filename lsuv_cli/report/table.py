@@ -15,6 +15,7 @@ STYLES = {
     Status.CONVERGED: "green",
     Status.SHARED: "cyan",
     Status.EXCLUDED: "dim",
+    Status.UNSCALED: "cyan",
 }
 FAILURE_STYLE = "bold red"
 
@@ -82,7 +83,7 @@ def _variance(moments: Moments | None) -> str:
 
 
 def _scale(result: LayerResult, per: Per) -> str:
-    if result.planned.skipped is not None:
+    if result.planned.skipped is not None or result.status is Status.UNSCALED:
         return "-"
     if per is Per.CHANNEL and result.scale.ndim:
         return f"{result.scale.min():.4g}..{result.scale.max():.4g}"
