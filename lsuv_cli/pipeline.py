@@ -67,7 +67,7 @@ def initialize(options: InitOptions, events: Events) -> Report:
         samples = _load(script.inputs, options, events)
         events.stage("converting to ONNX")
         model, weights = script.convert(samples.feeds)
-    sites, naming, others = _layers(model, script, options, events)
+    sites, naming, others = _layers(model, weights, script, options, events)
     layout = plan_shards(
         options.out,
         {name: stored.info for name, stored in naming.items()},
@@ -139,7 +139,11 @@ def _check_outputs(options: InitOptions) -> None:
 
 
 def _layers(
-    model: OnnxModel, script: TorchScript | None, options: InitOptions, events: Events
+    model: OnnxModel,
+    weights: Parameters,
+    script: TorchScript | None,
+    options: InitOptions,
+    events: Events,
 ) -> tuple[list[LayerSite], Naming, Mapping[str, NDArray[Any]]]:
     """The layers, the written names, and the values of what is written but no parameter here."""
     _check_operators(model)
@@ -149,7 +153,7 @@ def _layers(
     if script is None:
         naming = choose_names(model, sites, options.names, events)
     else:
-        naming, others = script.naming(model)
+        naming, others = script.naming(model, weights)
     if options.like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
         compare_shapes(shapes, read_shapes(options.like), options.like)

@@ -2,7 +2,8 @@
 
 Moments of float16 activations would carry errors of 1e-3 and overflow at 65504. So what a file
 declares as float16 or bfloat16 is computed in float32, and only the written weights are rounded.
-float64 stays, unless the graph has convolutions: ONNX Runtime has none in float64 on the CPU.
+float64 stays, unless the graph has convolutions or recurrent operators: ONNX Runtime has none in
+float64 on the CPU.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from lsuv_cli.model.nodes import bodies
 # Attributes that name an element type: of Cast, and of nodes that make new tensors.
 TYPE_ATTRIBUTES = frozenset(("to", "dtype", "stash_type"))
 
+FLOAT32_ONLY = frozenset(("Conv", "ConvTranspose", "GRU", "LSTM", "RNN"))
+
 Types = Mapping[int, int]
 
 
 def computing_types(nodes: Iterable[onnx.NodeProto]) -> Types:
     """What each floating-point type is computed in, for a graph of these nodes."""
-    convolves = any(node.op_type in ("Conv", "ConvTranspose") for node in nodes)
+    in_float32 = any(node.op_type in FLOAT32_ONLY for node in nodes)
     return {
         TensorProto.FLOAT: TensorProto.FLOAT,
         TensorProto.FLOAT16: TensorProto.FLOAT,
         TensorProto.BFLOAT16: TensorProto.FLOAT,
-        TensorProto.DOUBLE: TensorProto.FLOAT if convolves else TensorProto.DOUBLE,
+        TensorProto.DOUBLE: TensorProto.FLOAT if in_float32 else TensorProto.DOUBLE,
     }
 
 

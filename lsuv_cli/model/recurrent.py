@@ -33,6 +33,7 @@ DIRECTED = (STATE, CELL, PEEPHOLE)
 # Unsqueeze and ReduceSum take their axes as an input from this opset on.
 AXES_INPUT_OPSET = 13
 SPLIT_NUM_OUTPUTS_OPSET = 18
+EYE_OPSET = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +301,10 @@ class _Projection:
         self.done.nodes.append(node)
 
     def _identity(self, size: int, dtype: np.dtype[np.generic]) -> str:
-        """An identity matrix, made in the graph, where it takes no room in the file."""
+        """An identity matrix; made in the graph, where it takes no room in the file."""
+        if self.opset < EYE_OPSET:
+            value = numpy_helper.from_array(np.eye(size, dtype=dtype))
+            return self._node("Constant", [], "identity", value=value)
         shape = numpy_helper.from_array(np.array([size, size], np.int64))
         square = self._node("Constant", [], "shape", value=shape)
         zeros = self._node("ConstantOfShape", [square], "square")

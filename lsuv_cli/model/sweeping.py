@@ -150,7 +150,6 @@ class _Sweep:
             inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
         self._emit(site.node, inputs, [raw])
         moments = add_tap(builder, layer_axes(site), raw, centred=self.cautious)
-        channels = site.layer.layout.out_channels
         tap = Tap(
             add_reading(builder, moments, site.layer.layout.out_channels),
             incoming.layers if incoming else (),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.model.exporter import MADE_UP
 from lsuv_cli.model.onnx_file import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming, Stored, stored_as
@@ -138,10 +139,11 @@ class TorchScript:
             )
         return onnx.ModelProto.FromString(buffer.getvalue())
 
-    def naming(self, model: OnnxModel) -> tuple[Naming, dict[str, Array]]:
+    def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
         """Every name of the module's state_dict, and the values of what the graph does not hold.
 
-        A tensor with several names is written under each.
+        A tensor with several names is written under each. Of a scripted module's recurrent layers
+        the exporter loses the names, and the values tell.
         """
         naming: dict[str, Stored] = {}
         others: dict[str, Array] = {}
@@ -150,6 +152,9 @@ class TorchScript:
         for name, value in state.items():
             if name in model.parameters:
                 by_storage[_storage(value)] = name
+        nameless = {n: v for n, v in state.items() if _storage(v) not in by_storage}
+        for name, parameter in _by_value(model, parameters, nameless).items():
+            by_storage[_storage(state[name])] = parameter
         for name, value in state.items():
             source = name if name in model.parameters else by_storage.get(_storage(value), "")
             if source:
@@ -176,6 +181,28 @@ class TorchScript:
         buffer = io.BytesIO()
         torch.jit.save(self._module, buffer)
         return buffer.getvalue()
+
+
+def _by_value(
+    model: OnnxModel, parameters: Parameters, state: Mapping[str, torch.Tensor]
+) -> dict[str, str]:
+    """The parameters that have lost their names, by those of the tensors of equal value.
+
+    Among equals, a new layer's zero biases say, both are in the order of the module.
+    """
+    found: dict[str, str] = {}
+    lost = [name for name in model.parameters if MADE_UP.fullmatch(name)]
+    for name, value in state.items():
+        array = _as_numpy(value)
+        for parameter in lost:
+            info = model.parameters[parameter]
+            if (info.shape, info.dtype) == (array.shape, array.dtype) and np.array_equal(
+                parameters.stored(parameter, info.dtype), array
+            ):
+                found[name] = parameter
+                lost.remove(parameter)
+                break
+    return found
 
 
 def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:

@@ -1,0 +1,332 @@
+"""LSTM, GRU and RNN: input projections of unit variance, orthonormal recurrent matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from graphs import in_normal_form, outputs_of, random_weight, save_graph
+from numpy.typing import NDArray
+from onnx import helper
+from test_exporters import export, save_batch
+from test_oracle import node, run, save_samples
+from test_torchscript import save
+from torch import Tensor, nn
+
+from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
+from lsuv_cli.model.layers import layers_left_alone
+from lsuv_cli.model.onnx_file import read_model
+
+Array = NDArray[Any]
+W = random_weight
+
+STEPS, INPUTS, HIDDEN, BATCH = 7, 6, 5, 16
+KINDS = {"LSTM": 4, "GRU": 3, "RNN": 1}
+TORCH_FORGET = 1  # PyTorch's LSTM has the gates i, f, g, o
+
+
+class Recurrent(nn.Module):
+    """Two layers of two directions, a third of one, and a head."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layer: Callable[..., nn.RNNBase] = getattr(nn, kind)
+        self.rnn = layer(INPUTS, HIDDEN, num_layers=2, bidirectional=True, batch_first=True)
+        self.last = layer(2 * HIDDEN, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x, _ = self.rnn(x)
+        x, _ = self.last(x)
+        result: Tensor = self.head(x[:, -1])
+        return result
+
+
+def built(kind: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    return Recurrent(kind).eval(), torch.randn(BATCH, STEPS, INPUTS)
+
+
+def inputs_of_layers(module: nn.RNNBase, value: Tensor) -> list[Tensor]:
+    """What enters each layer of a module of several: what one of its layers makes of the last."""
+    values = []
+    for index in range(module.num_layers):
+        values.append(value)
+        layer: Callable[..., nn.RNNBase] = type(module)
+        both = module.bidirectional
+        one = layer(value.shape[-1], HIDDEN, bidirectional=both, batch_first=True)
+        own = {
+            name.replace("l0", f"l{index}"): parameter for name, parameter in one.named_parameters()
+        }
+        for name, parameter in own.items():
+            parameter.copy_(getattr(module, name))
+        value, _ = one(value)
+    return values
+
+
+def check_tensor(name: str, tensor: Tensor, value: Tensor, gates: int, old: Tensor) -> None:
+    """Each gate's part of a tensor of a layer whose input is `value`."""
+    for gate, part in enumerate(tensor.chunk(gates)):
+        if "weight_ih" in name:
+            variance = (value @ part.T).double().var(correction=0).item()
+            assert variance == pytest.approx(1, abs=2e-5), (name, gate)
+        elif "weight_hh" in name:
+            assert (part @ part.T - torch.eye(HIDDEN)).abs().max() < 1e-6, (name, gate)
+        elif gates == KINDS["LSTM"] and gate == TORCH_FORGET:
+            assert torch.equal(part, old.chunk(gates)[gate])
+        else:
+            assert not part.any(), (name, gate)
+
+
+def check_in_pytorch(model: nn.Module, x: Tensor, fresh: dict[str, Tensor]) -> None:
+    """Every gate of every layer, on the layer's own input, computed by PyTorch alone."""
+    inputs: dict[str, Tensor] = {}
+    modules = {n: m for n, m in model.named_modules() if isinstance(m, nn.RNNBase)}
+    for name, module in modules.items():
+        module.register_forward_hook(
+            lambda _m, args, _out, name=name: inputs.__setitem__(name, args[0])
+        )
+    with torch.no_grad():
+        output = model(x)
+        for name, module in modules.items():
+            values = inputs_of_layers(module, inputs[name])
+            for key, tensor in module.named_parameters():
+                value = values[int(key.split("_l")[1][0])]
+                gates = KINDS[module.mode.partition("_")[0]]
+                check_tensor(f"{name}.{key}", tensor, value, gates, fresh[f"{name}.{key}"])
+    assert output.double().var(correction=0).item() == pytest.approx(1, abs=2e-5)
+
+
+@pytest.mark.parametrize("exporter", ["script", "script, unfolded", "dynamo"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_from_pytorch(tmp_path: Path, kind: str, exporter: str) -> None:
+    if kind == "RNN" and exporter == "dynamo":
+        pytest.skip("the exporter unrolls it; see test_unrolled_by_the_exporter")
+    model, x = built(kind)
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    export(model, (x,), tmp_path / "m.onnx", exporter)
+    report, written = run(
+        tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names=Names.TORCH
+    )
+    statuses = [result.status for result in report.layers]
+    assert statuses.count(Status.CONVERGED) == 5 * KINDS[kind] + 1
+    assert statuses.count(Status.UNSCALED) == 5 * KINDS[kind]
+    assert len(statuses) == 10 * KINDS[kind] + 1
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    check_in_pytorch(model, x, fresh)
+
+
+@pytest.mark.parametrize("form", ["traced", "scripted"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_torchscript(tmp_path: Path, kind: str, form: str) -> None:
+    model, x = built(kind)
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    save(model, (x,), tmp_path / "m.pt", form)
+    np.save(tmp_path / "x.npy", x.numpy())
+    _, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=BATCH)
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    check_in_pytorch(model, x, fresh)
+
+
+def test_every_export_gives_the_same_weights(tmp_path: Path) -> None:
+    model, x = built("LSTM")
+    found = []
+    for exporter in ("script", "script, unfolded", "dynamo"):
+        export(model, (x,), tmp_path / "m.onnx", exporter)
+        batch = save_batch(tmp_path, (x,))
+        found.append(run(tmp_path / "m.onnx", batch, count=BATCH, names=Names.TORCH)[1])
+    for key, value in found[0].items():
+        np.testing.assert_allclose(found[1][key], value, atol=1e-5)
+        np.testing.assert_allclose(found[2][key], value, atol=1e-5)
+
+
+def test_unrolled_by_the_exporter(tmp_path: Path) -> None:
+    """The recurrent matrix is a layer used at each step; at the first its input is zero."""
+    model, x = built("RNN")
+    export(model, (x,), tmp_path / "m.onnx", "dynamo")
+    report, written = run(
+        tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names=Names.TORCH, tol=1e-4
+    )
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    by_weight: dict[str, list[Status]] = {}
+    for result in report.layers:
+        by_weight.setdefault(result.planned.layer.parameter, []).append(result.status)
+    assert len(by_weight) == 11
+    for weight, statuses in by_weight.items():
+        if "weight_hh" in weight:
+            rest = [Status.SHARED] * (STEPS - 2)
+            assert statuses == [Status.SHARED, Status.CONVERGED, *rest]
+        else:
+            assert statuses == [Status.CONVERGED]
+    with torch.no_grad():
+        state = torch.tanh(x[:, 0] @ torch.from_numpy(written["rnn.weight_ih_l0"]).T)
+        second = state @ torch.from_numpy(written["rnn.weight_hh_l0"]).T
+    assert second.double().var(correction=0).item() == pytest.approx(1, abs=1e-4)
+
+
+def lstm(inputs: str, outputs: str, **more: Any) -> onnx.NodeProto:
+    made = [name if name != "-" else "" for name in outputs.split()]
+    given = [name if name != "-" else "" for name in inputs.split()]
+    return helper.make_node("LSTM", given, made, name="cell", hidden_size=HIDDEN, **more)
+
+
+def other(op: str, inputs: str, outputs: str, **more: Any) -> onnx.NodeProto:
+    one = lstm(inputs, outputs, **more)
+    one.op_type = op
+    return one
+
+
+def parameters(gates: int, directions: int) -> dict[str, Array]:
+    return {
+        "w": W(directions, gates * HIDDEN, INPUTS),
+        "r": W(directions, gates * HIDDEN, HIDDEN, seed=1) * np.float32(0.3),
+        "b": W(directions, 2 * gates * HIDDEN, seed=2),
+        "h": W(directions, STEPS, HIDDEN, seed=3),
+        "c": W(directions, STEPS, HIDDEN, seed=4),
+        "p": W(directions, 3 * HIDDEN, seed=5),
+        "n": np.array([3, 7, 7, 1, 2, 7, 5], np.int32),
+    }
+
+
+# The data is (n, STEPS, INPUTS) as (steps, batch, inputs): 8 steps of a batch of 7.
+FORMS: dict[str, tuple[onnx.NodeProto, int]] = {
+    "plain": (lstm("x w r b", "y"), 1),
+    "without biases": (lstm("x w r", "y"), 1),
+    "states": (lstm("x w r b - h c", "y"), 1),
+    "lengths and peepholes": (lstm("x w r b n h c p", "y h1 c1"), 1),
+    "reverse": (lstm("x w r b", "y", direction="reverse"), 1),
+    "last state only": (lstm("x w r b", "- y"), 1),
+    "both directions": (lstm("x w r b n h c p", "y h1 c1", direction="bidirectional"), 2),
+    "both, last states only": (lstm("x w r b", "- y c1", direction="bidirectional"), 2),
+    "activations": (
+        lstm(
+            "x w r b",
+            "y",
+            direction="bidirectional",
+            activations=["Sigmoid", "Tanh", "Tanh", "HardSigmoid", "Relu", "Softsign"],
+        ),
+        2,
+    ),
+    "clipped and coupled": (lstm("x w r b", "y", clip=0.5, input_forget=1), 1),
+    "GRU": (other("GRU", "x w r b", "y"), 1),
+    "GRU, reset before": (other("GRU", "x w r b - h", "y h1", linear_before_reset=1), 1),
+    "GRU, both": (other("GRU", "x w r b", "y", direction="bidirectional"), 2),
+    "RNN": (other("RNN", "x w r b", "y", activations=["Relu"]), 1),
+    "RNN, both": (other("RNN", "x w r", "y h1", direction="bidirectional"), 2),
+}
+
+
+def saved(path: Path, cell: onnx.NodeProto, directions: int, opset: int = 17) -> Path:
+    weights = parameters(KINDS[cell.op_type], directions)
+    used = {name: value for name, value in weights.items() if name in cell.input}
+    first = next(name for name in cell.output if name)
+    nodes = [cell, node("ReduceMax", first, "m", axes=[0], keepdims=0), node("MatMul", "m v", "z")]
+    used["v"] = W(HIDDEN, 4)
+    return save_graph(path, nodes, used, ("n", STEPS, INPUTS), opset=opset)
+
+
+@pytest.mark.parametrize("opset", [7, 11, 17])
+@pytest.mark.parametrize("form", FORMS)
+def test_taken_apart_they_compute_the_same(tmp_path: Path, form: str, opset: int) -> None:
+    cell, directions = FORMS[form]
+    path = saved(tmp_path / "m.onnx", cell, directions, opset)
+    feeds = {"x": W(8, STEPS, INPUTS, seed=9)}
+    expected = outputs_of(onnx.load(path), feeds)
+    found = outputs_of(in_normal_form(path), feeds)
+    for one, same in zip(expected, found, strict=True):
+        np.testing.assert_allclose(same, one, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_gate_has_unit_variance(tmp_path: Path, form: str) -> None:
+    cell, directions = FORMS[form]
+    samples = save_samples(tmp_path, (STEPS, INPUTS))
+    report, written = run(saved(tmp_path / "m.onnx", cell, directions), samples)
+    gates = KINDS[cell.op_type]
+    assert len(report.layers) == 2 * gates * directions + 1
+    assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.UNSCALED}
+    x = np.load(samples).astype(np.float64)
+    for direction in range(directions):
+        for weight in np.split(written["w"][direction], gates):
+            assert (x @ weight.T).var() == pytest.approx(1, abs=1e-5)
+        for matrix in np.split(written["r"][direction], gates):
+            np.testing.assert_allclose(matrix @ matrix.T, np.eye(HIDDEN), atol=1e-6)
+    fresh = parameters(gates, directions)
+    for name in {"h", "c", "p"} & set(cell.input):
+        np.testing.assert_array_equal(written[name], fresh[name])
+
+
+@pytest.mark.parametrize("per", Per)
+@pytest.mark.parametrize("bias", Bias)
+def test_biases(tmp_path: Path, bias: Bias, per: Per) -> None:
+    samples = save_samples(tmp_path, (STEPS, INPUTS))
+    cell, directions = FORMS["both directions"]
+    path = saved(tmp_path / "m.onnx", cell, directions)
+    _, written = run(path, samples, bias=bias, per=per)
+    fresh = parameters(4, 2)["b"].reshape(2, 8, HIDDEN)
+    biases = written["b"].reshape(2, 8, HIDDEN)
+    x = np.load(samples).astype(np.float64)
+    axes = (0, 1) if per is Per.CHANNEL else None
+    for direction in range(2):
+        for gate, weight in enumerate(np.split(written["w"][direction], 4)):
+            own, recurrent = biases[direction, gate], biases[direction, gate + 4]
+            forget = gate == 2
+            if forget or bias is Bias.KEEP:
+                np.testing.assert_array_equal(own, fresh[direction, gate])
+                np.testing.assert_array_equal(recurrent, fresh[direction, gate + 4])
+            else:
+                assert not recurrent.any()
+                assert own.any() == (bias is Bias.CENTER)
+            output = x @ weight.T + (0 if forget else own)
+            np.testing.assert_allclose(output.var(axes), 1, atol=2e-5)
+            if bias is Bias.CENTER and not forget:
+                np.testing.assert_allclose(output.mean((0, 1)), 0, atol=1e-5)
+
+
+def test_what_the_model_has_is_kept_or_excluded(tmp_path: Path) -> None:
+    samples = save_samples(tmp_path, (STEPS, INPUTS))
+    path = saved(tmp_path / "m.onnx", *FORMS["plain"])
+    fresh = parameters(4, 1)
+    _, written = run(path, samples, pre_init=PreInit.KEEP)
+    np.testing.assert_array_equal(written["r"], fresh["r"])
+    ratios = (written["w"] / fresh["w"]).reshape(4, -1)
+    np.testing.assert_allclose(ratios, ratios[:, :1].repeat(ratios.shape[1], 1), rtol=1e-5)
+    report, written = run(path, samples, exclude=("cell.R_*", "cell.W_o"))
+    np.testing.assert_array_equal(written["r"], fresh["r"])
+    part = slice(HIDDEN, 2 * HIDDEN)
+    np.testing.assert_array_equal(written["w"][0, part], fresh["w"][0, part])
+    assert sum(result.status is Status.EXCLUDED for result in report.layers) == 5
+
+
+def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
+    cell = lstm("x w r b", "y", direction="bidirectional", activation_alpha=[0.1, 0.2])
+    model, _ = read_model(saved(tmp_path / "m.onnx", cell, 2))
+    assert layers_left_alone(model) == ["cell (LSTM)"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_precisions(tmp_path: Path, dtype: type) -> None:
+    cell, directions = FORMS["both directions"]
+    path = saved(tmp_path / "m.onnx", cell, directions)
+    proto = onnx.load(path)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    for tensor in proto.graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor)
+        if value.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(dtype), tensor.name))
+    for value_info in (*proto.graph.input, *proto.graph.output):
+        value_info.type.tensor_type.elem_type = kind
+    onnx.save(proto, path)
+    samples = save_samples(tmp_path, (STEPS, INPUTS))
+    report, written = run(path, samples)
+    assert {r.status for r in report.layers} == {Status.CONVERGED, Status.UNSCALED}
+    assert written["w"].dtype == written["b"].dtype == dtype
+    x = np.load(samples).astype(np.float64)
+    weight = written["w"][0, :HIDDEN].astype(np.float64)
+    assert (x @ weight.T).var() == pytest.approx(1, abs=2e-3)
