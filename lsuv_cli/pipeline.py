@@ -143,13 +143,20 @@ def _layers(
     refuse_quantised(model)
     sites = find_layers(model)
     others: Mapping[str, NDArray[Any]] = {}
+    like = None if options.like is None else read_shapes(options.like)
     if script is None:
-        naming = choose_names(model, sites, options.names, events)
+        naming = choose_names(model, sites, options.names, events, like)
     else:
         naming, others = script.naming(model)
-    if options.like is not None:
+    if options.like is not None and like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
-        compare_shapes(shapes, read_shapes(options.like), options.like)
+        if model.is_from_tf2onnx and (missing := like.keys() - shapes.keys()):
+            # Zeros are not added in the graph, nor is anything multiplied by ones.
+            events.warn(
+                f"tf2onnx has left out, as zeros or ones or folded: {', '.join(sorted(missing))}"
+            )
+            like = {name: shape for name, shape in like.items() if name in shapes}
+        compare_shapes(shapes, like, options.like)
     return renamed(model, sites, naming), naming, others
 
 

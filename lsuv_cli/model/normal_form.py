@@ -22,6 +22,8 @@ from lsuv_cli.model.exporter import (
     separate_modules,
     transposed_embeddings,
 )
+from lsuv_cli.model.keras_scopes import is_from_tf2onnx, separate_layers
+from lsuv_cli.model.late_biases import move_late_biases
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.parameters import Sources
@@ -96,6 +98,8 @@ def normal_form(
             kept.append(node)
     if from_torch:
         copies |= separate_modules(kept, parameters)
+    elif is_from_tf2onnx(skeleton):
+        copies |= separate_layers(kept, parameters)
     infos = {
         **{name: weight.info for name, weight in parameters.items()},
         **{name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()},
@@ -108,6 +112,9 @@ def normal_form(
     views |= matrices_of
     kept, parts = unpack_projections(kept, infos, views)
     views |= parts
+    if is_from_tf2onnx(skeleton):
+        kept, biases = move_late_biases(kept, infos, views, outputs)
+        views |= biases
     del skeleton.graph.node[:]
     for node in kept:
         skeleton.graph.node.extend(_separated(node, infos, views, opset))
