@@ -77,7 +77,7 @@ def choose_names(
         return onnx_names(parameters)
     new = [name for name, stored in found.naming.items() if stored.parameter not in ("", name)]
     if new:
-        events.note(f"names as in {framework}: {len(new)} recovered ({_some(new)})")
+        events.note(f"names as in {framework}: {len(new)} recovered ({some_of(new)})")
     written = {stored.parameter for stored in found.naming.values()}
     left_out = [
         f"{name} {list(info.shape)}"
@@ -86,7 +86,7 @@ def choose_names(
     ]
     if left_out:
         events.warn(
-            f"not written, being constants without a name in {framework}: {_some(left_out)}"
+            f"not written, being constants without a name in {framework}: {some_of(left_out)}"
             f"{found.left_out}"
         )
     return found.naming
@@ -99,10 +99,10 @@ def _of_torch(
     folded = folded_norms(sites)
     reasons = []
     if folded:
-        reasons.append(f"BatchNorm was folded into {_some(folded)}; {UNFOLDED}")
+        reasons.append(f"BatchNorm was folded into {some_of(folded)}; {UNFOLDED}")
     lost = [name for name in lost if name not in folded]
     if lost:
-        reasons.append(f"nothing tells where {_some(lost)} came from")
+        reasons.append(f"nothing tells where {some_of(lost)} came from")
     advice = f"; if a parameter is among them, {UNFOLDED}"
     return _Recovered(("PyTorch", "PyTorch's"), naming, reasons, advice)
 
@@ -119,19 +119,20 @@ def _of_keras(
     found = keras_names(model, sites, parameters, like)
     reasons = []
     if found.folded:
-        reasons.append(f"BatchNormalization was folded into {_some(found.folded)}; {IN_TRAINING}")
+        reasons.append(f"BatchNormalization was folded into {some_of(found.folded)}; {IN_TRAINING}")
     if found.lost and like is None:
-        reasons.append(f"nothing tells where {_some(found.lost)} came from")
+        reasons.append(f"nothing tells where {some_of(found.lost)} came from")
     elif found.lost:
-        reasons.append(f"--like has no path that fits {_some(found.lost)}")
+        reasons.append(f"--like has no path that fits {some_of(found.lost)}")
     if found.untold:
         reasons.append(
-            f"nothing tells whether {_some(found.untold)} counts in the paths of Keras' "
+            f"nothing tells whether {some_of(found.untold)} counts in the paths of Keras' "
             "variables, as a Functional model does not; --like FILE with the paths tells"
         )
     return _Recovered(framework, found.naming, reasons)
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """The first three of some names, and how many more there are."""
     listed = ", ".join(names[:3])
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed

@@ -39,7 +39,7 @@ from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
-from lsuv_cli.naming import choose_names
+from lsuv_cli.naming import choose_names, some_of
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import select_device, unknown_operators
@@ -150,12 +150,10 @@ def _layers(
         naming, others = script.naming(model)
     if options.like is not None and like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
-        if model.is_from_tf2onnx and (missing := like.keys() - shapes.keys()):
-            # Zeros are not added in the graph, nor is anything multiplied by ones.
-            events.warn(
-                f"tf2onnx has left out, as zeros or ones or folded: {', '.join(sorted(missing))}"
-            )
-            like = {name: shape for name, shape in like.items() if name in shapes}
+        missing = sorted(like.keys() - shapes.keys())
+        if model.is_from_tf2onnx and missing and shapes.keys() <= like.keys():
+            events.warn(f"tf2onnx has left out, as zeros or within constants: {some_of(missing)}")
+            like = {name: like[name] for name in shapes}
         compare_shapes(shapes, like, options.like)
     return renamed(model, sites, naming), naming, others
 

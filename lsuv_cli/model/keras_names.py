@@ -121,9 +121,10 @@ def _variables(
         for source, found in zip(
             reader.sources(site), (reader.kernel(site), reader.bias(site)), strict=False
         ):
-            if source in variables:
-                continue
-            if found is None or _KERAS_2.fullmatch(scope_of(source).operation):
+            if source in variables and found is not None:
+                if variables[source].path != found.path:  # stored once for two of equal values
+                    lost.append(site.layer.name)
+            elif found is None or _KERAS_2.fullmatch(scope_of(source).operation):
                 lost.append(site.layer.name)
             else:
                 variables[source] = found
@@ -245,7 +246,7 @@ class _Reader:
             return None
         if node.op_type == "Gather" and node.input[0] == source and "ReadVariableOp" in operation:
             return _Variable(path, "embeddings", ())
-        # What adds the bias of two calls of a layer, or of a transposed convolution cut to size.
+        # The bias of a layer that is called twice, which is not taken for the layer's.
         if (
             node.op_type == "Add"
             and _ADDING.fullmatch(scope_of_node(node).operation)

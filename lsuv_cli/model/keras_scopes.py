@@ -108,5 +108,5 @@ def _is_variable(node: onnx.NodeProto, name: str, parameters: Collection[str]) -
     if name not in parameters:
         return False
     if FOLDED_CONSTANT.fullmatch(name):
-        return node.op_type in _PRODUCTS
+        return node.op_type in _PRODUCTS or scope_of_node(node).operation == "BiasAdd"
     return VARIABLE.fullmatch(name) is not None and node.op_type in _PRODUCTS | _OTHER_READERS

@@ -1,8 +1,9 @@
 """Biases that Keras adds after a product has been reshaped, moved before that.
 
-TensorFlow computes a 1-d convolution as a 2-d one and squeezes, and a Dense on sequences or
-attention's projections as a matrix product that it reshapes; the layer's bias comes after. Adding
-it before gives the same, and is what `layers` looks for.
+TensorFlow computes a 1-d convolution as a 2-d one and squeezes, cuts what a transposed convolution
+makes to size, and computes a Dense on sequences or attention's projections as a matrix product that
+it reshapes; the layer's bias comes after. Adding it before gives the same, and is what `layers`
+looks for.
 """
 
 from __future__ import annotations
@@ -95,10 +96,14 @@ def _behind(
     layers = scope_of_node(node).layers
     reshaping: list[onnx.NodeProto] = []
     value = node.output[0]
-    while value not in outputs and len(readers.get(value, ())) == 1:
-        (reader,) = readers[value]
+    while value not in outputs:
+        # A bias changes no shape.
+        following = [reader for reader in readers.get(value, ()) if reader.op_type != "Shape"]
+        if len(following) != 1:
+            break
+        (reader,) = following
         scope = scope_of_node(reader)
-        if reader.op_type in ("Reshape", "Squeeze") and reader.input[0] == value:
+        if reader.op_type in ("Reshape", "Slice", "Squeeze") and reader.input[0] == value:
             reshaping.append(reader)
             value = reader.output[0]
             continue

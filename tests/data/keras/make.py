@@ -125,11 +125,22 @@ class Subclassed(keras.Model):
 def equal() -> keras.Model:
     """Layers of equal weights, which tf2onnx stores once."""
 
-    def same() -> layers.Dense:
+    def same(layer: Callable[..., layers.Layer], *sizes: int) -> layers.Layer:
         seeded = keras.initializers.RandomNormal(seed=3)
-        return dense(6, kernel_initializer=seeded, bias_initializer=seeded, activation="relu")
+        start = {"kernel_initializer": seeded, "bias_initializer": seeded}
+        return layer(*sizes, **start, activation="relu")
 
-    return keras.Sequential([keras.Input((6,)), same(), same(), same()])
+    return keras.Sequential(
+        [
+            keras.Input((4, 6)),
+            same(layers.Conv1D, 6, 1),
+            same(layers.Conv1D, 6, 1),
+            layers.Flatten(),
+            layers.Dense(6, use_bias=False),
+            same(layers.Dense, 6),
+            same(layers.Dense, 6),
+        ]
+    )
 
 
 def fresh() -> keras.Model:
