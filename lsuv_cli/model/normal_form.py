@@ -7,7 +7,7 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,23 +80,8 @@ def normal_form(
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
-    # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
-    # What is tied in PyTorch has one name there and needs none.
-    from_torch = is_from_torch(skeleton)
-    constants: dict[str, FloatArray] = {}
-    copies: dict[str, str] = {}
-    kept = []
-    for node in nodes:
-        value = _constant(node)
-        source = node.input[0] if node.op_type == "Identity" else ""
-        source = copies.get(source, source)
-        if value is not None and not outputs.intersection(node.output):
-            constants[node.output[0]] = value
-        elif source in parameters and (from_torch or is_uniform(parameters[source].read())):
-            copies[node.output[0]] = source
-        else:
-            kept.append(node)
-    if from_torch:
+    kept, constants, copies = _set_aside(nodes, parameters, outputs, is_from_torch(skeleton))
+    if is_from_torch(skeleton):
         copies |= separate_modules(kept, parameters)
     elif is_from_tf2onnx(skeleton):
         copies |= separate_layers(kept, parameters)
@@ -123,6 +108,31 @@ def normal_form(
     types = computing_types(kept)
     change_types(skeleton.graph, types)
     return NormalForm(skeleton, constants, copies, views, types, frozenset(tied))
+
+
+def _set_aside(
+    nodes: Sequence[onnx.NodeProto],
+    parameters: Sources,
+    outputs: set[str],
+    from_torch: bool,
+) -> tuple[list[onnx.NodeProto], dict[str, FloatArray], dict[str, str]]:
+    """The nodes without those that make a parameter; Constants' values; what is a copy of what."""
+    # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
+    # What is tied in PyTorch has one name there and needs none.
+    constants: dict[str, FloatArray] = {}
+    copies: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        value = _constant(node)
+        source = node.input[0] if node.op_type == "Identity" else ""
+        source = copies.get(source, source)
+        if value is not None and not outputs.intersection(node.output):
+            constants[node.output[0]] = value
+        elif source in parameters and (from_torch or is_uniform(parameters[source].read())):
+            copies[node.output[0]] = source
+        else:
+            kept.append(node)
+    return kept, constants, copies
 
 
 def _separated(
