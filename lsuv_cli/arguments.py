@@ -252,8 +252,8 @@ NamesOption = Annotated[
     Names,
     typer.Option(
         rich_help_panel=OUTPUT_PANEL,
-        help="Names in the written file: the ONNX file's, or those of the PyTorch module it was "
-        "exported from; auto: PyTorch's where every layer's can be told.",
+        help="Names in the written file: the ONNX file's, or those of the PyTorch module or Keras "
+        "model it was exported from; auto: PyTorch's or Keras' where every layer's can be told.",
     ),
 ]
 LikeOption = Annotated[
@@ -261,7 +261,8 @@ LikeOption = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
-        help="A checkpoint (.safetensors, .pt) whose names and shapes the written file must have.",
+        help="A checkpoint (.safetensors, .pt) whose names and shapes the written file must have; "
+        "of a Keras model, it tells the paths.",
     ),
 ]
 OutModelOption = Annotated[

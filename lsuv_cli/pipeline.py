@@ -39,7 +39,7 @@ from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
-from lsuv_cli.naming import choose_names
+from lsuv_cli.naming import choose_names, some_of
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import select_device, unknown_operators
@@ -150,13 +150,18 @@ def _layers(
     refuse_quantised(model)
     sites = find_layers(model)
     others: Mapping[str, NDArray[Any]] = {}
+    like = None if options.like is None else read_shapes(options.like)
     if script is None:
-        naming = choose_names(model, sites, options.names, events)
+        naming = choose_names(model, sites, options.names, events, like)
     else:
         naming, others = script.naming(model, weights)
-    if options.like is not None:
+    if options.like is not None and like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
-        compare_shapes(shapes, read_shapes(options.like), options.like)
+        missing = sorted(like.keys() - shapes.keys())
+        if model.is_from_tf2onnx and missing and shapes.keys() <= like.keys():
+            events.warn(f"tf2onnx has left out, as zeros or within constants: {some_of(missing)}")
+            like = {name: like[name] for name in shapes}
+        compare_shapes(shapes, like, options.like)
     return renamed(model, sites, naming), naming, others
 
 

@@ -26,6 +26,7 @@ class Names(StrEnum):
     AUTO = "auto"
     ONNX = "onnx"
     TORCH = "torch"
+    KERAS = "keras"
 
 
 class BatchNorm(StrEnum):

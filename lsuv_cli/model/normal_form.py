@@ -7,7 +7,7 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from lsuv_cli.model.exporter import (
     separate_modules,
     transposed_embeddings,
 )
+from lsuv_cli.model.keras_scopes import is_from_tf2onnx, separate_layers
+from lsuv_cli.model.late_biases import move_late_biases
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
 from lsuv_cli.model.packed import unpack_projections
 from lsuv_cli.model.parameters import Sources
@@ -84,9 +86,56 @@ def normal_form(
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
+    kept, constants, copies = _set_aside(nodes, parameters, outputs, is_from_torch(skeleton))
+    if is_from_torch(skeleton):
+        copies |= separate_modules(kept, parameters)
+    elif is_from_tf2onnx(skeleton):
+        copies |= separate_layers(kept, parameters)
+    infos = {
+        **{name: weight.info for name, weight in parameters.items()},
+        **{name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()},
+        **{name: parameters[source].info for name, source in copies.items()},
+    }
+    kept, views = find_views(kept, infos, integers, outputs)
+    tied = transposed_embeddings(kept, parameters)
+    views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
+    kept, made = einsum_as_products(kept, infos, views, names, opset)
+    views |= made
+    kept, made = unpack_projections(kept, infos, views)
+    views |= made
+    if is_from_tf2onnx(skeleton):
+        kept, made = move_late_biases(kept, infos, views, outputs)
+        views |= made
+    recurrences = project_inputs(kept, infos, views, integers, names, opset)
+    views |= recurrences.views
+    del skeleton.graph.node[:]
+    for node in recurrences.nodes:
+        skeleton.graph.node.extend(_separated(node, infos, views, opset))
+    for node in skeleton.graph.node:
+        _leave_training_mode(node)
+    types = computing_types(skeleton.graph.node)
+    change_types(skeleton.graph, types)
+    return NormalForm(
+        skeleton,
+        constants,
+        copies,
+        views,
+        types,
+        frozenset(tied),
+        tuple(recurrences.matrices),
+        tuple(recurrences.cells),
+    )
+
+
+def _set_aside(
+    nodes: Sequence[onnx.NodeProto],
+    parameters: Sources,
+    outputs: set[str],
+    from_torch: bool,
+) -> tuple[list[onnx.NodeProto], dict[str, FloatArray], dict[str, str]]:
+    """The nodes without those that make a parameter; Constants' values; what is a copy of what."""
     # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
     # What is tied in PyTorch has one name there and needs none.
-    from_torch = is_from_torch(skeleton)
     constants: dict[str, FloatArray] = {}
     copies: dict[str, str] = {}
     kept = []
@@ -100,39 +149,7 @@ def normal_form(
             copies[node.output[0]] = source
         else:
             kept.append(node)
-    if from_torch:
-        copies |= separate_modules(kept, parameters)
-    infos = {
-        **{name: weight.info for name, weight in parameters.items()},
-        **{name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()},
-        **{name: parameters[source].info for name, source in copies.items()},
-    }
-    kept, views = find_views(kept, infos, integers, outputs)
-    tied = transposed_embeddings(kept, parameters)
-    views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
-    kept, matrices_of = einsum_as_products(kept, infos, views, names, opset)
-    views |= matrices_of
-    kept, parts = unpack_projections(kept, infos, views)
-    views |= parts
-    recurrences = project_inputs(kept, infos, views, integers, names, opset)
-    kept, views = recurrences.nodes, views | recurrences.views
-    del skeleton.graph.node[:]
-    for node in kept:
-        skeleton.graph.node.extend(_separated(node, infos, views, opset))
-    for node in skeleton.graph.node:
-        _leave_training_mode(node)
-    types = computing_types(kept)
-    change_types(skeleton.graph, types)
-    return NormalForm(
-        skeleton,
-        constants,
-        copies,
-        views,
-        types,
-        frozenset(tied),
-        tuple(recurrences.matrices),
-        tuple(recurrences.cells),
-    )
+    return kept, constants, copies
 
 
 def _separated(

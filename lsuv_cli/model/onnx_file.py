@@ -18,6 +18,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.model.exporter import is_from_torch
+from lsuv_cli.model.keras_scopes import is_from_tf2onnx
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
 from lsuv_cli.model.normal_form import normal_form
 from lsuv_cli.model.parameters import Parameters, WeightSource, in_memory
@@ -68,6 +69,11 @@ class OnnxModel:
     def is_from_torch(self) -> bool:
         """Whether one of PyTorch's exporters wrote the file."""
         return is_from_torch(self.skeleton)
+
+    @property
+    def is_from_tf2onnx(self) -> bool:
+        """Whether tf2onnx wrote the file, which Keras' `export` uses, too."""
+        return is_from_tf2onnx(self.skeleton)
 
     def view(self, name: str) -> View:
         """How a parameter or a view of one follows from a parameter."""
