@@ -147,9 +147,6 @@ LAYERS: dict[str, list[tuple[str, str, str]]] = {
 # The second call of a layer, whose output need not have variance 1.
 REPEATED = "net_1/shared_3/MatMul"
 
-# The bias of a layer that is called twice is left as it is.
-BIAS_APART = ("net_1/shared_1/MatMul", "net_1/shared_3/MatMul")
-
 # What a new model's file lacks: zero biases, and BatchNormalization, which is computed otherwise.
 LEFT_OUT = {
     "fresh": ("dense/bias", "dense_1/bias", "batch_normalization/"),
@@ -225,8 +222,7 @@ def put_back(model: onnx.ModelProto, name: str, written: dict[str, NDArray[Any]]
             adding = adder(graph, node)
             assert adding is not None
             give(adding, len(adding.input) - 1, written[bias])
-            if node_name not in BIAS_APART:
-                outputs[node_name] = adding.output[0]
+            outputs[node_name] = adding.output[0]
     return outputs
 
 

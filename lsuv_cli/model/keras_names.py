@@ -35,7 +35,6 @@ _FOLDED_NORM = re.compile(r".*(batchnorm/|merged_input).*")
 # Keras 2, whose variables had other names, named its operations otherwise.
 _KERAS_2 = re.compile(r"(MatMul|Tensordot|Conv[123]D|conv[123]d_transpose)/.*")
 _RESHAPED = re.compile(r"Reshape(_\d+)?:0")
-_ADDING = re.compile(r"(Bias)?Add|add")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,6 @@ class _Reader:
         self.heads = {
             self.path(site): heads for site in sites if (heads := self._split_columns(site))
         }
-        self.widths = {self.path(site): site.layer.layout.out_channels for site in sites}
 
     def sources(self, site: LayerSite) -> list[str]:
         """The parameters that hold a layer's weight and, if it has one, its bias."""
@@ -246,14 +244,6 @@ class _Reader:
             return None
         if node.op_type == "Gather" and node.input[0] == source and "ReadVariableOp" in operation:
             return _Variable(path, "embeddings", ())
-        # The bias of a layer that is called twice, which is not taken for the layer's.
-        if (
-            node.op_type == "Add"
-            and _ADDING.fullmatch(scope_of_node(node).operation)
-            and self.widths.get(path) == math.prod(info.shape)
-        ):
-            whole = (Reshaped((math.prod(info.shape),)),)
-            return _Variable(path, "bias", whole if 1 in info.shape else ())
         is_norm = any(name.startswith("moments/") for name in self.operations[path])
         by_group = path[-1].startswith("group_normalization")
         if (
