@@ -29,7 +29,7 @@ from lsuv_cli.core.preinit import (
     orthonormal_flops,
 )
 from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.weights.qr import choose_qr
 
 SHAPES = (

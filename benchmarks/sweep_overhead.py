@@ -24,7 +24,7 @@ from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.core.records import Feeds, InstrumentedGraph
 from lsuv_cli.model.layers import LayerSite, find_layers
-from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.onnx_model import OnnxModel, read_model
 from lsuv_cli.model.segments import cut_segments
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.sweep.session import Session, select_device

@@ -29,7 +29,7 @@ from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.measuring import measuring_graph
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.segments import cut_segments
 from lsuv_cli.sweep.session import select_device
 from lsuv_cli.sweep.whole import run_graph

@@ -19,7 +19,7 @@ from lsuv_cli.model.biases import per_channel_bias, stored_bias
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.norms import NormSite
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment, cut_segments
 from lsuv_cli.model.sweeping import sweeping_graph

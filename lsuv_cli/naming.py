@@ -13,7 +13,7 @@ from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.model.keras_names import Shapes, keras_names
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.names import folded_norms, torch_names
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.stored import Naming, onnx_names
 
 UNFOLDED = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
+from lsuv_cli.control import along, find_way
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
@@ -29,10 +31,12 @@ from lsuv_cli.engine import (
     sweep,
     sweeping_segments,
 )
+from lsuv_cli.model.control_flow import Decisions, controlling_nodes
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.names import renamed
 from lsuv_cli.model.norms import find_norms
-from lsuv_cli.model.onnx_file import OnnxModel, read_model
+from lsuv_cli.model.onnx_file import ModelSource, read_source
+from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
 from lsuv_cli.model.segments import Segment
@@ -42,11 +46,23 @@ from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names, some_of
 from lsuv_cli.samples.batch import load_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
-from lsuv_cli.sweep.session import select_device, unknown_operators
+from lsuv_cli.sweep.session import Device, select_device, unknown_operators
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
 from lsuv_cli.weights.shards import check_layout, plan_shards
 from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
+
+
+class _WayChangedError(Exception):
+    """With the new weights the samples go another way through the model.
+
+    Attributes:
+        decisions: that way.
+    """
+
+    def __init__(self, decisions: Sequence[Decisions]) -> None:
+        super().__init__()
+        self.decisions = decisions
 
 
 def initialize(options: InitOptions, events: Events) -> Report:
@@ -59,54 +75,100 @@ def initialize(options: InitOptions, events: Events) -> Report:
     device = select_device(options.device, options.provider, options.threads, events.note)
     events.stage("reading the model")
     script = TorchScript(options.model) if is_torch_file(options.model) else None
-    samples = None
     if script is None:
-        model, weights = read_model(options.model)
+        source, samples = read_source(options.model), None
     else:
         # It does not tell its inputs' shapes, and the exporter wants to see them.
         samples = _load(script.inputs, options, events)
         events.stage("converting to ONNX")
-        model, weights = script.convert(samples.feeds)
-    sites, naming, others = _layers(model, weights, script, options, events)
-    layout = plan_shards(
-        options.out,
-        {name: stored.info for name, stored in naming.items()},
-        options.max_shard_bytes,
+        source = script.convert(samples.feeds)
+    given = _Given(source, script, samples, device)
+    if not controlling_nodes(source):
+        return _initialize(given, source, None, options, events)
+    # Which layers the samples meet is only known once they are there.
+    samples = samples or _load(model_of(source)[0].inputs, options, events)
+    given = replace(given, samples=samples)
+    events.stage("following the samples through If, Loop and Scan")
+    decisions: Sequence[Decisions] = find_way(source, {}, samples.feeds, device)
+    for _ in range(options.max_iter):
+        try:
+            return _initialize(given, along(source, decisions), decisions, options, events)
+        except _WayChangedError as changed:
+            events.note("with the new weights the samples take another branch; starting again")
+            decisions = changed.decisions
+    raise ModelError(
+        f"{options.model}: which branches the samples take changes with every initialisation, "
+        "so that their layers can't be measured; export the model with one of them"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the user gave, opened.
+
+    Attributes:
+        source: the model file, or what the TorchScript file was converted to.
+        script: the TorchScript file; None for ONNX.
+        samples: the samples, if they have been loaded already.
+        device: where sessions run.
+    """
+
+    source: ModelSource
+    script: TorchScript | None
+    samples: Samples | None
+    device: Device
+
+
+def _initialize(
+    given: _Given,
+    source: ModelSource,
+    decisions: Sequence[Decisions] | None,
+    options: InitOptions,
+    events: Events,
+) -> Report:
+    """Initialise a model whose layers all stand in the main graph.
+
+    Args:
+        given: what the user gave.
+        source: the model, its bodies written out.
+        decisions: along which way that is; None where it has no layers in bodies.
+        options: what the user asked for.
+        events: who is told how the work goes.
+    """
+    model, weights = model_of(source)
+    sites, naming, others = _layers(model, weights, given.script, options, events)
+    tensors = {name: stored.info for name, stored in naming.items()}
+    layout = plan_shards(options.out, tensors, options.max_shard_bytes)
     check_layout(layout, force=options.force)
     for path in layout.files:
         refuse_overwriting(path, "the model's external data", model.external_files)
-    plan = _plan(model, sites, options, events)
-    if samples is None:
-        samples = _load(model.inputs, options, events)
+    left_alone = layers_left_alone(model)
+    plan = _plan(model, sites, left_alone, options, events)
+    samples = given.samples or _load(model.inputs, options, events)
     for path in layout.files:
         refuse_overwriting(path, "one of the samples", samples.files)
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = Work(
-        model,
-        sites,
-        plan,
-        norms,
-        samples.feeds,
-        samples.count,
-        device,
-        options.max_segment_bytes,
-    )
+    feeds, count = samples.feeds, samples.count
+    segment_bytes = options.max_segment_bytes
+    work = Work(model, sites, plan, norms, feeds, count, given.device, segment_bytes)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
         before = measure(work, weights)
-    describe = header_texts(model, plan, options, samples.count, {})
+    describe = header_texts(model, plan, options, count, {})
     with writing_weights(
         layout, model, naming, others, describe=describe, force=options.force
     ) as file:
         results = _iterate(work, weights, before, options, events, file)
+        if decisions is not None:
+            now = find_way(given.source, weights.sources(model.parameters), feeds, given.device)
+            if now != decisions:
+                raise _WayChangedError(now)
         size = file.writer.bytes_written
-        if script is not None and options.out_model is not None:
+        if given.script is not None and options.out_model is not None:
+            written = {name: file.writer.read(name) for name in naming}
             with replacing_file(options.out_model, force=options.force) as (model_file, _):
-                model_file.write(
-                    script.with_values({name: file.writer.read(name) for name in naming})
-                )
+                model_file.write(given.script.with_values(written))
     return Report(
         version=__version__,
         model=str(options.model),
@@ -115,15 +177,16 @@ def initialize(options: InitOptions, events: Events) -> Report:
         out=str(options.out),
         files=tuple(map(str, layout.files)),
         bytes_written=size,
-        settings=options.settings(samples.count),
-        device=device.label,
+        settings=options.settings(count),
+        device=given.device.label,
         per=options.per,
         tol=options.tol,
-        samples=samples.count,
+        samples=count,
         available_samples=samples.available,
         skipped_samples=samples.skipped,
         inputs=samples.statistics,
         layers=tuple(results),
+        left_alone=tuple(left_alone),
     )
 
 
@@ -184,14 +247,17 @@ def _check_operators(model: OnnxModel) -> None:
 
 
 def _plan(
-    model: OnnxModel, sites: Sequence[LayerSite], options: InitOptions, events: Events
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    left_alone: Sequence[str],
+    options: InitOptions,
+    events: Events,
 ) -> Plan:
     if not sites:
         raise ModelError(
             f"{model.path} has no convolution or fully connected layer with a constant weight, "
             "so there is nothing to initialise"
         )
-    left_alone = layers_left_alone(model)
     if left_alone:
         events.warn(f"these are left as they are: {', '.join(left_alone)}")
     unusable = [_unusable(site) for site in sites]

@@ -16,7 +16,7 @@ from lsuv_cli.core.choices import Per
 from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import Plan
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters, WeightSource
 from lsuv_cli.model.stored import Naming, parameter_of, tensors_by_parameter
 from lsuv_cli.weights.shards import Layout, ShardedWriter, writing_shards

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from lsuv_cli import __version__
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 

@@ -16,7 +16,7 @@ from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 
 W = random_weight
 SIZES = {"b": 8, "t": 5, "s": 5, "h": 4, "w": 3, "c": 6, "i": 6, "d": 8, "k": 2, "o": 7, "e": 7}

@@ -20,7 +20,7 @@ from test_oracle import Silent, node, run, save_samples
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.pipeline import initialize
 
 Array = NDArray[Any]

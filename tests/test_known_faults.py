@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 
 W = random_weight
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
 from lsuv_cli.model.layers import layers_left_alone
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 
 Array = NDArray[Any]
 W = random_weight

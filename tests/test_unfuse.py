@@ -19,7 +19,7 @@ from test_oracle import node, run
 
 from lsuv_cli.core.choices import Bias, Names, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 
 Array = NDArray[Any]
 

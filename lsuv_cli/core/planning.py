@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -36,7 +36,7 @@ def plan_layers(
         ModelError: no layer can be initialised.
     """
     _check_globs(layers, options)
-    skipped = [unusable[index] or _excluded(layer, options) for index, layer in enumerate(layers)]
+    skipped = [_excluded(layer, options) or unusable[index] for index, layer in enumerate(layers)]
     planned: list[PlannedLayer] = []
     first_uses: dict[str, int] = {}
     for index, layer in enumerate(layers):
@@ -63,10 +63,23 @@ def plan_layers(
         )
     if not first_uses:
         _refuse_nothing_left(planned, unusable)
+    planned = [_reached_elsewhere(one, planned, first_uses) for one in planned]
     return Plan(
         tuple(replace(one, inexact=one.swept and _is_inexact(one, planned)) for one in planned),
         options.per,
     )
+
+
+def _reached_elsewhere(
+    one: PlannedLayer, planned: Sequence[PlannedLayer], first_uses: Mapping[str, int]
+) -> PlannedLayer:
+    """A use that no data reaches, of a weight that is initialised at another, is no failure."""
+    uses = [first_uses[name] for name in one.layer.names if name in first_uses]
+    if one.skipped_status is not Status.UNREACHABLE or not uses:
+        return one
+    where = planned[min(uses)].layer.name
+    text = f"scaled at {where}; {one.skipped} here"
+    return replace(one, skipped=text, skipped_status=Status.SHARED)
 
 
 def _excluded(layer: Layer, options: InitOptions) -> Reason | None:

@@ -294,6 +294,7 @@ class Report:
         skipped_samples: (file, reason) of what could not be read.
         inputs: what entered the network, measured.
         layers: in execution order.
+        left_alone: what looks like a layer but is left as it is, as `name (operator)`.
     """
 
     version: str
@@ -312,6 +313,7 @@ class Report:
     skipped_samples: tuple[tuple[str, str], ...]
     inputs: tuple[InputStatistics, ...]
     layers: tuple[LayerResult, ...]
+    left_alone: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[LayerResult, ...]:

@@ -19,7 +19,7 @@ import onnx
 from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.model.keras_scopes import FOLDED_CONSTANT, scope_of, scope_of_node
 from lsuv_cli.model.layers import LayerSite
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.stored import Naming, stored_as
 from lsuv_cli.model.views import Reshaped, Step, Transposed, integer_constants
 

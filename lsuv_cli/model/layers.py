@@ -12,7 +12,7 @@ import onnx
 from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes, bodies, node_name, values_read
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.recurrent import RecurrentMatrix
 from lsuv_cli.model.views import View, overlap
 
@@ -260,7 +260,7 @@ def _added_behind(
 
 
 # Operators with weights like a layer's that are not initialised.
-_LEFT_ALONE = frozenset(
+LEFT_ALONE = frozenset(
     (
         "Attention",
         "DeformConv",
@@ -279,7 +279,7 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
     found = [
         f"{node_name(node)} ({node.op_type})"
         for node in model.nodes
-        if node.op_type in _LEFT_ALONE
+        if node.op_type in LEFT_ALONE
         and any(_is_matrix(name, model.weights) for name in node.input[:3])
     ]
     return found + _nested(model.nodes)
@@ -297,7 +297,7 @@ def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:
             names += [
                 f"{node_name(n)} ({n.op_type} inside {node.op_type})"
                 for n in body.node
-                if n.op_type in PRODUCT_OPERATORS | _LEFT_ALONE
+                if n.op_type in PRODUCT_OPERATORS | LEFT_ALONE
             ]
             names += _nested(body.node)
     return names

@@ -8,7 +8,7 @@ from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.layers import LayerSite
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.taps import add_reading, add_tap, layer_axes

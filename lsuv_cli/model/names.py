@@ -19,7 +19,7 @@ from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.model.exporter import MADE_UP, module_path, scopes
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.norms import find_norms
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.recurrent_names import recurrent_names
 from lsuv_cli.model.stored import Naming, Stored, described, stored_as, tensors_by_parameter
 from lsuv_cli.model.views import Step, Transposed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, inliner, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.einsum import einsum_as_products
@@ -68,7 +68,8 @@ def normal_form(
     """Bring a graph to normal form.
 
     Args:
-        skeleton: the model without its floating-point initializers; modified.
+        skeleton: the model without its floating-point initializers and without local functions;
+            modified.
         parameters: where their values can be read.
         path: the model's file, for the texts of errors.
         opset: the version of the default operator set.
@@ -76,8 +77,6 @@ def normal_form(
     Raises:
         ModelError: the graph is broken.
     """
-    if skeleton.functions:
-        skeleton = inliner.inline_local_functions(skeleton)
     names = NewNames(names_in(skeleton.graph) | parameters.keys())
     shapes = {name: weight.info.shape for name, weight in parameters.items()}
     taken_apart = unfuse(skeleton, shapes, names)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 
 DEFAULT_EPSILON = 1e-5
 

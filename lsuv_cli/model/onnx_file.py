@@ -1,112 +1,57 @@
-"""An ONNX file: its graph, and its floating-point parameters apart from it."""
+"""An ONNX file as it is: its graph, and where its floating-point parameters can be read."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, inliner, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.core.records import InputSpec
-from lsuv_cli.model.exporter import is_from_torch
-from lsuv_cli.model.keras_scopes import is_from_tf2onnx
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
-from lsuv_cli.model.normal_form import normal_form
-from lsuv_cli.model.parameters import Parameters, WeightSource, in_memory
-from lsuv_cli.model.precision import computing_dtype
-from lsuv_cli.model.recurrent import Cell, RecurrentMatrix
-from lsuv_cli.model.views import View, with_whole
+from lsuv_cli.model.parameters import Sources, WeightSource, in_memory
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxModel:
-    """A model file, read.
+class ModelSource:
+    """A model file, taken apart.
 
     Attributes:
         path: where it was read from.
         sha256: of the file, in hexadecimal.
-        skeleton: the model in normal form without its floating-point initializers; not modified by
-            anyone.
-        parameters: shape and dtype of each floating-point parameter, as they are stored.
-        weights: shape and dtype, as they are computed with, of each parameter and view.
-        constants: the names of those that are Constant nodes in the file.
-        views: for each value that only shows a parameter, which and how.
-        inputs: what must be fed.
         opset: the version of the default operator set.
+        skeleton: the model without its floating-point initializers and without local functions;
+            not modified by anyone.
+        weights: where those initializers can be read.
         external_files: the files beside it that hold external data.
-        recurrent: the matrices of recurrent operators, in execution order.
-        cells: recurrent operators as they were in the file.
     """
 
     path: Path
     sha256: str
-    skeleton: onnx.ModelProto
-    parameters: Mapping[str, TensorInfo]
-    weights: Mapping[str, TensorInfo]
-    constants: frozenset[str]
-    views: Mapping[str, View]
-    inputs: tuple[InputSpec, ...]
     opset: int
+    skeleton: onnx.ModelProto
+    weights: Sources
     external_files: tuple[Path, ...]
-    recurrent: tuple[RecurrentMatrix, ...]
-    cells: tuple[Cell, ...]
-
-    @property
-    def nodes(self) -> list[onnx.NodeProto]:
-        """The graph's nodes, in execution order."""
-        return list(self.skeleton.graph.node)
-
-    @property
-    def is_from_torch(self) -> bool:
-        """Whether one of PyTorch's exporters wrote the file."""
-        return is_from_torch(self.skeleton)
-
-    @property
-    def is_from_tf2onnx(self) -> bool:
-        """Whether tf2onnx wrote the file, which Keras' `export` uses, too."""
-        return is_from_tf2onnx(self.skeleton)
-
-    def view(self, name: str) -> View:
-        """How a parameter or a view of one follows from a parameter."""
-        return self.views.get(name) or View(name)
-
-    def written(self, used: Iterable[str]) -> dict[str, TensorInfo]:
-        """The parameters that belong in a file of weights.
-
-        Args:
-            used: what layers use; of the file's Constant nodes only these are parameters.
-        """
-        sources = {self.view(name).source for name in used}
-        return {
-            name: info
-            for name, info in self.parameters.items()
-            if name not in self.constants or name in sources
-        }
 
 
-def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
-    """Read an ONNX file.
-
-    Returns:
-        The model, and apart from it the parameters' values. External data is mapped, not read.
+def read_source(path: Path) -> ModelSource:
+    """Read an ONNX file; external data is read when it is asked for.
 
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
     """
-    return model_of(*_parse(path), path)
+    return source_of(*_parse(path), path)
 
 
-def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel, Parameters]:
-    """What `read_model` gives, of a model in memory.
+def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
+    """What `read_source` gives, of a model in memory.
 
     Args:
         model: the model.
@@ -128,33 +73,10 @@ def model_of(model: onnx.ModelProto, sha256: str, path: Path) -> tuple[OnnxModel
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
             "export the model with its parameters"
         )
-    normal = normal_form(_skeleton(model, path), weights, path, opset)
-    weights |= {name: in_memory(value) for name, value in normal.constants.items()}
-    weights |= {name: weights[source] for name, source in normal.copies.items()}
-    for name in normal.replaced:
-        del weights[name]
-    infos = {name: weight.info for name, weight in weights.items()}
-    dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
-    return (
-        OnnxModel(
-            path=path,
-            sha256=sha256,
-            skeleton=normal.skeleton,
-            parameters=infos,
-            weights={
-                name: TensorInfo(view.shape(infos[view.source].shape), dtypes[view.source])
-                for name, view in with_whole(infos, normal.views).items()
-            },
-            constants=frozenset(normal.constants),
-            views=normal.views,
-            inputs=_inputs(normal.skeleton.graph, weights),
-            opset=opset,
-            external_files=_external_files(model.graph, path),
-            recurrent=normal.recurrent,
-            cells=normal.cells,
-        ),
-        Parameters(weights, normal.views, dtypes),
-    )
+    skeleton = _skeleton(model, path)
+    if skeleton.functions:
+        skeleton = inliner.inline_local_functions(skeleton)
+    return ModelSource(path, sha256, opset, skeleton, weights, _external_files(model.graph, path))
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -280,26 +202,3 @@ def _set_field(message: object, name: str, value: object) -> None:
         target.CopyFrom(value)
     else:
         setattr(message, name, value)
-
-
-def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpec, ...]:
-    initializers = {tensor.name for tensor in graph.initializer} | set(parameters)
-    specs = []
-    for value in graph.input:
-        if value.name in initializers:
-            continue
-        tensor_type = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor_type.elem_type:
-            raise ModelError(f"the model's input {value.name} is not a tensor; it can't be fed")
-        dtype = helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
-        dimensions = tensor_type.shape.dim
-        specs.append(
-            InputSpec(
-                value.name,
-                dtype.name,
-                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions)
-                if tensor_type.HasField("shape")
-                else None,
-            )
-        )
-    return tuple(specs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -96,6 +97,17 @@ class Parameters(Mapping[str, FloatArray]):
     def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
         """A parameter in the dtype it is stored with."""
         return self._value(name).astype(dtype, copy=False)
+
+    def sources(self, infos: Mapping[str, TensorInfo]) -> Sources:
+        """The parameters as they are now, in the dtypes they are stored with.
+
+        Args:
+            infos: shape and dtype of each that is wanted.
+        """
+        return {
+            name: WeightSource(info, partial(self.stored, name, info.dtype))
+            for name, info in infos.items()
+        }
 
     def settle(self, name: str, source: WeightSource) -> None:
         """Read a parameter from where it has been stored, from now on."""

@@ -48,6 +48,8 @@ def change_types(graph: onnx.GraphProto, types: Types) -> None:
         types: what becomes of each floating-point type.
     """
     for value in (*graph.input, *graph.output, *graph.value_info):
+        if not value.type.HasField("tensor_type"):
+            continue  # a body may leave the types of its values open
         tensor_type = value.type.tensor_type
         tensor_type.elem_type = types.get(tensor_type.elem_type, tensor_type.elem_type)
     for tensor in graph.initializer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.model.layers import PRODUCT_OPERATORS, values_from_inputs
 from lsuv_cli.model.nodes import node_name
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 
 # Operators that read integer weights themselves, in ONNX's and in ONNX Runtime's domain.
 INTEGER_OPERATORS = frozenset(

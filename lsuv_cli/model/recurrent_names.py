@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lsuv_cli.model.exporter import MADE_UP, module_path, scopes
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.recurrent import GATES, Cell
 from lsuv_cli.model.stored import Pieces
 from lsuv_cli.model.views import Reshaped, Sliced

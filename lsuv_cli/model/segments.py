@@ -13,7 +13,7 @@ import onnx
 
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import values_read
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.subgraph import needed_nodes
 
 

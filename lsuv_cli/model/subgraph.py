@@ -11,7 +11,7 @@ from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.nodes import values_read
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 
 
 def instrumented(

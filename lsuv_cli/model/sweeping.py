@@ -20,7 +20,7 @@ from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import captured_values, rename_captured
 from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 from lsuv_cli.model.norms import NormSite
-from lsuv_cli.model.onnx_file import OnnxModel
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes

@@ -24,7 +24,8 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.exporter import MADE_UP
-from lsuv_cli.model.onnx_file import OnnxModel, model_of
+from lsuv_cli.model.onnx_file import ModelSource, source_of
+from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming, Stored, stored_as
 
@@ -88,7 +89,7 @@ class TorchScript:
                 "with torch.jit.trace on tensors alone"
             )
 
-    def convert(self, feeds: Feeds) -> tuple[OnnxModel, Parameters]:
+    def convert(self, feeds: Feeds) -> ModelSource:
         """Convert to ONNX, nothing folded and nothing renamed.
 
         Raises:
@@ -115,7 +116,7 @@ class TorchScript:
                     "model to ONNX yourself"
                 ) from None
         sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return model_of(proto, sha256, self.path)
+        return source_of(proto, sha256, self.path)
 
     def _export(
         self, module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]

@@ -53,6 +53,7 @@ def render_json(report: Report) -> str:
             ],
         },
         "layers": [_layer(index, result, report.per) for index, result in enumerate(report.layers)],
+        "left_alone": list(report.left_alone),
         "converged": not report.failures,
     }
     return json.dumps(document, indent=2, allow_nan=False)

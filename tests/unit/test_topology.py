@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.nodes import values_read
-from lsuv_cli.model.onnx_file import read_model
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.topology import execution_order, operators_used
 
 PATH = Path("model.onnx")

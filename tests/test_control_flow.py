@@ -1,0 +1,458 @@
+"""Layers inside If, Loop and Scan: found, measured where the samples go, and reported elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import Run
+from graphs import outputs_of, random_weight, save_graph
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from test_exporters import export, save_batch, variances
+from test_oracle import node, run, save_samples
+from test_torchscript import save
+from torch import Tensor, nn
+
+from lsuv_cli.control import along, find_way
+from lsuv_cli.core.choices import PreInit, Status
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.model.layers import layers_left_alone
+from lsuv_cli.model.onnx_file import read_source
+from lsuv_cli.model.onnx_model import model_of
+from lsuv_cli.model.subgraph import needed_nodes
+from lsuv_cli.sweep.session import select_device
+
+Array = NDArray[Any]
+W = random_weight
+CPU = select_device("cpu", None, 0, print)
+WIDTH = 6
+
+
+class Branching(nn.Module):
+    """A branch that depends on the data, and a loop whose length depends on its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(WIDTH, WIDTH)
+        self.yes = nn.Linear(WIDTH, WIDTH)
+        self.no = nn.Linear(WIDTH, WIDTH)
+        self.cell = nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = torch.relu(self.first(x))
+        if bool(x.sum() > 0):  # noqa: SIM108 - what is scripted
+            x = torch.tanh(self.yes(x))
+        else:
+            x = torch.tanh(self.no(x))
+        for _ in range(x.shape[1] // 2):
+            x = torch.tanh(self.cell(x))
+        result: Tensor = self.head(x)
+        return result
+
+
+class Conditional(nn.Module):
+    """A branch in the form that torch.export takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(WIDTH, WIDTH)
+        self.yes = nn.Linear(WIDTH, WIDTH)
+        self.no = nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = torch.relu(self.first(x))
+        x = torch.cond(
+            x.sum() < 0,
+            lambda x: torch.tanh(self.yes(x)),
+            lambda x: torch.tanh(self.no(x)),
+            (x,),
+        )
+        result: Tensor = self.head(x)
+        return result
+
+
+class Scanning(nn.Module):
+    """A recurrent cell under torch's scan, along the second axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, WIDTH)
+        self.outer = nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits for each step."""
+        from torch._higher_order_ops.scan import scan
+
+        def cell(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            state = torch.tanh(self.outer(x) + self.inner(state))
+            return state, state.clone()
+
+        _, states = scan(cell, x[:, 0] * 0, x, dim=1)
+        result: Tensor = self.head(states)
+        return result
+
+
+def made(kind: type[nn.Module], *shape: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    return kind().eval(), torch.randn(16, *shape)
+
+
+def check_in_pytorch(
+    model: nn.Module, x: Tensor, written: dict[str, Array], calls: dict[str, int]
+) -> dict[str, list[float]]:
+    """Every layer that PyTorch itself runs has unit variance where its scale was decided."""
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    found = variances(model, (x,))
+    assert {name: len(values) for name, values in found.items()} == calls
+    return found
+
+
+@pytest.mark.parametrize("form", ["script", "script, unfolded", "TorchScript"])
+def test_scripted_by_pytorch(tmp_path: Path, lsuv: Run, form: str) -> None:
+    model, x = made(Branching, WIDTH)
+    save_batch(tmp_path, (x,))
+    path = tmp_path / "m.pt"
+    save(model, (x,), path, "scripted")
+    if form != "TorchScript":
+        path = tmp_path / "m.onnx"
+        script: Any = torch.jit.script(model)
+        export(script, (x,), path, form)
+    process = lsuv("init", path.name, "--data", "batch.npz", "--out", "out", "--json", "--force")
+    assert process.returncode == 4, process.stderr  # no data reaches one branch
+    report = json.loads(process.stdout)
+    statuses: dict[str, list[str]] = {}
+    for layer in report["layers"]:
+        statuses.setdefault(layer["weight"], []).append(layer["status"])
+    assert statuses == {
+        "first.weight": ["converged"],
+        "yes.weight": ["converged"],
+        "no.weight": ["unreachable"],
+        "cell.weight": ["converged", "shared", "shared"],
+        "head.weight": ["converged"],
+    }
+    assert report["left_alone"] == []
+    excluded = lsuv(
+        *("init", path.name, "--data", "batch.npz", "--out", "out", "--force"),
+        *("--exclude", "no.weight"),
+    )
+    assert excluded.returncode == 0, excluded.stderr
+    from safetensors.numpy import load_file
+
+    written = load_file(tmp_path / "out")
+    calls = {"first": 1, "yes": 1, "cell": 3, "head": 1}
+    for name, values in check_in_pytorch(model, x, written, calls).items():
+        assert values[0] == pytest.approx(1, abs=2e-5), name
+
+
+def test_branch_by_torch_export(tmp_path: Path) -> None:
+    model, x = made(Conditional, WIDTH)
+    export(model, (x,), tmp_path / "m.onnx", "dynamo")
+    report, written = run(tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=16)
+    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    assert statuses == {
+        "first.weight": Status.CONVERGED,
+        "yes.weight": Status.UNREACHABLE,
+        "no.weight": Status.CONVERGED,
+        "head.weight": Status.CONVERGED,
+    }
+    fresh = made(Conditional, WIDTH)[0].state_dict()
+    np.testing.assert_array_equal(written["yes.weight"], fresh["yes.weight"].numpy())
+    values = torch.relu(x @ torch.from_numpy(written["first.weight"]).T)
+    values = values @ torch.from_numpy(written["no.weight"]).T
+    assert values.double().var(correction=0).item() == pytest.approx(1, abs=2e-5)
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+
+
+def test_scan_by_torch_export(tmp_path: Path) -> None:
+    model, x = made(Scanning, 5, WIDTH)
+    export(model, (x,), tmp_path / "m.onnx", "dynamo")
+    report, written = run(tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=16, tol=1e-4)
+    by_weight: dict[str, list[Status]] = {}
+    for result in report.layers:
+        by_weight.setdefault(result.planned.layer.parameter, []).append(result.status)
+    shared, converged = Status.SHARED, Status.CONVERGED
+    # The state is zero at first, and the inner layer's output does not vary.
+    assert by_weight["inner.weight"] == [shared, converged, shared, shared, shared]
+    assert by_weight["outer.weight"] == [converged, *[shared] * 4]
+    assert by_weight["head.weight"] == [converged]
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    weights = {name: torch.from_numpy(value) for name, value in written.items()}
+    outer = x[:, 0] @ weights["outer.weight"].T
+    inner = torch.tanh(outer) @ weights["inner.weight"].T
+    for value in (outer, inner):
+        assert value.double().var(correction=0).item() == pytest.approx(1, abs=1e-4)
+
+
+def body(
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, list[int] | None]],
+    outputs: list[str],
+    weights: dict[str, Array] | None = None,
+) -> onnx.GraphProto:
+    return helper.make_graph(
+        nodes,
+        "body",
+        [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in inputs.items()],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
+    )
+
+
+def constant(name: str, value: Any) -> onnx.NodeProto:
+    array = numpy_helper.from_array(np.asarray(value))
+    return helper.make_node("Constant", [], [name], value=array)
+
+
+FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+LOOP_INPUTS: dict[str, tuple[int, list[int] | None]] = {
+    "i": (INT, []),
+    "go": (BOOL, []),
+    "s": (FLOAT, None),
+}
+
+
+def loop_while_small() -> list[onnx.NodeProto]:
+    """A loop that ends by its condition, with weights of its own in every form, and an If inside.
+
+    s is doubled each time, until its largest element is 50.
+    """
+    inner = body([constant("u", W(WIDTH, WIDTH, seed=3)), node("MatMul", "s1 u", "n0")], {}, ["n0"])
+    other = body([node("Identity", "s1", "n1")], {}, ["n1"])
+    nodes = [
+        node("MatMul", "s w", "s0"),
+        node("Tanh", "s0", "s1"),
+        node("Less", "i two", "early"),
+        helper.make_node("If", ["early"], ["s2"], then_branch=inner, else_branch=other),
+        node("Add", "s s", "t"),
+        node("ReduceMax", "t", "m", keepdims=0),
+        node("Less", "m fifty", "more"),
+        node("Add", "i two", "j"),
+    ]
+    graph = body(
+        [constant("two", np.int64(2)), constant("fifty", np.float32(50)), *nodes],
+        LOOP_INPUTS,
+        ["more", "t", "s2", "j"],
+        {"w": W(WIDTH, WIDTH)},
+    )
+    loop = helper.make_node("Loop", ["", "yes", "x"], ["last", "all", "ids"], body=graph)
+    return [
+        constant("yes", np.array(True)),
+        loop,
+        node("ReduceMean", "all", "mean", axes=[0], keepdims=0),
+        node("MatMul", "mean v", "z0"),
+        node("Cast", "ids", "f", to=FLOAT),
+        node("ReduceSum", "f", "g", keepdims=0),
+        node("Add", "z0 g", "z"),
+    ]
+
+
+def scans(direction: int, axis: int) -> list[onnx.NodeProto]:
+    graph = body(
+        [
+            node("MatMul", "e w", "p"),
+            node("Add", "p s", "q"),
+            node("Tanh", "q", "t"),
+            node("MatMul", "t u", "y"),
+        ],
+        {"s": (FLOAT, None), "e": (FLOAT, None)},
+        ["t", "y"],
+        {"w": W(WIDTH, WIDTH), "u": W(WIDTH, 4)},
+    )
+    scan = helper.make_node(
+        "Scan",
+        ["zero", "x"],
+        ["last", "ys"],
+        body=graph,
+        num_scan_inputs=1,
+        scan_input_axes=[1],
+        scan_input_directions=[direction],
+        scan_output_axes=[axis],
+        scan_output_directions=[direction],
+    )
+    return [
+        node("ReduceMean", "x", "mean", axes=[1], keepdims=0),
+        node("Sub", "mean mean", "zero"),
+        scan,
+        node("MatMul", "last v", "z0"),
+        node("ReduceMean", "ys", "m", axes=[axis], keepdims=0),
+        node("Add", "z0 m", "z"),
+    ]
+
+
+V = {"v": W(WIDTH, 4)}
+GRAPHS: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...]]] = {
+    "while": (loop_while_small(), (WIDTH,)),
+    "scan": (scans(0, 0), (5, WIDTH)),
+    "scan backwards, steps last": (scans(1, 2), (5, WIDTH)),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_written_out_they_compute_the_same(tmp_path: Path, name: str) -> None:
+    nodes, shape = GRAPHS[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    feeds = {"x": W(8, *shape, seed=9)}
+    source = read_source(path)
+    written = along(source, find_way(source, {}, feeds, CPU))
+    plain = onnx.ModelProto()
+    plain.CopyFrom(written.skeleton)
+    plain.graph.initializer.extend(
+        numpy_helper.from_array(weight.read(), key) for key, weight in written.weights.items()
+    )
+    # Without the branches that are not taken, which read what does not fit them.
+    run = needed_nodes(list(plain.graph.node), [value.name for value in plain.graph.output])
+    del plain.graph.node[:]
+    plain.graph.node.extend(run)
+    assert not {"If", "Loop", "Scan"} & {one.op_type for one in run}
+    expected = outputs_of(onnx.load(path), feeds)
+    for one, same in zip(expected, outputs_of(plain, feeds), strict=True):
+        np.testing.assert_allclose(same, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_layers_in_bodies_by_hand(tmp_path: Path, name: str) -> None:
+    nodes, shape = GRAPHS[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    samples = save_samples(tmp_path, shape)
+    report, written = run(path, samples, tol=1e-4)
+    assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.SHARED}
+    assert written.keys() == {"w", "u", "v"}
+    x = np.load(samples).astype(np.float64)
+    if name == "while":
+        first = x @ written["w"]
+        outputs = [first, np.tanh(first) @ written["u"]]
+        # In the first two rounds it is used, in the others it is not.
+        uses = [r.detail for r in report.layers if r.planned.layer.parameter == "u"]
+        assert uses[:2] == ["", "scaled at MatMul_n0.0"]
+        assert set(uses[2:]) == {"scaled at MatMul_n0.0; no data reaches it here"}
+    else:
+        first = x[:, -1 if "backwards" in name else 0] @ written["w"]
+        outputs = [first, np.tanh(first) @ written["u"]]
+    for output in outputs:
+        assert output.var() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run) -> None:
+    """The file's weights are small, and the first layer's output then below the threshold."""
+    bodies_ = [
+        body([node("MatMul", f"a {w}", f"{w}_out")], {}, [f"{w}_out"], {w: W(WIDTH, WIDTH)})
+        for w in ("large", "small")
+    ]
+    nodes = [
+        constant("half", np.float32(0.5)),
+        node("MatMul", "x w", "a"),
+        node("Mul", "a a", "square"),
+        node("ReduceMean", "square", "mean", keepdims=0),
+        node("Greater", "mean half", "big"),
+        helper.make_node(
+            "If", ["big"], ["b"], name="if", then_branch=bodies_[0], else_branch=bodies_[1]
+        ),
+        node("MatMul", "b v", "z"),
+    ]
+    weights = {"w": W(WIDTH, WIDTH) * np.float32(0.01), **V}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    samples = save_samples(tmp_path, (WIDTH,))
+    report, written = run(path, samples)
+    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    assert statuses["large"] is Status.CONVERGED
+    assert statuses["small"] is Status.UNREACHABLE
+    np.testing.assert_array_equal(written["small"], W(WIDTH, WIDTH))
+    first = np.load(samples).astype(np.float64) @ written["w"]
+    assert (first @ written["large"]).var() == pytest.approx(1, abs=1e-5)
+    shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out")
+    assert "with the new weights the samples take another branch; starting again" in shown.stderr
+    assert not list(tmp_path.glob(".lsuv*"))
+
+
+def test_a_way_that_never_settles(tmp_path: Path, lsuv: Run) -> None:
+    """The branch that is taken gets small weights, and then the other one is."""
+    outputs = [
+        body(
+            [
+                node("MatMul", f"x {w}", f"{w}_a"),
+                node("Mul", f"{w}_a {w}_a", f"{w}_2"),
+                node("ReduceMean", f"{w}_2", f"{w}_out", keepdims=0),
+            ],
+            {},
+            [f"{w}_out"],
+        )
+        for w in ("one", "other")
+    ]
+    nodes = [
+        # The weight of the branch that was not taken is the larger one.
+        node("Mul", "one one", "one2"),
+        node("Mul", "other other", "other2"),
+        node("ReduceMax", "one2", "p", keepdims=0),
+        node("ReduceMax", "other2", "q", keepdims=0),
+        node("Greater", "p q", "go"),
+        helper.make_node("If", ["go"], ["b"], then_branch=outputs[0], else_branch=outputs[1]),
+        node("MatMul", "x v", "z0"),
+        node("Add", "z0 b", "z"),
+    ]
+    weights = {
+        "one": W(WIDTH, WIDTH, seed=1) * np.float32(30),
+        "other": W(WIDTH, WIDTH, seed=2) * np.float32(20),
+        **V,
+    }
+    save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    save_samples(tmp_path, (WIDTH,))
+    shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out")
+    assert shown.returncode == 3, shown.stderr
+    assert "which branches the samples take changes with every initialisation" in shown.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "samples.npy"}
+
+
+def test_what_can_not_be_written_out_is_reported(tmp_path: Path, lsuv: Run) -> None:
+    graph = body(
+        [node("MatMul", "s w", "t"), node("Identity", "go", "on")],
+        LOOP_INPUTS,
+        ["on", "t"],
+        {"w": W(WIDTH, WIDTH) * np.float32(0.1)},
+    )
+    nodes = [
+        constant("often", np.int64(100_000)),
+        constant("yes", np.array(True)),
+        node("MatMul", "x v", "a"),
+        helper.make_node("Loop", ["often", "yes", "a"], ["b"], name="long", body=graph),
+        node("MatMul", "b v2", "z"),
+    ]
+    weights = {"v": W(WIDTH, WIDTH), "v2": W(WIDTH, WIDTH)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    save_samples(tmp_path, (WIDTH,))
+    model, _ = model_of(read_source(path))
+    assert layers_left_alone(model) == ["MatMul_t (MatMul inside Loop)"]
+    shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out", "--json")
+    assert "left as they are: MatMul_t (MatMul inside Loop)" in shown.stderr
+    assert json.loads(shown.stdout)["left_alone"] == ["MatMul_t (MatMul inside Loop)"]
+
+
+def test_kept_weights_are_scaled_in_bodies(tmp_path: Path) -> None:
+    nodes, shape = GRAPHS["scan"]
+    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    _, written = run(path, save_samples(tmp_path, shape), pre_init=PreInit.KEEP)
+    ratio = written["w"] / W(WIDTH, WIDTH)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
+
+
+def test_a_broken_body_is_refused(tmp_path: Path) -> None:
+    one = body([node("MatMul", "nowhere w2", "t")], {}, ["t"], {"w2": W(WIDTH, WIDTH)})
+    two = body([node("Identity", "x", "u")], {}, ["u"])
+    nodes = [
+        constant("yes", np.array(True)),
+        helper.make_node("If", ["yes"], ["b"], then_branch=one, else_branch=two),
+        node("MatMul", "b v", "z"),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", WIDTH))
+    with pytest.raises(ModelError, match="reads the value nowhere, which nothing makes"):
+        run(path, save_samples(tmp_path, (WIDTH,)))
