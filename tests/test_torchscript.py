@@ -224,3 +224,34 @@ def test_what_the_exporter_cannot_convert(tmp_path: Path, lsuv: Run) -> None:
     save(Unexportable(), inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
     check_refuses(lsuv, "matrix_exp")
+
+
+class Singular(nn.Module):
+    """Holds an operator that the exporter does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One number a row."""
+        result: Tensor = torch.linalg.svdvals(self.inner(x)[:, :, None])
+        return result
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_what_can_not_be_converted_is_named(tmp_path: Path, lsuv: Run, kind: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(Singular(), nn.Linear(1, 2)))
+    inputs = (torch.randn(4, 6),)
+    save(model, inputs, tmp_path / "m.pt", kind)
+    save_batch(tmp_path, inputs)
+    process = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "out", "--json")
+    assert process.returncode == 3
+    (error,) = [line for line in process.stderr.splitlines() if line.startswith("error:")]
+    assert "'aten::linalg_svdvals'" in error
+    assert "in the module 1.0" in error
+    assert "replace the operation" in error
+    # The exporter prints its graph past Python's streams.
+    assert process.stdout == ""
+    assert "Torch IR" not in process.stderr
+    assert not (tmp_path / "out").exists()

@@ -9,11 +9,15 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
+import re
+import sys
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -48,6 +52,10 @@ def is_torch_file(path: Path) -> bool:
     except OSError:
         return False
     return head.startswith((b"PK\x03\x04", PICKLE_PROTOCOL_2))
+
+
+class _ConversionError(Exception):
+    """The exporter can't convert a module; its text says what, and in which module."""
 
 
 class TorchScript:
@@ -102,21 +110,24 @@ class TorchScript:
         )
         try:
             proto = self._export(self._module, examples)
-        except RuntimeError as scripted:
+        except _ConversionError as scripted:
             # A scripted module may keep types open that the exporter needs; a trace tells them.
             try:
                 trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
                 with _quiet():
                     traced = trace(self._module, examples, check_trace=False)
                 proto = self._export(traced, examples)
-            except RuntimeError as error:
-                raise ModelError(
-                    f"PyTorch's exporter can't convert {self.path} to ONNX: {_first_line(error)} "
-                    f"(as it is: {_first_line(scripted)}); replace the operation, or export the "
-                    "model to ONNX yourself"
-                ) from None
+            except (_ConversionError, RuntimeError) as error:
+                raise self._refusal(str(scripted), _first_line(error)) from None
         sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         return source_of(proto, sha256, self.path)
+
+    def _refusal(self, as_it_is: str, traced: str) -> ModelError:
+        also = "" if as_it_is.startswith(traced) else f" (and traced: {traced})"
+        return ModelError(
+            f"PyTorch's exporter can't convert {self.path} to ONNX: {as_it_is}{also}; replace the "
+            "operation, or export the model to ONNX yourself"
+        )
 
     def _export(
         self, module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]
@@ -127,17 +138,22 @@ class TorchScript:
         register("aten::unflatten", _unflatten, 13)
         names = [spec.name for spec in self.inputs]
         buffer = io.BytesIO()
-        with _quiet():
-            torch.onnx.export(
-                module,
-                examples,
-                buffer,  # type: ignore[arg-type] # the TorchScript exporter takes files
-                dynamo=False,
-                training=torch.onnx.TrainingMode.PRESERVE,
-                do_constant_folding=False,
-                input_names=names,
-                dynamic_axes={name: {0: "batch"} for name in names},
-            )
+        with _quiet() as caught:
+            try:
+                torch.onnx.export(
+                    module,
+                    examples,
+                    buffer,  # type: ignore[arg-type] # the TorchScript exporter takes files
+                    dynamo=False,
+                    training=torch.onnx.TrainingMode.PRESERVE,
+                    do_constant_folding=False,
+                    input_names=names,
+                    dynamic_axes={name: {0: "batch"} for name in names},
+                )
+            except RuntimeError as error:
+                caught.seek(0)
+                where = _where(error, caught.read())
+                raise _ConversionError(f"{_first_line(error)}{where}") from None
         return onnx.ModelProto.FromString(buffer.getvalue())
 
     def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
@@ -277,16 +293,46 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter writes warnings and, where it fails, whole graphs to the screen."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
+def _quiet() -> Iterator[BinaryIO]:
+    """Catch what the exporter prints: warnings and, where it fails, the whole graph.
+
+    Some of it comes from C++, past Python's streams; so the descriptors themselves are turned.
+
+    Gives the file in which it is caught.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as caught:
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
+        kept = []
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            if stream is not None:
+                stream.flush()
+            with contextlib.suppress(OSError):  # it may be closed
+                kept.append((descriptor, os.dup(descriptor)))
+                os.dup2(caught.fileno(), descriptor)
         try:
-            yield
+            yield caught
         finally:
+            for descriptor, copy in kept:
+                stream = sys.stdout if descriptor == 1 else sys.stderr
+                if stream is not None:
+                    stream.flush()
+                os.dup2(copy, descriptor)
+                os.close(copy)
             logging.disable(logging.NOTSET)
+
+
+def _where(error: Exception, printed: bytes) -> str:
+    """The module that holds the operator of which an error speaks; "" where nothing tells.
+
+    Args:
+        error: what the exporter raised.
+        printed: what it printed: a node a line, with the modules around it.
+    """
+    operator = re.search(r"'(\w+::\w+)'", str(error))
+    if operator is None:
+        return ""
+    node = re.search(rf" {operator[1]}\(.*scope: (\S+)", printed.decode(errors="replace"))
+    modules = [part.rpartition("::")[2] for part in node[1].split("/")] if node else []
+    path = ".".join(filter(None, modules))
+    return f" in the module {path}" if path else ""
