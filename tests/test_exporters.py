@@ -111,13 +111,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The attended values."""
         n, t, c = x.shape
-        q, k, v = (
-            layer(x).view(n, t, self.heads, c // self.heads).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
+        # Written out, so that it can be scripted.
+        q = self.query(x).view(n, t, self.heads, c // self.heads).transpose(1, 2)
+        k = self.key(x).view(n, t, self.heads, c // self.heads).transpose(1, 2)
+        v = self.value(x).view(n, t, self.heads, c // self.heads).transpose(1, 2)
         scores = q @ k.transpose(-1, -2) / math.sqrt(c // self.heads)
         if self.causal:
-            scores = scores.masked_fill(torch.ones(t, t).triu(1).bool(), float("-inf"))
+            scores = scores.masked_fill(torch.ones(t, t).triu(1) > 0, float("-inf"))
         result: Tensor = self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(n, t, c))
         return result
 

@@ -19,15 +19,8 @@ from test_batch_norm import variances as layer_variances
 from test_exporters import MODELS, Trap, built, example, save_batch, variances
 from torch import Tensor, nn
 
-SCRIPTABLE = (
-    "convolutional",
-    "depthwise with BatchNorm",
-    "dense",
-    "U-Net",
-    "3-d",
-    "Mixer",
-    "repeated",
-)
+# The exporter can't convert nn.TransformerEncoder where it is scripted.
+SCRIPTABLE = tuple(name for name in MODELS if name != "encoder")
 
 
 class Looped(nn.Module):

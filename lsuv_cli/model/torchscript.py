@@ -28,6 +28,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.exporter import MADE_UP
+from lsuv_cli.model.nodes import rename_captured
 from lsuv_cli.model.onnx_file import ModelSource, source_of
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import torch
 
 Array = NDArray[Any]
+Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 # Enough for the exporter to see which axes are the batch's; it does not look at the values.
 EXAMPLES = 2
@@ -119,8 +121,34 @@ class TorchScript:
                 proto = self._export(traced, examples)
             except (_ConversionError, RuntimeError) as error:
                 raise self._refusal(str(scripted), _first_line(error)) from None
+        self._tie(proto)
         sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         return source_of(proto, sha256, self.path)
+
+    def _tie(self, proto: onnx.ModelProto) -> None:
+        """Have what is one tensor in the module be one in the graph.
+
+        Of a scripted module the exporter keeps both names of a tied weight, the second as a copy,
+        as it does for weights that are only equal.
+        """
+        state = self._module.state_dict()
+        firsts: dict[Storage, str] = {}
+        for tensor in proto.graph.initializer:
+            if tensor.name in state:
+                firsts.setdefault(_storage(state[tensor.name]), tensor.name)
+        others: dict[str, str] = {}
+        kept = []
+        for node in proto.graph.node:
+            name = node.output[0] if node.op_type == "Identity" else ""
+            if name in state and node.input[0] == firsts.get(_storage(state[name])):
+                others[name] = node.input[0]
+                continue
+            node.input[:] = [others.get(value, value) for value in node.input]
+            rename_captured(node, others)
+            kept.append(node)
+        if others:
+            del proto.graph.node[:]
+            proto.graph.node.extend(kept)
 
     def _refusal(self, as_it_is: str, traced: str) -> ModelError:
         also = "" if as_it_is.startswith(traced) else f" (and traced: {traced})"
@@ -164,7 +192,7 @@ class TorchScript:
         """
         naming: dict[str, Stored] = {}
         others: dict[str, Array] = {}
-        by_storage: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+        by_storage: dict[Storage, str] = {}
         state: Mapping[str, torch.Tensor] = self._module.state_dict()
         for name, value in state.items():
             if name in model.parameters:
@@ -268,7 +296,7 @@ def _refuse_checkpoint(path: Path) -> None:
     )
 
 
-def _storage(value: torch.Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+def _storage(value: torch.Tensor) -> Storage:
     return value.data_ptr(), tuple(value.shape), tuple(value.stride())
 
 
