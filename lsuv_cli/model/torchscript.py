@@ -5,19 +5,12 @@ torch is imported here only, and only for such files.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import logging
-import os
-import re
-import sys
-import tempfile
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +26,7 @@ from lsuv_cli.model.onnx_file import ModelSource, source_of
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming, Stored, stored_as
+from lsuv_cli.model.torch_export import ConversionError, export, first_line, trace
 
 if TYPE_CHECKING:
     import torch
@@ -54,10 +48,6 @@ def is_torch_file(path: Path) -> bool:
     except OSError:
         return False
     return head.startswith((b"PK\x03\x04", PICKLE_PROTOCOL_2))
-
-
-class _ConversionError(Exception):
-    """The exporter can't convert a module; its text says what, and in which module."""
 
 
 class TorchScript:
@@ -83,7 +73,7 @@ class TorchScript:
             self._module = load(str(path), map_location="cpu").eval()
         except RuntimeError as error:
             raise ModelError(
-                f"{path} can't be loaded as TorchScript, or is cut short: {_first_line(error)}"
+                f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
             ) from None
         forward: Any = self._module.forward
         arguments = forward.schema.arguments[1:]
@@ -110,17 +100,15 @@ class TorchScript:
         examples = tuple(
             torch.from_numpy(np.array(feeds[spec.name][:EXAMPLES])) for spec in self.inputs
         )
+        names = [spec.name for spec in self.inputs]
         try:
-            proto = self._export(self._module, examples)
-        except _ConversionError as scripted:
+            proto = export(self._module, examples, names)
+        except ConversionError as scripted:
             # A scripted module may keep types open that the exporter needs; a trace tells them.
             try:
-                trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
-                with _quiet():
-                    traced = trace(self._module, examples, check_trace=False)
-                proto = self._export(traced, examples)
-            except (_ConversionError, RuntimeError) as error:
-                raise self._refusal(str(scripted), _first_line(error)) from None
+                proto = export(trace(self._module, examples), examples, names)
+            except ConversionError as error:
+                raise self._refusal(str(scripted), str(error)) from None
         self._tie(proto)
         sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         return source_of(proto, sha256, self.path)
@@ -151,38 +139,12 @@ class TorchScript:
             proto.graph.node.extend(kept)
 
     def _refusal(self, as_it_is: str, traced: str) -> ModelError:
-        also = "" if as_it_is.startswith(traced) else f" (and traced: {traced})"
+        same = as_it_is.startswith(traced.partition(" in the module")[0])
+        also = "" if same else f" (and traced: {traced})"
         return ModelError(
             f"PyTorch's exporter can't convert {self.path} to ONNX: {as_it_is}{also}; replace the "
             "operation, or export the model to ONNX yourself"
         )
-
-    def _export(
-        self, module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]
-    ) -> onnx.ModelProto:
-        import torch
-
-        register: Callable[..., None] = getattr(torch.onnx, "register_custom_op_symbolic")  # noqa: B009 - not in the stubs
-        register("aten::unflatten", _unflatten, 13)
-        names = [spec.name for spec in self.inputs]
-        buffer = io.BytesIO()
-        with _quiet() as caught:
-            try:
-                torch.onnx.export(
-                    module,
-                    examples,
-                    buffer,  # type: ignore[arg-type] # the TorchScript exporter takes files
-                    dynamo=False,
-                    training=torch.onnx.TrainingMode.PRESERVE,
-                    do_constant_folding=False,
-                    input_names=names,
-                    dynamic_axes={name: {0: "batch"} for name in names},
-                )
-            except RuntimeError as error:
-                caught.seek(0)
-                where = _where(error, caught.read())
-                raise _ConversionError(f"{_first_line(error)}{where}") from None
-        return onnx.ModelProto.FromString(buffer.getvalue())
 
     def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
         """Every name of the module's state_dict, and the values of what the graph does not hold.
@@ -250,32 +212,6 @@ def _by_value(
     return found
 
 
-def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:
-    """ONNX for aten::unflatten, which MultiheadAttention uses.
-
-    PyTorch's own loses the rank of what comes out, and the exporter then fails behind it.
-    """
-    import torch
-    from torch.onnx import symbolic_helper
-
-    def constant(number: int) -> Any:
-        return graph.op("Constant", value_t=torch.tensor([number]))
-
-    rank = symbolic_helper._get_tensor_rank(value)  # noqa: SLF001 - what symbolics are written with
-    parts = symbolic_helper._unpack_list(sizes)  # noqa: SLF001
-    if rank is None:
-        raise RuntimeError("aten::unflatten of a tensor of unknown rank")
-    get_constant: Callable[..., int] = symbolic_helper._get_const  # noqa: SLF001
-    position = get_constant(axis, "i", "dim") % rank
-    shape = graph.op("Shape", value)
-    before = graph.op("Slice", shape, constant(0), constant(position))
-    behind = graph.op("Slice", shape, constant(position + 1), constant(rank))
-    new = [graph.op("Reshape", part, constant(-1)) for part in parts]
-    result = graph.op("Reshape", value, graph.op("Concat", before, *new, behind, axis_i=0))
-    result.setType(value.type().with_sizes([None] * (rank - 1 + len(parts))))
-    return result
-
-
 def _refuse_checkpoint(path: Path) -> None:
     """Refuse what torch.save wrote, without unpickling it."""
     try:
@@ -313,54 +249,3 @@ def _as_numpy(value: torch.Tensor) -> Array:
 def _as_plain(value: Array) -> Array:
     """What torch can take of an array: bfloat16 as integers of its size."""
     return value.view(np.int16) if value.dtype.name == "bfloat16" else value
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text.splitlines()[0].split("  [Caused by")[0].rstrip(". ")[:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[BinaryIO]:
-    """Catch what the exporter prints: warnings and, where it fails, the whole graph.
-
-    Some of it comes from C++, past Python's streams; so the descriptors themselves are turned.
-
-    Gives the file in which it is caught.
-    """
-    with warnings.catch_warnings(), tempfile.TemporaryFile() as caught:
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        kept = []
-        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
-            if stream is not None:
-                stream.flush()
-            with contextlib.suppress(OSError):  # it may be closed
-                kept.append((descriptor, os.dup(descriptor)))
-                os.dup2(caught.fileno(), descriptor)
-        try:
-            yield caught
-        finally:
-            for descriptor, copy in kept:
-                stream = sys.stdout if descriptor == 1 else sys.stderr
-                if stream is not None:
-                    stream.flush()
-                os.dup2(copy, descriptor)
-                os.close(copy)
-            logging.disable(logging.NOTSET)
-
-
-def _where(error: Exception, printed: bytes) -> str:
-    """The module that holds the operator of which an error speaks; "" where nothing tells.
-
-    Args:
-        error: what the exporter raised.
-        printed: what it printed: a node a line, with the modules around it.
-    """
-    operator = re.search(r"'(\w+::\w+)'", str(error))
-    if operator is None:
-        return ""
-    node = re.search(rf" {operator[1]}\(.*scope: (\S+)", printed.decode(errors="replace"))
-    modules = [part.rpartition("::")[2] for part in node[1].split("/")] if node else []
-    path = ".".join(filter(None, modules))
-    return f" in the module {path}" if path else ""

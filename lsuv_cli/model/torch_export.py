@@ -1,0 +1,156 @@
+"""PyTorch's exporter for TorchScript: what it is told, and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import onnx
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ConversionError(Exception):
+    """The exporter can't convert a module; its text says what, and in which module."""
+
+
+def export(
+    module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...], names: Sequence[str]
+) -> onnx.ModelProto:
+    """Convert a module to ONNX, nothing folded and nothing renamed, the batch axis open.
+
+    Args:
+        module: the module.
+        examples: a tensor for each input.
+        names: of the inputs.
+
+    Raises:
+        ConversionError: the exporter can't.
+    """
+    import torch
+
+    register: Callable[..., None] = getattr(torch.onnx, "register_custom_op_symbolic")  # noqa: B009 - not in the stubs
+    register("aten::unflatten", _unflatten, 13)
+    buffer = io.BytesIO()
+    with _quiet() as caught:
+        try:
+            torch.onnx.export(
+                module,
+                examples,
+                buffer,  # type: ignore[arg-type] # the TorchScript exporter takes files
+                dynamo=False,
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=False,
+                input_names=list(names),
+                dynamic_axes={name: {0: "batch"} for name in names},
+            )
+        except RuntimeError as error:
+            caught.seek(0)
+            where = _where(error, caught.read())
+            raise ConversionError(f"{first_line(error)}{where}") from None
+    return onnx.ModelProto.FromString(buffer.getvalue())
+
+
+def trace(
+    module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]
+) -> torch.jit.ScriptModule:
+    """Trace a module.
+
+    Raises:
+        ConversionError: it can't be traced.
+    """
+    import torch
+
+    tracing: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+    with _quiet():
+        try:
+            return tracing(module, examples, check_trace=False)
+        except RuntimeError as error:
+            raise ConversionError(first_line(error)) from None
+
+
+def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:
+    """ONNX for aten::unflatten, which MultiheadAttention uses.
+
+    PyTorch's own loses the rank of what comes out, and the exporter then fails behind it.
+    """
+    import torch
+    from torch.onnx import symbolic_helper
+
+    def constant(number: int) -> Any:
+        return graph.op("Constant", value_t=torch.tensor([number]))
+
+    rank = symbolic_helper._get_tensor_rank(value)  # noqa: SLF001 - what symbolics are written with
+    parts = symbolic_helper._unpack_list(sizes)  # noqa: SLF001
+    if rank is None:
+        raise RuntimeError("aten::unflatten of a tensor of unknown rank")
+    get_constant: Callable[..., int] = symbolic_helper._get_const  # noqa: SLF001
+    position = get_constant(axis, "i", "dim") % rank
+    shape = graph.op("Shape", value)
+    before = graph.op("Slice", shape, constant(0), constant(position))
+    behind = graph.op("Slice", shape, constant(position + 1), constant(rank))
+    new = [graph.op("Reshape", part, constant(-1)) for part in parts]
+    result = graph.op("Reshape", value, graph.op("Concat", before, *new, behind, axis_i=0))
+    result.setType(value.type().with_sizes([None] * (rank - 1 + len(parts))))
+    return result
+
+
+def first_line(error: Exception) -> str:
+    """What an error of PyTorch's says, without the traces it holds."""
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].split("  [Caused by")[0].rstrip(". ")[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[BinaryIO]:
+    """Catch what the exporter prints: warnings and, where it fails, the whole graph.
+
+    Some of it comes from C++, past Python's streams; so the descriptors themselves are turned.
+
+    Gives the file in which it is caught.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as caught:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        kept = []
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            if stream is not None:
+                stream.flush()
+            with contextlib.suppress(OSError):  # it may be closed
+                kept.append((descriptor, os.dup(descriptor)))
+                os.dup2(caught.fileno(), descriptor)
+        try:
+            yield caught
+        finally:
+            for descriptor, copy in kept:
+                stream = sys.stdout if descriptor == 1 else sys.stderr
+                if stream is not None:
+                    stream.flush()
+                os.dup2(copy, descriptor)
+                os.close(copy)
+            logging.disable(logging.NOTSET)
+
+
+def _where(error: Exception, printed: bytes) -> str:
+    """The module that holds the operator of which an error speaks; "" where nothing tells.
+
+    Args:
+        error: what the exporter raised.
+        printed: what it printed: a node a line, with the modules around it.
+    """
+    operator = re.search(r"'(\w+::\w+)'", str(error))
+    if operator is None:
+        return ""
+    node = re.search(rf" {operator[1]}\(.*scope: (\S+)", printed.decode(errors="replace"))
+    modules = [part.rpartition("::")[2] for part in node[1].split("/")] if node else []
+    path = ".".join(filter(None, modules))
+    return f" in the module {path}" if path else ""
