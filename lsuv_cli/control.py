@@ -11,7 +11,6 @@ from lsuv_cli.model.control_flow import (
     can_be_written_out,
     controlling_nodes,
     probes,
-    written_out,
 )
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.nodes import NewNames, names_in, values_read
@@ -19,6 +18,7 @@ from lsuv_cli.model.onnx_file import ModelSource
 from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.parameters import Sources
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
+from lsuv_cli.model.writing_out import written_out
 from lsuv_cli.sweep.session import Device
 from lsuv_cli.sweep.whole import run_graph
 

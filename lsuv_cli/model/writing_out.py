@@ -1,0 +1,282 @@
+"""If, Loop and Scan written out as the samples go through them.
+
+A layer inside a body has no place in the main graph where it could be measured. But on one batch of
+samples each If takes one branch, and each Loop and Scan runs some number of times; written out so,
+the bodies' layers stand in the main graph, a loop's several times with one weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from lsuv_cli.model.control_flow import Decisions, scan_inputs
+from lsuv_cli.model.nodes import (
+    FLOAT_TYPES,
+    NewNames,
+    attributes,
+    bodies,
+    captured_values,
+    names_in,
+    node_name,
+    rename_captured,
+    values_read,
+)
+from lsuv_cli.model.onnx_file import ModelSource
+from lsuv_cli.model.parameters import WeightSource, in_memory
+
+# Unsqueeze takes its axes as an input from this opset on.
+AXES_INPUT_OPSET = 13
+
+
+def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
+    """The model with its controlling nodes written out.
+
+    Branches that are not taken are kept as nodes that no data reaches, so that their layers are
+    known of.
+
+    Args:
+        source: the model; not modified.
+        decisions: for each node to be written out.
+    """
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(source.skeleton)
+    weights = dict(source.weights)
+    names = NewNames(names_in(skeleton.graph) | weights.keys())
+    writer = _Writer(skeleton.graph, weights, names, source.opset)
+    nodes = list(source.skeleton.graph.node)
+    del skeleton.graph.node[:]
+    for node in nodes:
+        if node.output and node.output[0] in decisions:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            writer.write_out(copy, decisions[node.output[0]])
+        else:
+            writer.append(node)
+    return replace(source, skeleton=skeleton, weights=weights)
+
+
+def _name_apart(node: onnx.NodeProto, suffix: str) -> None:
+    """Add what tells a loop's rounds apart to a node's name, and to those in its bodies."""
+    if node.name:
+        node.name += suffix
+    for body in bodies(node):
+        for inner in body.node:
+            _name_apart(inner, suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A body that can be written into the main graph as often as needed.
+
+    Attributes:
+        graph: the body.
+        scope: what its values' new names begin with.
+        constants: its initializers' names in the main graph.
+    """
+
+    graph: onnx.GraphProto
+    scope: str
+    constants: Mapping[str, str]
+
+
+class _Writer:
+    """Writes nodes into the main graph."""
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        weights: dict[str, WeightSource],
+        names: NewNames,
+        opset: int,
+    ) -> None:
+        self.graph = graph
+        self.weights = weights
+        self.names = names
+        self.opset = opset
+        self.from_data = {value.name for value in graph.input} - weights.keys()
+        self.from_data -= {tensor.name for tensor in graph.initializer}
+        self.no_data = ""
+        self.main_names = {name for node in graph.node for name in node.output}
+        self.main_names |= self.from_data | weights.keys()
+        self.main_names.update(tensor.name for tensor in graph.initializer)
+        self.node_names = NewNames(node.name for node in graph.node)
+
+    def append(self, node: onnx.NodeProto) -> None:
+        """Append a node as it is."""
+        self.graph.node.append(node)
+        if self.from_data.intersection(values_read(node)):
+            self.from_data.update(node.output)
+
+    def write_out(self, node: onnx.NodeProto, way: int) -> None:
+        """Append what a controlling node does on the samples."""
+        if node.op_type == "If":
+            found = attributes(node)
+            taken, other = ("then_branch", "else_branch")[:: 1 if way else -1]
+            self._untaken(self._body(node, found[other], other))
+            made = self._write(self._body(node, found[taken], taken), {}, "")
+            self._give(made, node.output)
+        elif node.op_type == "Loop":
+            self._loop(node, way)
+        else:
+            self._scan(node, way)
+
+    def _node(self, op: str, inputs: Iterable[str], output: str, **more: object) -> str:
+        made = onnx.NodeProto(op_type=op, input=list(inputs), output=[output])
+        made.attribute.extend(helper.make_attribute(key, value) for key, value in more.items())
+        self.append(made)
+        return output
+
+    def _give(self, values: Iterable[str], outputs: Iterable[str]) -> None:
+        for value, output in zip(values, outputs, strict=False):
+            if output:
+                self._node("Identity", [value], output)
+
+    def _integer(self, number: int) -> str:
+        value = numpy_helper.from_array(np.array(number, np.int64))
+        return self._node("Constant", [], self.names.new("integer"), value=value)
+
+    def _body(self, node: onnx.NodeProto, graph: onnx.GraphProto, hint: str) -> _Body:
+        """Prepare a body: its constants move to the main graph, where each is there once."""
+        scope = f"{node_name(node)}/{hint}"
+        return _Body(graph, scope, self._hoisted(graph))
+
+    def _hoisted(self, graph: onnx.GraphProto) -> dict[str, str]:
+        """Move a body's constants out; return their names in the main graph."""
+        renamed: dict[str, str] = {}
+        for tensor in graph.initializer:
+            name = renamed[tensor.name] = self._main_name(tensor.name)
+            if tensor.data_type in FLOAT_TYPES:
+                self.weights[name] = in_memory(numpy_helper.to_array(tensor))
+            else:
+                moved = self.graph.initializer.add()
+                moved.CopyFrom(tensor)
+                moved.name = name
+        kept = []
+        for node in graph.node:
+            if node.op_type == "Constant":
+                constant = onnx.NodeProto()
+                constant.CopyFrom(node)
+                constant.output[0] = renamed[node.output[0]] = self._main_name(node.output[0])
+                self.append(constant)
+                continue
+            kept.append(node)
+            for inner in bodies(node):
+                own = self._hoisted(inner)
+                holder = onnx.NodeProto()
+                holder.attribute.append(helper.make_attribute("body", inner))
+                rename_captured(holder, own)
+                inner.CopyFrom(holder.attribute[0].g)
+        del graph.initializer[:], graph.node[:]
+        graph.node.extend(kept)
+        return renamed
+
+    def _main_name(self, name: str) -> str:
+        """A constant's name in the main graph: its own, which the body no longer has."""
+        if name in self.main_names:
+            name = self.names.new(name)
+        self.main_names.add(name)
+        return name
+
+    def _write(self, body: _Body, given: Mapping[str, str], suffix: str) -> list[str]:
+        """Append a body's nodes once; return what its outputs are called.
+
+        Args:
+            body: the body.
+            given: what stands for its inputs, and for other values from outside.
+            suffix: what tells this time from others, in the nodes' names.
+        """
+        renamed = {**body.constants, **given}
+        for node in body.graph.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = [renamed.get(name, name) for name in node.input]
+            rename_captured(copy, {n: renamed[n] for n in captured_values(node) if n in renamed})
+            for name in filter(None, node.output):
+                renamed[name] = self.names.new(f"{body.scope}/{name}{suffix}")
+            copy.output[:] = [renamed[name] if name else "" for name in node.output]
+            _name_apart(copy, suffix)
+            if copy.name:
+                copy.name = self.node_names.new(copy.name)
+            self.append(copy)
+        return [renamed.get(value.name, value.name) for value in body.graph.output]
+
+    def _untaken(self, body: _Body) -> None:
+        """Append a body that does not run, fed with what does not come from the data."""
+        if not self.no_data:
+            zero = numpy_helper.from_array(np.array(0, np.float32))
+            self.no_data = self._node("Constant", [], self.names.new("no data"), value=zero)
+        read = set().union(*(values_read(node) for node in body.graph.node))
+        outside = (read & self.from_data) | {value.name for value in body.graph.input}
+        self._write(body, dict.fromkeys(outside, self.no_data), "")
+
+    def _loop(self, node: onnx.NodeProto, count: int) -> None:
+        (graph,) = bodies(node)
+        body = self._body(node, graph, "body")
+        states = list(node.input[2:])
+        if not count:
+            self._untaken(body)
+        condition = node.input[1] if len(node.input) > 1 and node.input[1] else ""
+        if not condition and count:
+            true = numpy_helper.from_array(np.array(True))
+            condition = self._node("Constant", [], self.names.new("true"), value=true)
+        rows: list[list[str]] = []
+        inputs = [value.name for value in graph.input]
+        for index in range(count):
+            given = dict(zip(inputs, [self._integer(index), condition, *states], strict=True))
+            condition, *made = self._write(body, given, f".{index}")
+            states, scanned = made[: len(states)], made[len(states) :]
+            rows.append(scanned)
+        self._give(states, node.output)
+        for position, output in enumerate(node.output[len(states) :]):
+            if output:
+                self._stack([row[position] for row in rows], 0, output)
+
+    def _scan(self, node: onnx.NodeProto, count: int) -> None:
+        (graph,) = bodies(node)
+        body, found = self._body(node, graph, "body"), attributes(node)
+        sequences = scan_inputs(node)
+        states = list(node.input[: len(node.input) - len(sequences)])
+        backwards = found.get("scan_input_directions", [0] * len(sequences))
+        inputs = [value.name for value in graph.input]
+        if not count:
+            self._untaken(body)
+        rows: list[list[str]] = []
+        for index in range(count):
+            elements = []
+            for (position, axis), reverse in zip(sequences, backwards, strict=True):
+                place = self._integer(count - 1 - index if reverse else index)
+                element = self.names.new("element")
+                elements.append(
+                    self._node("Gather", [node.input[position], place], element, axis=axis)
+                )
+            given = dict(zip(inputs, [*states, *elements], strict=True))
+            made = self._write(body, given, f".{index}")
+            states = made[: len(states)]
+            rows.append(made[len(states) :])
+        self._give(states, node.output)
+        outputs = node.output[len(states) :]
+        axes = found.get("scan_output_axes", [0] * len(outputs))
+        directions = found.get("scan_output_directions", [0] * len(outputs))
+        for position, output in enumerate(outputs):
+            if output:
+                values = [row[position] for row in rows]
+                self._stack(values[:: -1 if directions[position] else 1], axes[position], output)
+
+    def _stack(self, values: Iterable[str], axis: int, output: str) -> None:
+        """One value behind the other along a new axis."""
+        self._node("Concat", list(self._lifted(values, axis)), output, axis=axis)
+
+    def _lifted(self, values: Iterable[str], axis: int) -> Iterator[str]:
+        axes = numpy_helper.from_array(np.array([axis], np.int64))
+        for value in values:
+            lifted = self.names.new("lifted")
+            if self.opset < AXES_INPUT_OPSET:
+                yield self._node("Unsqueeze", [value], lifted, axes=[axis])
+            else:
+                place = self._node("Constant", [], self.names.new("axes"), value=axes)
+                yield self._node("Unsqueeze", [value, place], lifted)
