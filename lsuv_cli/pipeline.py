@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import Device, select_device, unknown_operators
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
-from lsuv_cli.weights.shards import check_layout, plan_shards
+from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
 from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
 
 
@@ -137,20 +138,15 @@ def _initialize(
     """
     model, weights = model_of(source)
     sites, naming, others = _layers(model, weights, given.script, options, events)
-    tensors = {name: stored.info for name, stored in naming.items()}
-    layout = plan_shards(options.out, tensors, options.max_shard_bytes)
-    check_layout(layout, force=options.force)
-    for path in layout.files:
-        refuse_overwriting(path, "the model's external data", model.external_files)
+    layout = _layout(model, naming, options)
     left_alone = layers_left_alone(model)
     plan = _plan(model, sites, left_alone, options, events)
     samples = given.samples or _load(model.inputs, options, events)
     for path in layout.files:
         refuse_overwriting(path, "one of the samples", samples.files)
+    feeds, count, device = samples.feeds, samples.count, given.device
     norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
-    feeds, count = samples.feeds, samples.count
-    segment_bytes = options.max_segment_bytes
-    work = Work(model, sites, plan, norms, feeds, count, given.device, segment_bytes)
+    work = Work(model, sites, plan, norms, feeds, count, device, options.max_segment_bytes)
     before: Mapping[int, Moments] = {}
     if options.verify:
         events.stage("measuring the weights as they are")
@@ -161,14 +157,12 @@ def _initialize(
     ) as file:
         results = _iterate(work, weights, before, options, events, file)
         if decisions is not None:
-            now = find_way(given.source, weights.sources(model.parameters), feeds, given.device)
+            now = find_way(given.source, weights.sources(model.parameters), feeds, device)
             if now != decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
         if given.script is not None and options.out_model is not None:
-            written = {name: file.writer.read(name) for name in naming}
-            with replacing_file(options.out_model, force=options.force) as (model_file, _):
-                model_file.write(given.script.with_values(written))
+            _write_model(given.script, file, naming, options.out_model, force=options.force)
     return Report(
         version=__version__,
         model=str(options.model),
@@ -178,7 +172,7 @@ def _initialize(
         files=tuple(map(str, layout.files)),
         bytes_written=size,
         settings=options.settings(count),
-        device=given.device.label,
+        device=device.label,
         per=options.per,
         tol=options.tol,
         samples=count,
@@ -188,6 +182,25 @@ def _initialize(
         layers=tuple(results),
         left_alone=tuple(left_alone),
     )
+
+
+def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
+    """The files that will be written; refused where they can't be."""
+    tensors = {name: stored.info for name, stored in naming.items()}
+    layout = plan_shards(options.out, tensors, options.max_shard_bytes)
+    check_layout(layout, force=options.force)
+    for path in layout.files:
+        refuse_overwriting(path, "the model's external data", model.external_files)
+    return layout
+
+
+def _write_model(
+    script: TorchScript, file: WeightsFile, naming: Naming, out: Path, *, force: bool
+) -> None:
+    """Write the TorchScript model with the written weights."""
+    written = {name: file.writer.read(name) for name in naming}
+    with replacing_file(out, force=force) as (model_file, _):
+        model_file.write(script.with_values(written))
 
 
 def _check_outputs(options: InitOptions) -> None:

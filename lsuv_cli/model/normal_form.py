@@ -85,16 +85,10 @@ def normal_form(
     nodes = execution_order(skeleton.graph, path, parameters)
     outputs = {value.name for value in skeleton.graph.output}
     integers = integer_constants(nodes, skeleton.graph.initializer)
-    kept, constants, copies = _set_aside(nodes, parameters, outputs, is_from_torch(skeleton))
-    if is_from_torch(skeleton):
-        copies |= separate_modules(kept, parameters)
-    elif is_from_tf2onnx(skeleton):
-        copies |= separate_layers(kept, parameters)
-    infos = {
-        **{name: weight.info for name, weight in parameters.items()},
-        **{name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()},
-        **{name: parameters[source].info for name, source in copies.items()},
-    }
+    kept, constants, copies = _set_aside(skeleton, nodes, parameters, outputs)
+    infos = {name: weight.info for name, weight in parameters.items()}
+    infos |= {name: TensorInfo(value.shape, value.dtype) for name, value in constants.items()}
+    infos |= {name: parameters[source].info for name, source in copies.items()}
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
@@ -127,12 +121,13 @@ def normal_form(
 
 
 def _set_aside(
+    skeleton: onnx.ModelProto,
     nodes: Sequence[onnx.NodeProto],
     parameters: Sources,
     outputs: set[str],
-    from_torch: bool,
 ) -> tuple[list[onnx.NodeProto], dict[str, FloatArray], dict[str, str]]:
     """The nodes without those that make a parameter; Constants' values; what is a copy of what."""
+    from_torch = is_from_torch(skeleton)
     # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
     # What is tied in PyTorch has one name there and needs none.
     constants: dict[str, FloatArray] = {}
@@ -148,6 +143,10 @@ def _set_aside(
             copies[node.output[0]] = source
         else:
             kept.append(node)
+    if from_torch:
+        copies |= separate_modules(kept, parameters)
+    elif is_from_tf2onnx(skeleton):
+        copies |= separate_layers(kept, parameters)
     return kept, constants, copies
 
 
