@@ -279,6 +279,30 @@ def test_a_bias_inside_an_activation(tmp_path: Path, op: str, bias: Bias) -> Non
     check_bias(path, tmp_path, ["MatMul_m", "MatMul_z"], ["m", "z"], bias)
 
 
+@pytest.mark.parametrize("bias", list(Bias))
+def test_the_biases_inside_an_attention(tmp_path: Path, bias: Bias) -> None:
+    nodes = [
+        *(node("MatMul", f"x w{part}", part) for part in "qkv"),
+        fused("MultiHeadAttention", "q k v b", "y", num_heads=HEADS),
+        node("MatMul", "y u", "z"),
+    ]
+    weights = {f"w{part}": W(WIDTH, WIDTH, seed=i) for i, part in enumerate("qkv")}
+    weights |= {"b": W(3 * WIDTH, seed=5) * np.float32(0.5), "u": W(WIDTH, 4)}
+    path = save_fused(tmp_path, nodes, weights)
+    model = check_same(path, {"x": X})
+    assert operators(model).count("Add") == 3
+    np.save(tmp_path / "x.npy", X)
+    report, written = run(path, tmp_path / "x.npy", bias=bias)
+    assert {result.status for result in report.layers} == {Status.CONVERGED}
+    for index, part in enumerate("qkv"):
+        own = written["b"][index * WIDTH : (index + 1) * WIDTH]
+        output = (X @ written[f"w{part}"] + own).astype(np.float64)
+        assert output.var() == pytest.approx(1, abs=1e-5)
+        assert own.any() == (bias is not Bias.ZERO)
+        if bias is Bias.CENTER:
+            np.testing.assert_allclose(output.mean((0, 1)), 0, atol=1e-5)
+
+
 def test_an_activation_without_a_bias_stays(tmp_path: Path) -> None:
     nodes = [node("MatMul", "x w", "m"), fused("FastGelu", "m", "z")]
     path = save_fused(tmp_path, nodes, {"w": W(WIDTH, 6)})

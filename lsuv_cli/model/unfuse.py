@@ -24,6 +24,8 @@ Shape = tuple[int, ...]
 # operator that does the rest. ONNX has Gelu from opset 20 on only, ONNX Runtime in every file.
 BIASED_ACTIVATIONS = {"BiasGelu": (1, "Gelu"), "FastGelu": (1, "FastGelu")}
 BIASED_NORMS = {"SkipLayerNormalization": 4, "SkipSimplifiedLayerNormalization": 3}
+# MultiHeadAttention's inputs: queries, keys, values, and then the bias of all three.
+PROJECTIONS = 3
 PRODUCTS = frozenset(("FusedMatMul", "Gemm", "MatMul"))
 
 
@@ -37,11 +39,11 @@ def unfuse(
         shapes: of the parameters, by name.
         names: gives the new values their names.
     """
-    products = frozenset(
-        node.output[0]
+    products = {
+        node.output[0]: shapes.get(node.input[1], ())
         for node in model.graph.node
         if node.op_type in PRODUCTS and any(name in shapes for name in node.input)
-    )
+    }
     fusion = _Fusion(shapes, products, AttentionMasks(model), names)
     return [one for node in model.graph.node for one in _apart(node, fusion)]
 
@@ -52,13 +54,14 @@ class _Fusion:
 
     Attributes:
         shapes: of the parameters, by name.
-        products: the values that products with a parameter make.
+        products: the values that products with a parameter make, and the shape of that parameter
+            where it is their second factor.
         masks: what the graph says of attention's masks.
         names: gives the new values their names.
     """
 
     shapes: Mapping[str, Shape]
-    products: frozenset[str]
+    products: Mapping[str, Shape]
     masks: AttentionMasks
     names: NewNames
 
@@ -185,12 +188,38 @@ def _attention(
     return attention_apart(node, fusion.shapes, fusion.names)
 
 
+def _biased_attention(
+    node: onnx.NodeProto, _found: Mapping[str, Any], fusion: _Fusion
+) -> list[onnx.NodeProto]:
+    """The biases of the three projections, which lie in one parameter, added in front."""
+    bias = node.input[PROJECTIONS] if len(node.input) > PROJECTIONS else ""
+    widths = [fusion.products.get(name, ())[-1:] for name in node.input[:PROJECTIONS]]
+    if fusion.shapes.get(bias) != (sum(sum(width) for width in widths),) or () in widths:
+        return [node]
+    sizes = fusion.names.new(f"{node.output[0]}/sizes")
+    lengths = numpy_helper.from_array(np.array([width[0] for width in widths], np.int64))
+    parts = [fusion.names.new(f"{node.output[0]}/bias") for _ in widths]
+    nodes = [
+        helper.make_node("Constant", [], [sizes], value=lengths),
+        helper.make_node("Split", [bias, sizes], parts, axis=0),
+    ]
+    attending = onnx.NodeProto()
+    attending.CopyFrom(node)
+    attending.input[PROJECTIONS] = ""
+    for position, part in enumerate(parts):
+        total = fusion.names.new(f"{node.output[0]}/sum")
+        nodes.append(helper.make_node("Add", [node.input[position], part], [total]))
+        attending.input[position] = total
+    return [*nodes, attending]
+
+
 _RULES: dict[str, Callable[[onnx.NodeProto, Mapping[str, Any], _Fusion], list[onnx.NodeProto]]] = {
     "Attention": _attention,
     "FusedConv": _convolution,
     "FusedGemm": _gemm,
     "FusedMatMul": _matmul,
     "GemmFastGelu": _product_and_gelu,
+    "MultiHeadAttention": _biased_attention,
     **dict.fromkeys(BIASED_ACTIVATIONS, _biased_activation),
     **dict.fromkeys(BIASED_NORMS, _biased_norm),
 }
