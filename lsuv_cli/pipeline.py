@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +83,19 @@ def initialize(options: InitOptions, events: Events) -> Report:
         samples = _load(script.inputs, options, events)
         events.stage("converting to ONNX")
         source = script.convert(samples.feeds)
-    given = _Given(source, script, samples, device)
     if not controlling_nodes(source):
-        return _initialize(given, source, None, options, events)
+        model, weights = model_of(source)
+        # It holds the file's weights, which need not stay in memory once others are drawn.
+        del source
+        return _initialize(_Given(script, samples, device), model, weights, options, events)
     # Which layers the samples meet is only known once they are there.
     samples = samples or _load(model_of(source)[0].inputs, options, events)
-    given = replace(given, samples=samples)
     events.stage("following the samples through If, Loop and Scan")
     decisions: Sequence[Decisions] = find_way(source, {}, samples.feeds, device)
     for _ in range(options.max_iter):
+        given = _Given(script, samples, device, source, decisions)
         try:
-            return _initialize(given, along(source, decisions), decisions, options, events)
+            return _initialize(given, *model_of(along(source, decisions)), options, events)
         except _WayChangedError as changed:
             events.note("with the new weights the samples take another branch; starting again")
             decisions = changed.decisions
@@ -108,35 +110,24 @@ class _Given:
     """What the user gave, opened.
 
     Attributes:
-        source: the model file, or what the TorchScript file was converted to.
         script: the TorchScript file; None for ONNX.
         samples: the samples, if they have been loaded already.
         device: where sessions run.
+        source: the model as it was before its bodies were written out; None where they were not.
+        decisions: along which way that was done.
     """
 
-    source: ModelSource
     script: TorchScript | None
     samples: Samples | None
     device: Device
+    source: ModelSource | None = None
+    decisions: Sequence[Decisions] = ()
 
 
 def _initialize(
-    given: _Given,
-    source: ModelSource,
-    decisions: Sequence[Decisions] | None,
-    options: InitOptions,
-    events: Events,
+    given: _Given, model: OnnxModel, weights: Parameters, options: InitOptions, events: Events
 ) -> Report:
-    """Initialise a model whose layers all stand in the main graph.
-
-    Args:
-        given: what the user gave.
-        source: the model, its bodies written out.
-        decisions: along which way that is; None where it has no layers in bodies.
-        options: what the user asked for.
-        events: who is told how the work goes.
-    """
-    model, weights = model_of(source)
+    """Initialise a model whose layers all stand in the main graph."""
     sites, naming, others = _layers(model, weights, given.script, options, events)
     layout = _layout(model, naming, options)
     left_alone = layers_left_alone(model)
@@ -156,9 +147,9 @@ def _initialize(
         layout, model, naming, others, describe=describe, force=options.force
     ) as file:
         results = _iterate(work, weights, before, options, events, file)
-        if decisions is not None:
+        if given.source is not None:
             now = find_way(given.source, weights.sources(model.parameters), feeds, device)
-            if now != decisions:
+            if now != given.decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
         if given.script is not None and options.out_model is not None:
