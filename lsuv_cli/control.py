@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.model.control_flow import (
@@ -17,6 +16,7 @@ from lsuv_cli.model.nodes import NewNames, names_in, values_read
 from lsuv_cli.model.onnx_file import ModelSource
 from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.parameters import Sources
+from lsuv_cli.model.segments import cut_nodes
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.writing_out import written_out
 from lsuv_cli.sweep.session import Device
@@ -24,7 +24,7 @@ from lsuv_cli.sweep.whole import run_graph
 
 
 def find_way(
-    source: ModelSource, weights: Sources, feeds: Feeds, device: Device
+    source: ModelSource, weights: Sources, feeds: Feeds, device: Device, max_segment_bytes: int
 ) -> list[Decisions]:
     """Follow the samples through the nodes that decide which layers they meet.
 
@@ -33,6 +33,7 @@ def find_way(
         weights: other values than the file's, for those parameters that are named.
         feeds: the samples.
         device: where the model runs.
+        max_segment_bytes: bytes of weights in one session.
 
     Returns:
         What is decided, for one level of nesting after the other; none where no layer is in a body.
@@ -40,12 +41,11 @@ def find_way(
     decisions: list[Decisions] = []
     given_up: set[str] = set()
     while True:
-        known = {name: weights[name] for name in source.weights if name in weights}
-        source = replace(source, weights={**source.weights, **known})
         nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
         if not nodes:
             return decisions
-        found = _probe(source, {node.output[0] for node in nodes}, feeds, device)
+        wanted = {node.output[0] for node in nodes}
+        found = _probe(source, weights, wanted, feeds, device, max_segment_bytes)
         for node in nodes:
             if not can_be_written_out(node, found[node.output[0]]):
                 given_up.add(node.output[0])
@@ -62,11 +62,20 @@ def along(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
     return source
 
 
-def _probe(source: ModelSource, wanted: set[str], feeds: Feeds, device: Device) -> dict[str, int]:
+def _probe(
+    source: ModelSource,
+    weights: Sources,
+    wanted: set[str],
+    feeds: Feeds,
+    device: Device,
+    max_segment_bytes: int,
+) -> dict[str, int]:
     """Run the model as far as some of its controlling nodes, and see what they do."""
-    model, weights = model_of(source)
-    names = NewNames(names_in(model.skeleton.graph) | set(weights))
-    builder = GraphBuilder(model.opset)
+    model, values = model_of(source)
+    for name in model.parameters:
+        if name in weights:
+            values.settle(name, weights[name])
+    names = NewNames(names_in(model.skeleton.graph) | set(values))
     ways: dict[str, str] = {}
     added = []
     for node in model.nodes:
@@ -74,9 +83,17 @@ def _probe(source: ModelSource, wanted: set[str], feeds: Feeds, device: Device) 
             more, ways[node.output[0]] = probes(node, names)
             added += more
     read = {name for node in added for name in values_read(node)}
-    builder.nodes += [*needed_nodes(model.nodes, read), *added]
-    add_parameters(builder, builder.nodes, weights)
-    carried = {way: way for way in ways.values()}
-    graph = instrumented(builder, model, feeds, {}, carried=carried)
-    fetched = run_graph(graph, feeds, 1, device).carried
-    return {name: int(fetched[way].item()) for name, way in ways.items()}
+    nodes = [*needed_nodes(model.nodes, read), *added]
+    fetched: dict[str, int] = {}
+    fed = feeds
+    for segment in cut_nodes(model, [[node] for node in nodes], max_segment_bytes):
+        made = segment.makes()
+        carried = {name: name for name in sorted(made & {*segment.carried, *ways.values()})}
+        builder = GraphBuilder(model.opset)
+        builder.nodes += segment.nodes
+        add_parameters(builder, builder.nodes, values)
+        graph = instrumented(builder, model, fed, {}, carried=carried)
+        found = run_graph(graph, fed, 1, device).carried
+        fetched |= {name: int(found[way].item()) for name, way in ways.items() if way in found}
+        fed = segment.hand_on(feeds, fed, found)
+    return fetched

@@ -86,17 +86,8 @@ def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]
             layers = _doubtful(readings.layers, work.plan)
             if not layers:
                 break
-        feeds = _handed_on(segment, work.feeds, feeds, carried)
+        feeds = segment.hand_on(work.feeds, feeds, carried)
     return moments
-
-
-def _handed_on(segment: Segment, inputs: Feeds, feeds: Feeds, made: Feeds) -> Feeds:
-    """What the next segment is fed: the inputs, and the values that are still wanted."""
-    return {
-        name: value
-        for name, value in {**feeds, **made}.items()
-        if name in inputs or name in segment.carried
-    }
 
 
 def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
@@ -124,11 +115,7 @@ def pre_initialise(
     qr: QrFactorisation,
     events: Events,
 ) -> None:
-    """Replace the weights of some layers by draws, and the biases of those that are not swept."""
-    for index in layers:
-        planned = work.plan.layers[index]
-        if planned.layer.bias and planned.bias is not Bias.KEEP and not planned.swept:
-            weights.set(planned.layer.bias, np.zeros(planned.layer.bias_shape, np.float32))
+    """Replace the weights of some layers by draws."""
     if options.pre_init is PreInit.KEEP or not layers:
         return
     events.stage("pre-initialising", len(layers))
@@ -139,6 +126,14 @@ def pre_initialise(
         rng = generator(options.seed, layer.parameter)
         weights.set(layer.weight, draw(kind, layer.layout, rng, qr))
         events.advance(done, len(layers))
+
+
+def clear_biases(work: Work, weights: Parameters) -> None:
+    """Set the biases to zero of those layers that a sweep does not measure."""
+    for planned in work.plan.layers:
+        layer = planned.layer
+        if not (planned.skipped or planned.swept or planned.bias is Bias.KEEP) and layer.bias:
+            weights.set(layer.bias, np.zeros(layer.bias_shape, np.float32))
 
 
 def sweeping_segments(work: Work) -> list[Segment]:
@@ -190,6 +185,7 @@ def sweep(
         index: per_channel_bias(site, weights[site.layer.bias])
         for index, site in enumerate(work.sites)
         if site.layer.bias is not None
+        and work.plan.layers[index].swept
         and work.plan.layers[index].bias is Bias.KEEP
         and site.node.output[0] in made
     }
@@ -209,7 +205,7 @@ def sweep(
         readings = run_graph(graph, feeds, work.samples, work.device)
         if not _doubtful(readings.layers, work.plan):
             break
-    handed_on = _handed_on(segment, work.feeds, feeds, readings.carried)
+    handed_on = segment.hand_on(work.feeds, feeds, readings.carried)
     return solve(work.plan, readings, biases, settled), handed_on
 
 

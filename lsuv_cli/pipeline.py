@@ -25,6 +25,7 @@ from lsuv_cli.engine import (
     Work,
     apply,
     choose_factorisation,
+    clear_biases,
     measure,
     pending_draws,
     pre_initialise,
@@ -33,6 +34,7 @@ from lsuv_cli.engine import (
     sweeping_segments,
 )
 from lsuv_cli.model.control_flow import Decisions, controlling_nodes
+from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.names import renamed
 from lsuv_cli.model.norms import find_norms
@@ -52,6 +54,9 @@ from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
 from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
+
+# New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
+MAX_WAYS = 10
 
 
 class _WayChangedError(Exception):
@@ -83,6 +88,7 @@ def initialize(options: InitOptions, events: Events) -> Report:
         samples = _load(script.inputs, options, events)
         events.stage("converting to ONNX")
         source = script.convert(samples.feeds)
+    source = constants_outside(source)
     if not controlling_nodes(source):
         model, weights = model_of(source)
         # It holds the file's weights, which need not stay in memory once others are drawn.
@@ -91,8 +97,9 @@ def initialize(options: InitOptions, events: Events) -> Report:
     # Which layers the samples meet is only known once they are there.
     samples = samples or _load(model_of(source)[0].inputs, options, events)
     events.stage("following the samples through If, Loop and Scan")
-    decisions: Sequence[Decisions] = find_way(source, {}, samples.feeds, device)
-    for _ in range(options.max_iter):
+    most = options.max_segment_bytes
+    decisions: Sequence[Decisions] = find_way(source, {}, samples.feeds, device, most)
+    for _ in range(MAX_WAYS):
         given = _Given(script, samples, device, source, decisions)
         try:
             return _initialize(given, *model_of(along(source, decisions)), options, events)
@@ -148,7 +155,8 @@ def _initialize(
     ) as file:
         results = _iterate(work, weights, before, options, events, file)
         if given.source is not None:
-            now = find_way(given.source, weights.sources(model.parameters), feeds, device)
+            written = weights.sources(model.parameters)
+            now = find_way(given.source, written, feeds, device, options.max_segment_bytes)
             if now != given.decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
@@ -180,7 +188,8 @@ def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
     tensors = {name: stored.info for name, stored in naming.items()}
     layout = plan_shards(options.out, tensors, options.max_shard_bytes)
     check_layout(layout, force=options.force)
-    for path in layout.files:
+    # The target itself too: shards take its place.
+    for path in (options.out, *layout.files):
         refuse_overwriting(path, "the model's external data", model.external_files)
     return layout
 
@@ -302,6 +311,7 @@ def _iterate(
     segments = sweeping_segments(work)
     pending = pending_draws(work, segments)
     factorisation = choose_factorisation(work.plan, options.pre_init)
+    clear_biases(work, weights)
     iteration = 0
     while True:
         iteration += 1

@@ -129,11 +129,12 @@ def header_texts(
     }
 
     def texts(names: Sequence[str]) -> dict[str, str]:
-        here = set(names)
+        # A part of a tensor has its name and brackets behind it.
+        beginnings = tuple(f"{name}[" for name in names)
         parts = []
         for index in plan.scaled():
             parameter = plan.layers[index].layer.parameter
-            if parameter.partition("[")[0] in here:
+            if parameter in names or parameter.startswith(beginnings):
                 parts.append(f"{json.dumps(parameter)}: {_scale(index, plan, scales)}")
         return {**common, "lsuv.scales": f"{{{', '.join(parts)}}}"}
 

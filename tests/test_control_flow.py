@@ -20,8 +20,9 @@ from test_torchscript import save
 from torch import Tensor, nn
 
 from lsuv_cli.control import along, find_way
-from lsuv_cli.core.choices import PreInit, Status
+from lsuv_cli.core.choices import Names, PreInit, Status
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import layers_left_alone
 from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import model_of
@@ -298,13 +299,14 @@ GRAPHS: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("most", [1, 10**9])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_written_out_they_compute_the_same(tmp_path: Path, name: str) -> None:
+def test_written_out_they_compute_the_same(tmp_path: Path, name: str, most: int) -> None:
     nodes, shape = GRAPHS[name]
     path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
     feeds = {"x": W(8, *shape, seed=9)}
-    source = read_source(path)
-    written = along(source, find_way(source, {}, feeds, CPU))
+    source = constants_outside(read_source(path))
+    written = along(source, find_way(source, {}, feeds, CPU, most))
     plain = onnx.ModelProto()
     plain.CopyFrom(written.skeleton)
     plain.graph.initializer.extend(
@@ -343,7 +345,8 @@ def test_layers_in_bodies_by_hand(tmp_path: Path, name: str) -> None:
         assert output.var() == pytest.approx(1, abs=1e-4)
 
 
-def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run) -> None:
+@pytest.mark.parametrize("form", ["initializer", "Constant", "copy"])
+def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run, form: str) -> None:
     """The file's weights are small, and the first layer's output then below the threshold."""
     bodies_ = [
         body([node("MatMul", f"a {w}", f"{w}_out")], {}, [f"{w}_out"], {w: W(WIDTH, WIDTH)})
@@ -360,17 +363,34 @@ def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run) -> None:
         ),
         node("MatMul", "b v", "z"),
     ]
-    weights = {"w": W(WIDTH, WIDTH) * np.float32(0.01), **V}
+    small = W(WIDTH, WIDTH) * np.float32(0.01)
+    weights = {"w": small, **V}
+    if form != "initializer":
+        del weights["w"]
+        nodes.insert(0, constant("w", small))
+    if form == "copy":
+        # As PyTorch's exporter writes weights that are equal.
+        weights["w0"] = small
+        nodes[0] = node("Identity", "w0", "w")
+        nodes.append(node("MatMul", "z v2", "z2"))
+        nodes.append(node("MatMul", "x w0", "z3"))
+        nodes.append(node("Concat", "z2 z3", "z4", axis=1))
+        weights["v2"] = W(4, 4)
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    if form == "copy":
+        proto = onnx.load(path)
+        proto.producer_name = "pytorch"
+        onnx.save(proto, path)
     samples = save_samples(tmp_path, (WIDTH,))
-    report, written = run(path, samples)
+    report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names=Names.ONNX)
     statuses = {r.planned.layer.parameter: r.status for r in report.layers}
     assert statuses["large"] is Status.CONVERGED
     assert statuses["small"] is Status.UNREACHABLE
     np.testing.assert_array_equal(written["small"], W(WIDTH, WIDTH))
     first = np.load(samples).astype(np.float64) @ written["w"]
     assert (first @ written["large"]).var() == pytest.approx(1, abs=1e-5)
-    shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out")
+    # How often the samples may change their way is not how often a scale may be changed.
+    shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out", "--max-iter", 1)
     assert "with the new weights the samples take another branch; starting again" in shown.stderr
     assert not list(tmp_path.glob(".lsuv*"))
 
@@ -456,3 +476,58 @@ def test_a_broken_body_is_refused(tmp_path: Path) -> None:
     path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", WIDTH))
     with pytest.raises(ModelError, match="reads the value nowhere, which nothing makes"):
         run(path, save_samples(tmp_path, (WIDTH,)))
+
+
+def test_what_is_nested_in_a_branch_that_is_not_taken_does_not_run(tmp_path: Path) -> None:
+    """An If on a shape, which what stands for the data there does not have."""
+    inner = [
+        constant("one", np.int64(1)),
+        constant("six", np.int64(6)),
+        node("Shape", "a", "shape"),
+        node("Gather", "shape one", "width"),
+        node("Equal", "width six", "is6"),
+        helper.make_node(
+            "If",
+            ["is6"],
+            ["inner_out"],
+            then_branch=body([node("MatMul", "a p", "po")], {}, ["po"], {"p": W(WIDTH, WIDTH)}),
+            else_branch=body([node("MatMul", "a q", "qo")], {}, ["qo"], {"q": W(WIDTH, WIDTH)}),
+        ),
+        node("MatMul", "inner_out r", "after"),
+    ]
+    taken = body([node("MatMul", "a t", "to")], {}, ["to"], {"t": W(WIDTH, WIDTH)})
+    nodes = [
+        constant("low", np.float32(-1e9)),
+        node("MatMul", "x w", "a"),
+        node("ReduceMean", "a", "mean", keepdims=0),
+        node("Greater", "mean low", "high"),
+        helper.make_node(
+            "If",
+            ["high"],
+            ["b"],
+            then_branch=taken,
+            else_branch=body(inner, {}, ["after"], {"r": W(WIDTH, WIDTH)}),
+        ),
+        node("MatMul", "b v", "z"),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **V}, ("n", WIDTH))
+    report, _ = run(path, save_samples(tmp_path, (WIDTH,)))
+    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    reached = dict.fromkeys("wtv", Status.CONVERGED)
+    assert statuses == reached | dict.fromkeys("pqr", Status.UNREACHABLE)
+
+
+def test_weights_of_bodies_in_external_data(tmp_path: Path, lsuv: Run) -> None:
+    nodes, shape = GRAPHS["scan"]
+    (tmp_path / "model").mkdir()
+    path = save_graph(tmp_path / "model" / "m.onnx", nodes, V, ("n", *shape))
+    expected, _ = run(path, save_samples(tmp_path, shape), count=8)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.bin", size_threshold=0)
+    report, written = run(path, tmp_path / "samples.npy", count=8)
+    assert written.keys() == {"w", "u", "v"}
+    for one, other in zip(expected.layers, report.layers, strict=True):
+        np.testing.assert_allclose(one.scale, other.scale, rtol=1e-6)
+    out = tmp_path / "model" / "m.bin"
+    refused = lsuv("init", path, "--data", "samples.npy", "--out", out, "--force")
+    assert refused.returncode == 5
+    assert "is the model's external data itself" in refused.stderr

@@ -420,6 +420,19 @@ def test_weights_load_and_hold_in_pytorch(tmp_path: Path, name: str, exporter: s
             assert torch.equal(value, fresh[key]) or "running" in key
 
 
+def test_parts_are_those_of_the_written_tensor(tmp_path: Path) -> None:
+    """However the exporter has stored it: the draws are keyed by what the parts are called."""
+    found = []
+    for exporter in EXPORTERS:
+        inputs = example("encoder")
+        export(built("encoder"), inputs, tmp_path / "m.onnx", exporter)
+        report, _ = run(tmp_path / "m.onnx", save_batch(tmp_path, inputs), count=BATCH)
+        found.append([result.planned.layer.parameter for result in report.layers])
+    prefix = "encoder.layers.0.self_attn.in_proj_weight"
+    assert found[0][:3] == [f"{prefix}[0:12]", f"{prefix}[12:24]", f"{prefix}[24:36]"]
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("build", [Depthwise, Residual])
 @pytest.mark.parametrize("exporter", ["script", "dynamo"])
 def test_folded_batch_norm_is_explained(

@@ -577,3 +577,16 @@ def test_other_einsums_are_left_alone(tmp_path: Path, equation: str) -> None:
     path = save_graph(tmp_path / "m.onnx", nodes, {"w": weight, "v": W(8, 8)}, ("n", 5, 8))
     model, _ = read_model(path)
     assert [site.layer.name for site in find_layers(model)] == ["MatMul_m"]
+
+
+@pytest.mark.parametrize("per", Per)
+def test_the_bias_of_a_use_along_the_other_axis(tmp_path: Path, per: Per) -> None:
+    nodes = [
+        *(node("MatMul", "x w", "h0"), node("Add", "h0 b", "h"), node("Relu", "h", "r")),
+        *(node("Transpose", "w", "t"), node("MatMul", "r t", "z0"), node("Add", "z0 c", "z")),
+    ]
+    weights = {"w": W(8, 6), "b": W(6), "c": W(8)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    _, written = run(path, save_samples(tmp_path, (8,)), per=per)
+    assert not written["b"].any()
+    assert not written["c"].any()

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from conftest import SAMPLE_MODELS, Run
+from graphs import random_weight, save_graph
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from test_exporters import built, example, export, save_batch
-from test_oracle import run, save_samples
+from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, Status
+from lsuv_cli.core.errors import OutputError
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.model.parameters import Parameters, WeightSource
+from lsuv_cli.model.views import Sliced, View
+from lsuv_cli.weights.shards import plan_shards, writing_shards
 
 Array = NDArray[Any]
 MIB = 2**20
@@ -182,3 +190,79 @@ def test_shards_are_no_samples(tmp_path: Path, lsuv: Run) -> None:
         assert done.returncode == 0, done.stderr
         assert re.search("using all 16 samples", done.stderr)
     assert len(list((tmp_path / "data").glob("o-*-of-*"))) > 1
+
+
+def test_shards_do_not_take_the_place_of_the_external_data(tmp_path: Path, lsuv: Run) -> None:
+    inputs = example("dense")
+    export(built("dense"), inputs, tmp_path / "m.onnx", "script")
+    data = tmp_path / "weights.safetensors"
+    onnx.save(
+        onnx.load(tmp_path / "m.onnx"),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location=data.name,
+        size_threshold=0,
+    )
+    content = data.read_bytes()
+    save_batch(tmp_path, inputs)
+    command = ("init", "m.onnx", "--data", "batch.npz", "--out", data.name, "--force")
+    done = lsuv(*command, "--max-shard-size", "1KB")
+    assert done.returncode == 5
+    assert "is the model's external data itself" in done.stderr
+    assert data.read_bytes() == content
+
+
+def test_a_shard_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
+    tensors = {name: TensorInfo((4,), np.dtype(np.float32)) for name in "abc"}
+    layout = plan_shards(tmp_path / "m.safetensors", tensors, 16)
+
+    def lose_the_race() -> None:
+        with writing_shards(layout, tensors, lambda _: {}, force=False) as writer:
+            for name in tensors:
+                writer.put(name, np.ones(4, np.float32))
+            (tmp_path / "m-00002-of-00003.safetensors").write_text("theirs")
+
+    with pytest.raises(OutputError, match=r"m-00002-of-00003\.safetensors exists already"):
+        lose_the_race()
+    assert [path.name for path in tmp_path.iterdir()] == ["m-00002-of-00003.safetensors"]
+
+
+def test_a_sequence_is_not_handed_from_segment_to_segment(tmp_path: Path) -> None:
+    four = numpy_helper.from_array(np.array(4))
+    first = numpy_helper.from_array(np.array(0))
+    nodes = [
+        node("MatMul", "x a", "h"),
+        helper.make_node("Constant", [], ["four"], value=four),
+        node("SplitToSequence", "h four", "parts", axis=1),
+        node("MatMul", "x b", "k"),
+        helper.make_node("Constant", [], ["first"], value=first),
+        node("SequenceAt", "parts first", "e"),
+        node("MatMul", "e d", "y"),
+        node("Concat", "y k", "z", axis=1),
+    ]
+    weights = {"a": random_weight(8, 8), "b": random_weight(8, 8), "d": random_weight(4, 4)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    for most in (1, 10**9):
+        report, _ = run(path, samples, max_segment_bytes=most)
+        assert [r.status for r in report.layers] == [Status.CONVERGED] * 3
+
+
+def test_only_the_part_of_a_parameter_is_kept_in_memory(tmp_path: Path) -> None:
+    """A view does not keep the whole of what was read for it."""
+    value = random_weight(4, 6)
+    views = {"part": View("w", (Sliced(((0, 1, None),)),))}
+    infos = TensorInfo((4, 6), np.dtype(np.float32))
+    source = WeightSource(infos, value.copy)
+    weights = Parameters({"w": source}, views, {"w": np.dtype(np.float32)})
+    assert weights["part"].base is None
+    np.testing.assert_array_equal(weights["part"], value[:1])
+
+
+def test_brackets_in_a_parameters_own_name(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x layers[0].w", "h"), node("MatMul", "h b", "z")]
+    weights = {"layers[0].w": random_weight(8, 8), "b": random_weight(8, 8)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    run(path, save_samples(tmp_path, (8,)))
+    with safe_open(path.with_suffix(".safetensors"), "numpy") as file:
+        assert json.loads(file.metadata()["lsuv.scales"]).keys() == weights.keys()

@@ -330,3 +330,21 @@ def test_other_precisions(tmp_path: Path, dtype: type) -> None:
     x = np.load(samples).astype(np.float64)
     weight = written["w"][0, :HIDDEN].astype(np.float64)
     assert (x @ weight.T).var() == pytest.approx(1, abs=2e-3)
+
+
+def test_the_order_of_layers_that_give_their_last_state_only(tmp_path: Path) -> None:
+    nodes = [
+        node("Transpose", "x", "xt", perm=[1, 0, 2]),
+        lstm("xt w1 r1", "- h1"),
+        node("MatMul", "h1 m", "q"),
+        lstm("xt w2 r2", "- h2"),
+        node("Add", "q h2", "z"),
+    ]
+    nodes[1].name, nodes[3].name = "one", "two"
+    weights = {f"w{i}": W(1, 4 * HIDDEN, INPUTS, seed=i) for i in (1, 2)}
+    weights |= {f"r{i}": W(1, 4 * HIDDEN, HIDDEN, seed=i) for i in (1, 2)}
+    weights["m"] = W(HIDDEN, HIDDEN)
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", STEPS, INPUTS))
+    report, _ = run(path, save_samples(tmp_path, (STEPS, INPUTS)))
+    stems = [result.planned.layer.name.partition("_")[0] for result in report.layers]
+    assert list(dict.fromkeys(stems)) == ["one.W", "one.R", "MatMul", "two.W", "two.R"]

@@ -92,7 +92,7 @@ class InitOptions:
     """Everything `lsuv init` is told.
 
     Attributes:
-        model: the ONNX file.
+        model: the ONNX or TorchScript file.
         out: the safetensors file to write.
         out_model: a TorchScript file to write, too.
         samples: which samples, and how they are read.

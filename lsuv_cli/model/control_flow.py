@@ -29,7 +29,7 @@ Decisions = Mapping[str, int]
 
 
 def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
-    """The nodes of the main graph that have layers in their bodies, and can be written out."""
+    """The nodes of the main graph that have layers in their bodies."""
     constants = set(source.weights)
     found = []
     for node in source.skeleton.graph.node:

@@ -13,15 +13,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, NewNames, attributes, node_name
+from lsuv_cli.model.nodes import AXES_INPUT_OPSET, DEFAULT_DOMAINS, NewNames, attributes, node_name
 from lsuv_cli.model.views import Reshaped, Step, Transposed, View, with_whole
 
 # Stands for the three points, so that each axis or group of axes is one character.
 ELLIPSIS = "."
 TERM = re.compile(r"[A-Za-z]*\.?[A-Za-z]*")
-
-# ReduceSum takes its axes as an input from this opset on.
-SUM_AXES_INPUT_OPSET = 13
 
 
 def einsum_as_products(
@@ -259,7 +256,7 @@ class _Chain:
 
     def sum(self, axes: Sequence[int], opset: int) -> None:
         """Append a ReduceSum over some axes."""
-        if opset < SUM_AXES_INPUT_OPSET:
+        if opset < AXES_INPUT_OPSET:
             self.append("ReduceSum", "sum", axes=axes, keepdims=0)
         else:
             self.append("ReduceSum", "sum", self._integers(axes), keepdims=0)

@@ -180,8 +180,8 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
             )
         )
     sites += [_recurrent_site(matrix, uses, data_values) for matrix in model.recurrent]
-    order = {node.output[0]: index for index, node in enumerate(model.nodes) if node.output}
-    return sorted(sites, key=lambda site: order[site.node.output[0]])
+    order = {name: index for index, n in enumerate(model.nodes) for name in n.output if name}
+    return sorted(sites, key=lambda site: order[next(filter(None, site.node.output))])
 
 
 def _recurrent_site(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str]) -> LayerSite:

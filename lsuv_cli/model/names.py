@@ -79,7 +79,7 @@ def _recovered(
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
             # Where a recurrent layer's names can't be told as a whole, they can't be in part.
-            found = None if site.layer.recurrent else _recover(site, name == site.layer.bias)
+            found = None if site.layer.recurrent else _recover(model, site, name == site.layer.bias)
             if found is None:
                 lost.append(site.layer.name)
             else:
@@ -137,10 +137,12 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     return names
 
 
-def _recover(site: LayerSite, is_bias: bool) -> tuple[str, tuple[Step, ...]] | None:
+def _recover(
+    model: OnnxModel, site: LayerSite, is_bias: bool
+) -> tuple[str, tuple[Step, ...]] | None:
     """The name of a layer's parameter, and what PyTorch has done with it."""
     layer = site.layer
-    known = (layer.bias_parameter or "").partition("[")[0]  # without the part it is
+    known = model.view(layer.bias).source if layer.bias else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 FLOAT_TYPES = frozenset(
     (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -49,6 +50,32 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
         for body in bodies(node):
             names |= names_in(body)
     return names
+
+
+# Unsqueeze and ReduceSum take their axes as an input from this opset on.
+AXES_INPUT_OPSET = 13
+
+
+def unsqueeze(
+    value: str, axis: int, output: str, names: NewNames, opset: int
+) -> list[onnx.NodeProto]:
+    """The nodes that give a value a new axis of size 1.
+
+    Args:
+        value: the value.
+        axis: where.
+        output: what the result is called.
+        names: gives new values their names.
+        opset: the version of the default operator set.
+    """
+    if opset < AXES_INPUT_OPSET:
+        return [helper.make_node("Unsqueeze", [value], [output], axes=[axis])]
+    axes = names.new(f"{output}/axes")
+    place = numpy_helper.from_array(np.array([axis], np.int64))
+    return [
+        helper.make_node("Constant", [], [axes], value=place),
+        helper.make_node("Unsqueeze", [value, axes], [output]),
+    ]
 
 
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:

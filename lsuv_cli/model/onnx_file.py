@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
 from lsuv_cli.model.parameters import Sources, WeightSource, in_memory
 
 
@@ -67,7 +68,7 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
     weights: dict[str, WeightSource] = {}
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOAT_TYPES:
-            weights[tensor.name] = _source(tensor, path)
+            weights[tensor.name] = tensor_source(tensor, path)
     if not weights:
         raise ModelError(
             f"{path} holds no floating-point weights, so there is nothing to initialise; "
@@ -100,8 +101,17 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
         raise ModelError(f"can't read the model {path}: {error.strerror}") from None
 
 
-def _source(tensor: TensorProto, model_path: Path) -> WeightSource:
-    """Where a tensor's value can be read; where it is external, from the file each time."""
+def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:
+    """Where a tensor's value can be read; where it is external, from the file each time.
+
+    Args:
+        tensor: a floating-point initializer, or any that is external.
+        model_path: the model's file, beside which external data lies.
+
+    Raises:
+        ModelError: its external data is missing, too short or outside the model's folder, or it
+            has a size that is not its shape's.
+    """
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     info = TensorInfo(tuple(tensor.dims), dtype)
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -161,10 +171,17 @@ def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) ->
 def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
     locations = {
         ExternalDataInfo(tensor).location
-        for tensor in graph.initializer
+        for tensor in _all_initializers(graph)
         if tensor.data_location == TensorProto.EXTERNAL
     }
     return tuple(model_path.parent / location for location in sorted(locations))
+
+
+def _all_initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _all_initializers(body)
 
 
 def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -179,7 +196,7 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
             for inner, inner_value in value.ListFields():
                 if inner.name == "initializer":
                     slim.graph.initializer.extend(
-                        _inlined(t, path) for t in inner_value if t.data_type not in FLOAT_TYPES
+                        inlined(t, path) for t in inner_value if t.data_type not in FLOAT_TYPES
                     )
                 elif inner.name != "value_info":
                     _set_field(slim.graph, inner.name, inner_value)
@@ -188,10 +205,11 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return slim
 
 
-def _inlined(tensor: TensorProto, path: Path) -> TensorProto:
+def inlined(tensor: TensorProto, path: Path) -> TensorProto:
+    """A tensor that holds its value itself, also where the file has it outside."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
-    return numpy_helper.from_array(_source(tensor, path).read(), tensor.name)
+    return numpy_helper.from_array(tensor_source(tensor, path).read(), tensor.name)
 
 
 def _set_field(message: object, name: str, value: object) -> None:

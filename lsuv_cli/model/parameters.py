@@ -55,6 +55,8 @@ class Parameters(Mapping[str, FloatArray]):
     def __getitem__(self, name: str) -> FloatArray:
         view = self._view(name)
         value = view.of(self._value(view.source))
+        if view.steps and view.source not in self._changed:
+            value = value.copy()  # so that the rest of what was read can go
         return value.astype(self._dtypes[view.source], copy=False)
 
     def __iter__(self) -> Iterator[str]:

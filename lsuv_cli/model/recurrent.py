@@ -17,7 +17,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.model.nodes import DEFAULT_DOMAINS, NewNames, attributes, node_name
+from lsuv_cli.model.graph_builder import SPLIT_NUM_OUTPUTS_OPSET
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, NewNames, attributes, node_name, unsqueeze
 from lsuv_cli.model.pieces import Pieces, pieces_of
 from lsuv_cli.model.views import IntegerConstants, Transposed, View
 
@@ -30,9 +31,6 @@ FORGET = "f"
 DATA, WEIGHT, RECURRENT, BIAS, LENGTHS, STATE, CELL, PEEPHOLE = range(8)
 # What stands once for each direction; sequence lengths hold for both.
 DIRECTED = (STATE, CELL, PEEPHOLE)
-# Unsqueeze and ReduceSum take their axes as an input from this opset on.
-AXES_INPUT_OPSET = 13
-SPLIT_NUM_OUTPUTS_OPSET = 18
 EYE_OPSET = 9
 
 
@@ -313,9 +311,6 @@ class _Projection:
 
     def _lifted(self, value: str) -> str:
         """A value with an axis for the direction in front."""
-        if self.opset < AXES_INPUT_OPSET:
-            return self._node("Unsqueeze", [value], "lifted", axes=[0])
-        axes = numpy_helper.from_array(np.array([0], np.int64))
-        return self._node(
-            "Unsqueeze", [value, self._node("Constant", [], "axes", value=axes)], "lifted"
-        )
+        lifted = self._new("lifted")
+        self.done.nodes += unsqueeze(value, 0, lifted, self.names, self.opset)
+        return lifted

@@ -11,10 +11,23 @@ from dataclasses import dataclass
 
 import onnx
 
+from lsuv_cli.core.records import Feeds
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.subgraph import needed_nodes
+
+# Operators whose outputs are sequences of tensors.
+SEQUENCE_MAKERS = frozenset(
+    (
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceMap",
+        "SplitToSequence",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,20 @@ class Segment:
         """The values that its nodes make."""
         return {name for node in self.nodes for name in node.output if name}
 
+    def hand_on(self, inputs: Feeds, feeds: Feeds, made: Feeds) -> Feeds:
+        """What the next segment is fed: the inputs, and the values that are still wanted.
+
+        Args:
+            inputs: the model's inputs.
+            feeds: what this segment was fed.
+            made: what it made.
+        """
+        return {
+            name: value
+            for name, value in {**feeds, **made}.items()
+            if name in inputs or name in self.carried
+        }
+
 
 def cut_segments(
     model: OnnxModel, sites: Sequence[LayerSite], values: Iterable[str], max_bytes: int
@@ -48,17 +75,46 @@ def cut_segments(
         max_bytes: bytes of weights in one segment, as they are computed with; more only where one
             node needs more.
     """
+    pairs = {s.node.output[0]: s.bias_node for s in sites if s.bias_node is not None}
+    units = _units(needed_nodes(model.nodes, values), pairs)
+    return cut_nodes(model, [list(unit) for unit in units], max_bytes)
+
+
+def cut_nodes(
+    model: OnnxModel, units: Sequence[Sequence[onnx.NodeProto]], max_bytes: int
+) -> list[Segment]:
+    """Cut nodes into segments.
+
+    Args:
+        model: the model that they, or what they read, belong to.
+        units: nodes in execution order; those of one unit stay together.
+        max_bytes: see `cut_segments`.
+    """
+    whole = _with_sequences(units)
     parts: list[list[onnx.NodeProto]] = [[]]
     loaded: dict[str, int] = {}
-    pairs = {s.node.output[0]: s.bias_node for s in sites if s.bias_node is not None}
-    for unit in _units(needed_nodes(model.nodes, values), pairs):
+    for position, unit in enumerate(units):
         wanted = {name: size for node in unit for name, size in _sizes(node, model).items()}
-        if parts[-1] and sum((loaded | wanted).values()) > max_bytes:
+        too_much = sum((loaded | wanted).values()) > max_bytes
+        if parts[-1] and too_much and position not in whole:
             parts.append([])
             loaded = {}
         loaded |= wanted
         parts[-1] += unit
     return _closed(parts, model)
+
+
+def _with_sequences(units: Sequence[Sequence[onnx.NodeProto]]) -> set[int]:
+    """The units before which a sequence is still wanted, which can't be handed on."""
+    inside: set[int] = set()
+    made: dict[str, int] = {}
+    for position, unit in enumerate(units):
+        for node in unit:
+            for name in values_read(node) & made.keys():
+                inside.update(range(made[name] + 1, position + 1))
+            if node.op_type in SEQUENCE_MAKERS:
+                made.update(dict.fromkeys(node.output, position))
+    return inside
 
 
 def _units(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.model.views import Sliced, Step, View, overlap
+from lsuv_cli.model.views import Step, Transposed, View, overlap, rows_of
 
 Shape = tuple[int, ...]
 Pieces = tuple[tuple[Step, ...], ...]
@@ -116,11 +116,15 @@ def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shap
     elements = np.empty(shape, np.int8)  # takes no memory
     for name in tensors.get(view.source, ()):
         pieces = naming[name].pieces
-        if pieces == WHOLE:
-            rows = view.rows(shape)
+        turns = [step for step in pieces[0] if isinstance(step, Transposed)]
+        if len(pieces) == 1 and len(turns) == len(pieces[0]):
+            # The parameter as a view of the tensor: of that the part is some rows, or not.
+            tensor = np.empty(View("", pieces[0]).shape(shape), np.int8)
+            parameter = tensor
+            for step in reversed(turns):
+                parameter = parameter.transpose(np.argsort(step.axes))
+            rows = rows_of(view.of(parameter), tensor)
             return name + (view.part if rows is None else rows)
-        if len(pieces) == 1 and not any(isinstance(step, Sliced) for step in pieces[0]):
-            return name + view.part
         start = 0
         for steps in pieces:
             piece = View(view.source, steps)

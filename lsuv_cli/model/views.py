@@ -91,32 +91,32 @@ class View:
         # Never touched, so that it takes no memory.
         return tuple(self.of(np.empty(shape, np.int8)).shape)
 
-    def rows(self, shape: tuple[int, ...]) -> str | None:
-        """Which rows of the parameter it is, `[3:5]`, however they are shown; "" for all of them.
-
-        Args:
-            shape: the parameter's shape.
-
-        Returns:
-            None where it is not just some rows in their order.
-        """
-        elements = np.empty(shape, np.int8)  # never touched, so that it takes no memory
-        view = self.of(elements)
-        low, high = byte_bounds(view)
-        if not view.size or high - low != view.size:
-            return None
-        start = low - byte_bounds(elements)[0]
-        row = math.prod(shape[1:])
-        if start % row or view.size % row:
-            return None
-        if view.size == elements.size:
-            return ""
-        return f"[{start // row}:{(start + view.size) // row}]"
-
     @property
     def part(self) -> str:
         """What part of the parameter it is, in numpy's notation; "" for the whole."""
         return "".join(str(step) for step in self.steps if isinstance(step, Sliced))
+
+
+def rows_of(part: Array, whole: Array) -> str | None:
+    """Which rows of an array a view of it is, `[3:5]`, however it shows them; "" for all of them.
+
+    Args:
+        part: a view of the array.
+        whole: the array, C-contiguous, of bytes.
+
+    Returns:
+        None where it is not just some rows.
+    """
+    low, high = byte_bounds(part)
+    if not part.size or high - low != part.size:
+        return None
+    start = low - byte_bounds(whole)[0]
+    row = math.prod(whole.shape[1:])
+    if start % row or part.size % row:
+        return None
+    if part.size == whole.size:
+        return ""
+    return f"[{start // row}:{(start + part.size) // row}]"
 
 
 def with_whole(parameters: Iterable[str], views: Mapping[str, View]) -> dict[str, View]:

@@ -7,8 +7,8 @@ the bodies' layers stand in the main graph, a loop's several times with one weig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,7 +16,6 @@ from onnx import helper, numpy_helper
 
 from lsuv_cli.model.control_flow import Decisions, scan_inputs
 from lsuv_cli.model.nodes import (
-    FLOAT_TYPES,
     NewNames,
     attributes,
     bodies,
@@ -24,13 +23,10 @@ from lsuv_cli.model.nodes import (
     names_in,
     node_name,
     rename_captured,
+    unsqueeze,
     values_read,
 )
 from lsuv_cli.model.onnx_file import ModelSource
-from lsuv_cli.model.parameters import WeightSource, in_memory
-
-# Unsqueeze takes its axes as an input from this opset on.
-AXES_INPUT_OPSET = 13
 
 
 def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
@@ -40,24 +36,20 @@ def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
     known of.
 
     Args:
-        source: the model; not modified.
+        source: the model, its bodies' constants outside; not modified.
         decisions: for each node to be written out.
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
-    weights = dict(source.weights)
-    names = NewNames(names_in(skeleton.graph) | weights.keys())
-    writer = _Writer(skeleton.graph, weights, names, source.opset)
-    nodes = list(source.skeleton.graph.node)
+    names = NewNames(names_in(skeleton.graph) | source.weights.keys())
+    writer = _Writer(skeleton.graph, source.weights, names, source.opset)
     del skeleton.graph.node[:]
-    for node in nodes:
+    for node in source.skeleton.graph.node:
         if node.output and node.output[0] in decisions:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            writer.write_out(copy, decisions[node.output[0]])
+            writer.write_out(node, decisions[node.output[0]])
         else:
             writer.append(node)
-    return replace(source, skeleton=skeleton, weights=weights)
+    return replace(source, skeleton=skeleton)
 
 
 def _name_apart(node: onnx.NodeProto, suffix: str) -> None:
@@ -69,41 +61,22 @@ def _name_apart(node: onnx.NodeProto, suffix: str) -> None:
             _name_apart(inner, suffix)
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """A body that can be written into the main graph as often as needed.
-
-    Attributes:
-        graph: the body.
-        scope: what its values' new names begin with.
-        constants: its initializers' names in the main graph.
-    """
-
-    graph: onnx.GraphProto
-    scope: str
-    constants: Mapping[str, str]
-
-
 class _Writer:
     """Writes nodes into the main graph."""
 
     def __init__(
         self,
         graph: onnx.GraphProto,
-        weights: dict[str, WeightSource],
+        weights: Collection[str],
         names: NewNames,
         opset: int,
     ) -> None:
         self.graph = graph
-        self.weights = weights
         self.names = names
         self.opset = opset
-        self.from_data = {value.name for value in graph.input} - weights.keys()
+        self.from_data = {value.name for value in graph.input}.difference(weights)
         self.from_data -= {tensor.name for tensor in graph.initializer}
         self.no_data = ""
-        self.main_names = {name for node in graph.node for name in node.output}
-        self.main_names |= self.from_data | weights.keys()
-        self.main_names.update(tensor.name for tensor in graph.initializer)
         self.node_names = NewNames(node.name for node in graph.node)
 
     def append(self, node: onnx.NodeProto) -> None:
@@ -117,8 +90,8 @@ class _Writer:
         if node.op_type == "If":
             found = attributes(node)
             taken, other = ("then_branch", "else_branch")[:: 1 if way else -1]
-            self._untaken(self._body(node, found[other], other))
-            made = self._write(self._body(node, found[taken], taken), {}, "")
+            self._untaken(found[other], f"{node_name(node)}/{other}", {})
+            made = self._write(found[taken], f"{node_name(node)}/{taken}", {}, "")
             self._give(made, node.output)
         elif node.op_type == "Loop":
             self._loop(node, way)
@@ -140,95 +113,70 @@ class _Writer:
         value = numpy_helper.from_array(np.array(number, np.int64))
         return self._node("Constant", [], self.names.new("integer"), value=value)
 
-    def _body(self, node: onnx.NodeProto, graph: onnx.GraphProto, hint: str) -> _Body:
-        """Prepare a body: its constants move to the main graph, where each is there once."""
-        scope = f"{node_name(node)}/{hint}"
-        return _Body(graph, scope, self._hoisted(graph))
-
-    def _hoisted(self, graph: onnx.GraphProto) -> dict[str, str]:
-        """Move a body's constants out; return their names in the main graph."""
-        renamed: dict[str, str] = {}
-        for tensor in graph.initializer:
-            name = renamed[tensor.name] = self._main_name(tensor.name)
-            if tensor.data_type in FLOAT_TYPES:
-                self.weights[name] = in_memory(numpy_helper.to_array(tensor))
-            else:
-                moved = self.graph.initializer.add()
-                moved.CopyFrom(tensor)
-                moved.name = name
-        kept = []
-        for node in graph.node:
-            if node.op_type == "Constant":
-                constant = onnx.NodeProto()
-                constant.CopyFrom(node)
-                constant.output[0] = renamed[node.output[0]] = self._main_name(node.output[0])
-                self.append(constant)
-                continue
-            kept.append(node)
-            for inner in bodies(node):
-                own = self._hoisted(inner)
-                holder = onnx.NodeProto()
-                holder.attribute.append(helper.make_attribute("body", inner))
-                rename_captured(holder, own)
-                inner.CopyFrom(holder.attribute[0].g)
-        del graph.initializer[:], graph.node[:]
-        graph.node.extend(kept)
-        return renamed
-
-    def _main_name(self, name: str) -> str:
-        """A constant's name in the main graph: its own, which the body no longer has."""
-        if name in self.main_names:
-            name = self.names.new(name)
-        self.main_names.add(name)
-        return name
-
-    def _write(self, body: _Body, given: Mapping[str, str], suffix: str) -> list[str]:
+    def _write(
+        self, body: onnx.GraphProto, scope: str, given: Mapping[str, str], suffix: str
+    ) -> list[str]:
         """Append a body's nodes once; return what its outputs are called.
 
         Args:
-            body: the body.
-            given: what stands for its inputs, and for other values from outside.
+            body: the body, which holds no constants.
+            scope: what its values' new names begin with.
+            given: what stands for its inputs.
             suffix: what tells this time from others, in the nodes' names.
         """
-        renamed = {**body.constants, **given}
-        for node in body.graph.node:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.input[:] = [renamed.get(name, name) for name in node.input]
-            rename_captured(copy, {n: renamed[n] for n in captured_values(node) if n in renamed})
-            for name in filter(None, node.output):
-                renamed[name] = self.names.new(f"{body.scope}/{name}{suffix}")
-            copy.output[:] = [renamed[name] if name else "" for name in node.output]
-            _name_apart(copy, suffix)
-            if copy.name:
-                copy.name = self.node_names.new(copy.name)
-            self.append(copy)
-        return [renamed.get(value.name, value.name) for value in body.graph.output]
+        renamed = dict(given)
+        for node in body.node:
+            self._copy(node, scope, renamed, suffix)
+        return [renamed.get(value.name, value.name) for value in body.output]
 
-    def _untaken(self, body: _Body) -> None:
-        """Append a body that does not run, fed with what does not come from the data."""
+    def _copy(self, node: onnx.NodeProto, scope: str, renamed: dict[str, str], suffix: str) -> None:
+        """Append a node under new names, which are added to those of other values."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [renamed.get(name, name) for name in node.input]
+        rename_captured(copy, {n: renamed[n] for n in captured_values(node) if n in renamed})
+        for name in filter(None, node.output):
+            renamed[name] = self.names.new(f"{scope}/{name}{suffix}")
+        copy.output[:] = [renamed[name] if name else "" for name in node.output]
+        _name_apart(copy, suffix)
+        if copy.name:
+            copy.name = self.node_names.new(copy.name)
+        self.append(copy)
+
+    def _untaken(self, body: onnx.GraphProto, scope: str, given: Mapping[str, str]) -> None:
+        """Append a body that does not run, fed with what does not come from the data.
+
+        What is in its own nodes' bodies does not run either.
+        """
         if not self.no_data:
             zero = numpy_helper.from_array(np.array(0, np.float32))
             self.no_data = self._node("Constant", [], self.names.new("no data"), value=zero)
-        read = set().union(*(values_read(node) for node in body.graph.node))
-        outside = (read & self.from_data) | {value.name for value in body.graph.input}
-        self._write(body, dict.fromkeys(outside, self.no_data), "")
+        read = {name for node in body.node for name in values_read(node)}
+        outside = (read & self.from_data) | {value.name for value in body.input}
+        renamed = {**given, **dict.fromkeys(outside, self.no_data)}
+        for node in body.node:
+            if not bodies(node):
+                self._copy(node, scope, renamed, "")
+                continue
+            for inner in bodies(node):
+                self._untaken(inner, scope, renamed)
+            renamed.update(dict.fromkeys(node.output, self.no_data))
 
     def _loop(self, node: onnx.NodeProto, count: int) -> None:
-        (graph,) = bodies(node)
-        body = self._body(node, graph, "body")
+        (body,) = bodies(node)
+        scope = f"{node_name(node)}/body"
         states = list(node.input[2:])
         if not count:
-            self._untaken(body)
+            self._untaken(body, scope, {})
         condition = node.input[1] if len(node.input) > 1 and node.input[1] else ""
         if not condition and count:
             true = numpy_helper.from_array(np.array(True))
             condition = self._node("Constant", [], self.names.new("true"), value=true)
         rows: list[list[str]] = []
-        inputs = [value.name for value in graph.input]
+        inputs = [value.name for value in body.input]
         for index in range(count):
             given = dict(zip(inputs, [self._integer(index), condition, *states], strict=True))
-            condition, *made = self._write(body, given, f".{index}")
+            condition, *made = self._write(body, scope, given, f".{index}")
             states, scanned = made[: len(states)], made[len(states) :]
             rows.append(scanned)
         self._give(states, node.output)
@@ -237,14 +185,14 @@ class _Writer:
                 self._stack([row[position] for row in rows], 0, output)
 
     def _scan(self, node: onnx.NodeProto, count: int) -> None:
-        (graph,) = bodies(node)
-        body, found = self._body(node, graph, "body"), attributes(node)
+        (body,) = bodies(node)
+        scope, found = f"{node_name(node)}/body", attributes(node)
         sequences = scan_inputs(node)
         states = list(node.input[: len(node.input) - len(sequences)])
         backwards = found.get("scan_input_directions", [0] * len(sequences))
-        inputs = [value.name for value in graph.input]
+        inputs = [value.name for value in body.input]
         if not count:
-            self._untaken(body)
+            self._untaken(body, scope, {})
         rows: list[list[str]] = []
         for index in range(count):
             elements = []
@@ -255,7 +203,7 @@ class _Writer:
                     self._node("Gather", [node.input[position], place], element, axis=axis)
                 )
             given = dict(zip(inputs, [*states, *elements], strict=True))
-            made = self._write(body, given, f".{index}")
+            made = self._write(body, scope, given, f".{index}")
             states = made[: len(states)]
             rows.append(made[len(states) :])
         self._give(states, node.output)
@@ -272,11 +220,8 @@ class _Writer:
         self._node("Concat", list(self._lifted(values, axis)), output, axis=axis)
 
     def _lifted(self, values: Iterable[str], axis: int) -> Iterator[str]:
-        axes = numpy_helper.from_array(np.array([axis], np.int64))
         for value in values:
             lifted = self.names.new("lifted")
-            if self.opset < AXES_INPUT_OPSET:
-                yield self._node("Unsqueeze", [value], lifted, axes=[axis])
-            else:
-                place = self._node("Constant", [], self.names.new("axes"), value=axes)
-                yield self._node("Unsqueeze", [value, place], lifted)
+            for node in unsqueeze(value, axis, lifted, self.names, self.opset):
+                self.append(node)
+            yield lifted

@@ -2,51 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import OutputError
 
 
-@contextmanager
-def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Path]]:
-    """Write beside a target and rename at the end, so that it is whole or not there.
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A file that is being written beside its target.
 
-    Gives the open file and its temporary path. On any exception nothing is left behind and an
-    existing target is as it was.
+    Attributes:
+        target: the path it will have.
+        temporary: the path it has now.
+        file: open for writing.
+    """
+
+    target: Path
+    temporary: Path
+    file: BinaryIO
+
+
+@contextmanager
+def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequence[Pending]]:
+    """Write beside some targets and rename at the end, in their order.
+
+    On any exception nothing is left behind, and what was there is as it was; only where renaming
+    itself fails with `force` may some of the targets have been replaced.
 
     Args:
-        target: the path to write.
-        force: replace an existing target.
+        targets: the paths to write.
+        force: replace existing files.
 
     Raises:
-        OutputError: the target exists (without `force`), or can't be written.
+        OutputError: a target exists (without `force`), or can't be written.
     """
-    real = target.resolve()  # through a link, what it leads to is written
+    pending: list[Pending] = []
+    try:
+        for target in targets:
+            pending.append(_open_beside(target))  # noqa: PERF401 - those before a failure count
+        yield pending
+        for one in pending:
+            with explaining(one.target):
+                one.file.close()
+        _rename(pending, force=force)
+    finally:
+        for one in pending:
+            # A full disk shows once more while what is left in the buffer is written.
+            with contextlib.suppress(OSError):
+                one.file.close()
+            one.temporary.unlink(missing_ok=True)
+
+
+def _open_beside(target: Path) -> Pending:
     try:
         descriptor, name = tempfile.mkstemp(prefix=".lsuv-", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OutputError(f"can't write in {target.parent}: {error.strerror}") from None
-    temporary = Path(name)
+    _apply_umask(descriptor)
+    return Pending(target, Path(name), os.fdopen(descriptor, "wb"))
+
+
+def _rename(pending: Sequence[Pending], *, force: bool) -> None:
+    renamed: list[Path] = []
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            _apply_umask(descriptor)
-            yield file, temporary
-        if force:
-            temporary.replace(real)
-        else:
-            _rename_to_new(temporary, real)
+        for one in pending:
+            real = one.target.resolve()  # through a link, what it leads to is written
+            with explaining(one.target):
+                if force:
+                    one.temporary.replace(real)
+                else:
+                    _rename_to_new(one.temporary, real)
+            renamed.append(real)
+    except BaseException:
+        if not force:
+            for path in renamed:
+                path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def explaining(target: Path) -> Iterator[None]:
+    """Say of what an error of the file system keeps from being written.
+
+    Raises:
+        OutputError: the work inside raised an OSError.
+    """
+    try:
+        yield
     except FileExistsError:
         raise OutputError(existing_output(target)) from None
     except OSError as error:
         raise OutputError(f"can't write {target}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Path]]:
+    """The same for one file; gives it open, and its temporary path."""
+    with replacing_files([target], force=force) as (pending,), explaining(target):
+        yield pending.file, pending.temporary
 
 
 def existing_output(target: Path) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.weights.output import check_output, replacing_file
+from lsuv_cli.weights.output import check_output, explaining, replacing_files
 from lsuv_cli.weights.safetensors_file import SafetensorsWriter, read_tensor
 
 Tensors = Mapping[str, TensorInfo]
@@ -133,20 +133,23 @@ def writing_shards(
     Raises:
         OutputError: a file exists (without `force`), or can't be written.
     """
-    with ExitStack() as stack:
-        if layout.index is not None:
-            # The last to leave the stack, so that an index never tells of shards not there yet.
-            file, _ = stack.enter_context(replacing_file(layout.index, force=force))
-            file.write(_index(layout, tensors))
-        writers = {}
-        for path, names in layout.shards.items():
-            file, temporary = stack.enter_context(replacing_file(path, force=force))
-            infos = {name: tensors[name] for name in names}
-            writers[path] = SafetensorsWriter(file, infos, metadata(names)), temporary
-        yield ShardedWriter(writers, layout)
-    if layout.index is not None and force:
-        # A whole file of an earlier run would be loaded in place of the shards.
-        layout.target.unlink(missing_ok=True)
+    # The index last, so that it never tells of shards that are not there yet.
+    with replacing_files(layout.files, force=force) as pending:
+        with explaining(layout.target):
+            writers = {}
+            for one, names in zip(pending, layout.shards.values(), strict=False):
+                infos = {name: tensors[name] for name in names}
+                writer = SafetensorsWriter(one.file, infos, metadata(names))
+                writers[one.target] = writer, one.temporary
+            if layout.index is not None:
+                pending[-1].file.write(_index(layout, tensors))
+            yield ShardedWriter(writers, layout)
+            for one in pending:
+                one.file.flush()
+        if layout.index is not None and force:
+            # What an earlier run has written there would be loaded in place of these files.
+            layout.index.unlink(missing_ok=True)
+            layout.target.unlink(missing_ok=True)
 
 
 def _index(layout: Layout, tensors: Tensors) -> bytes:
