@@ -130,7 +130,7 @@ def init(
             verify=verify,
             force=force,
             max_shard_bytes=(
-                parse_bytes(max_shard_size, "--max-shard-size") if max_shard_size else None
+                None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")
             ),
         )
         return _run_init(options, quiet=quiet, verbose=verbose, json_output=json_output)

@@ -37,7 +37,7 @@ from lsuv_cli.model.control_flow import Decisions, controlling_nodes
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.names import renamed
-from lsuv_cli.model.norms import find_norms
+from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
@@ -143,7 +143,7 @@ def _initialize(
     for path in layout.files:
         refuse_overwriting(path, "one of the samples", samples.files)
     feeds, count, device = samples.feeds, samples.count, given.device
-    norms = find_norms(model) if options.bn is BatchNorm.BATCH else []
+    norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
     work = Work(model, sites, plan, norms, feeds, count, device, options.max_segment_bytes)
     before: Mapping[int, Moments] = {}
     if options.verify:

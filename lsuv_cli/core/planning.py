@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,10 +14,15 @@ from lsuv_cli.core.records import Layer, Plan, PlannedLayer
 
 Reason = tuple[str, Status]
 
+PART = re.compile(r"(\[[\d:, ]*\])+$")
+
 
 def matches(layer: Layer, glob: str) -> bool:
-    """Whether a glob matches the layer's name or its weight's."""
-    return fnmatchcase(layer.name, glob) or fnmatchcase(layer.parameter, glob)
+    """Whether a glob matches the layer's name or its weight's, with its part or without."""
+    tensor = PART.sub("", layer.parameter)
+    names = (layer.name, layer.parameter, tensor)
+    # A part of a tensor has brackets behind its name, which mean something else in a glob.
+    return glob in names or any(fnmatchcase(name, glob) for name in names)
 
 
 def plan_layers(
@@ -103,8 +109,10 @@ def _bias(
         for other, one in enumerate(layers)
         if other != index and one.bias is not None and one.bias in layer.bias_tied
     ]
-    if any(skipped[other] is not None for other in sharing):
+    reasons = [skipped[other] for other in sharing]
+    if any(reason is not None and reason[1] is Status.EXCLUDED for reason in reasons):
         return Bias.KEEP
+    sharing = [other for other in sharing if skipped[other] is None]
     return Bias.ZERO if sharing and wanted is Bias.CENTER else wanted
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lsuv_cli.model.layers import LEFT_ALONE, PRODUCT_OPERATORS
+from lsuv_cli.model.layers import LAYER_LIKE
 from lsuv_cli.model.nodes import (
     DEFAULT_DOMAINS,
     NewNames,
@@ -16,8 +16,6 @@ from lsuv_cli.model.nodes import (
     bodies,
 )
 from lsuv_cli.model.onnx_file import ModelSource
-
-LAYER_LIKE = PRODUCT_OPERATORS | LEFT_ALONE
 
 # More would take ONNX Runtime minutes to load.
 MAX_WRITTEN_OUT_NODES = 20_000

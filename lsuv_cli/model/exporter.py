@@ -143,6 +143,44 @@ def _is_transpose(one: FloatArray, other: FloatArray) -> bool:
     return not is_uniform(other) and np.array_equal(one, other.T)
 
 
+def repeated_calls(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict[str, str]:
+    """Parameters of a recurrent module that were stored once more for another of its calls.
+
+    An exporter that folds constants orders the gates anew at each call, and calls the module of the
+    second one `rnn_1`.
+
+    Args:
+        nodes: the graph's nodes.
+        parameters: the stored parameters.
+
+    Returns:
+        For each such parameter that of the first call.
+    """
+    calls: dict[tuple[str, str], onnx.NodeProto] = {}
+    same: dict[str, str] = {}
+    for node in nodes:
+        path = module_path(node.name) if node.op_type in ("GRU", "LSTM", "RNN") else ""
+        again = re.fullmatch(r"(.+)_\d+", path)
+        first = calls.get((node.op_type, again[1])) if again else None
+        pairs = list(zip(node.input[1:4], first.input[1:4], strict=False)) if first else []
+        if pairs and all(_are_equal(*pair, parameters) for pair in pairs):
+            same |= {one: other for one, other in pairs if one and one != other}
+        elif path:
+            calls.setdefault((node.op_type, path), node)
+    return same
+
+
+def _are_equal(one: str, other: str, parameters: Sources) -> bool:
+    if one == other:
+        return True
+    if one not in parameters or other not in parameters:
+        return False
+    shapes = parameters[one].info.shape, parameters[other].info.shape
+    return shapes[0] == shapes[1] and np.array_equal(
+        parameters[one].read(), parameters[other].read()
+    )
+
+
 def is_uniform(value: FloatArray) -> bool:
     """Whether all elements are equal, as in a new bias or BatchNormalization.
 

@@ -94,15 +94,16 @@ class GraphScales:
         if first in self.settled:
             scale = GraphValue(self.builder, self.builder.constant(self.settled[first]))
         for index in uses:
+            if index in self.layer_factors:
+                scale = self.scales[index]
+                continue
             incoming = self.taps[index].incoming
             product = self.product(incoming) if incoming else None
-            if index not in self.scales:
-                own = self._own_factor(index, 0.0)
-                own = own if product is None else own / product
-                if scale is not None:
-                    own = GRAPH.where_greater(scale, 0.0, scale, own)
-                self.scales[index] = own
-            scale = self.scales[index]
+            own = self._own_factor(index, 0.0)
+            own = own if product is None else own / product
+            if scale is not None:
+                own = GRAPH.where_greater(scale, 0.0, scale, own)
+            scale = self.scales[index] = own
             applied = GRAPH.where_greater(scale, 0.0, scale, 1.0)
             self.layer_factors[index] = applied if product is None else applied * product
 

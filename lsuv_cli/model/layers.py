@@ -139,7 +139,26 @@ class _Uses:
         return [node for other in self.related(name) for node in self.consumers[other]]
 
 
+# Operators with weights like a layer's that are not initialised.
+LEFT_ALONE = frozenset(
+    (
+        "Attention",
+        "DeformConv",
+        "Einsum",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "GRU",
+        "GemmFastGelu",
+        "LSTM",
+        "NhwcConv",
+        "RNN",
+    )
+)
+
 PRODUCT_OPERATORS = frozenset(_PRODUCTS)
+# Whatever multiplies by a weight, in ONNX's and in ONNX Runtime's domain.
+LAYER_LIKE = PRODUCT_OPERATORS | LEFT_ALONE
 
 
 def find_layers(model: OnnxModel) -> list[LayerSite]:
@@ -163,7 +182,7 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
         bias, bias_node = behind.get(node.output[0], (product.addend, None))
         if not (
             bias in model.weights
-            and added[bias] == uses.count(bias)
+            and sum(added[name] for name in uses.related(bias)) == uses.count(bias)
             and _is_bias(bias, product, model.weights)
         ):
             bias, bias_node = "", None
@@ -259,27 +278,15 @@ def _added_behind(
     return "", None
 
 
-# Operators with weights like a layer's that are not initialised.
-LEFT_ALONE = frozenset(
-    (
-        "Attention",
-        "DeformConv",
-        "Einsum",
-        "FusedMatMul",
-        "GRU",
-        "LSTM",
-        "NhwcConv",
-        "RNN",
-    )
-)
-
-
 def layers_left_alone(model: OnnxModel) -> list[str]:
     """What else looks like a layer but is left as it is, each as `name (operator)`."""
     found = [
         f"{node_name(node)} ({node.op_type})"
         for node in model.nodes
-        if node.op_type in LEFT_ALONE
+        if (
+            node.op_type in LEFT_ALONE
+            or (node.op_type in PRODUCT_OPERATORS and node.domain not in DEFAULT_DOMAINS)
+        )
         and any(_is_matrix(name, model.weights) for name in node.input[:3])
     ]
     return found + _nested(model.nodes)
@@ -297,7 +304,7 @@ def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:
             names += [
                 f"{node_name(n)} ({n.op_type} inside {node.op_type})"
                 for n in body.node
-                if n.op_type in PRODUCT_OPERATORS | LEFT_ALONE
+                if n.op_type in LAYER_LIKE
             ]
             names += _nested(body.node)
     return names

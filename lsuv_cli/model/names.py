@@ -90,14 +90,17 @@ def _recovered(
 def folded_norms(sites: Sequence[LayerSite]) -> list[str]:
     """Names of convolutions into which an exporter has folded a BatchNorm.
 
-    The script exporter makes up new names for their weights. The dynamo exporter keeps the names,
-    but the node then comes from the BatchNorm.
+    The script exporter makes up new names for their weights, which it does for no other reason. The
+    dynamo exporter keeps the names, but the node then comes from the BatchNorm.
     """
     return [
         site.layer.name
         for site in sites
-        if re.match(r"onnx::Conv(Transpose)?_\d+$", site.layer.parameter)
-        or (site.layer.layout.is_convolution and "batch_norm" in "".join(scopes(site.node)[-1:]))
+        if site.layer.layout.is_convolution
+        and (
+            "batch_norm" in "".join(scopes(site.node)[-1:])
+            or (site.node.name.startswith("/") and MADE_UP.fullmatch(site.layer.parameter))
+        )
     ]
 
 

@@ -19,6 +19,7 @@ from lsuv_cli.model.einsum import einsum_as_products
 from lsuv_cli.model.exporter import (
     is_from_torch,
     is_uniform,
+    repeated_calls,
     separate_modules,
     transposed_embeddings,
 )
@@ -92,6 +93,8 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
+    repeated = repeated_calls(kept, parameters) if is_from_torch(skeleton) else {}
+    views |= {name: View(source) for name, source in repeated.items()}
     kept, made = einsum_as_products(kept, infos, views, names, opset)
     views |= made
     kept, made = unpack_projections(kept, infos, views)
@@ -114,7 +117,7 @@ def normal_form(
         copies,
         views,
         types,
-        frozenset(tied),
+        frozenset((*tied, *repeated)),
         tuple(recurrences.matrices),
         tuple(recurrences.cells),
     )

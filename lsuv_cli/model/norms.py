@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import onnx
 
+from lsuv_cli.model.layers import values_from_inputs
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, attributes
 from lsuv_cli.model.onnx_model import OnnxModel
 
@@ -33,6 +35,21 @@ class NormSite:
     running_variance: str
     epsilon: float
     channels: int
+
+
+def batch_norms(model: OnnxModel) -> list[NormSite]:
+    """Those that can use the samples' statistics: data reaches them, and one call has them alone.
+
+    Running statistics can't be those of several calls, and what they give could not be verified.
+    """
+    from_inputs = values_from_inputs(model)
+    norms = find_norms(model)
+    calls = Counter(site.running_mean for site in norms if site.node.input[0] in from_inputs)
+    return [
+        site
+        for site in norms
+        if site.node.input[0] in from_inputs and calls[site.running_mean] == 1
+    ]
 
 
 def find_norms(model: OnnxModel) -> list[NormSite]:

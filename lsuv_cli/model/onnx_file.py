@@ -130,7 +130,16 @@ def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:
 
 
 def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> WeightSource:
-    external = ExternalDataInfo(tensor)
+    broken = ModelError(
+        f"the weight {tensor.name} in {model_path} says of its external data what can't be; "
+        "export the model again"
+    )
+    try:
+        external = ExternalDataInfo(tensor)
+    except ValueError:
+        raise broken from None
+    if (external.offset or 0) < 0 or external.length not in (None, info.nbytes):
+        raise broken
     file = model_path.parent / external.location
     # The model may be a link, and the data one beside it: so a cache of downloads keeps both.
     folders = {model_path.parent.resolve(), model_path.resolve().parent}
@@ -170,7 +179,7 @@ def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) ->
 
 def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
     locations = {
-        ExternalDataInfo(tensor).location
+        next(entry.value for entry in tensor.external_data if entry.key == "location")
         for tensor in _all_initializers(graph)
         if tensor.data_location == TensorProto.EXTERNAL
     }

@@ -24,9 +24,13 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
     """For each folded parameter of a recurrent layer PyTorch's tensors, and what of it they are."""
     layers: dict[str, list[str]] = {}
     found: dict[str, Mapping[str, Pieces]] = {}
+    # Where others are in modules, the one without a path has lost it.
+    in_modules = any("." in name for name in model.parameters if not MADE_UP.fullmatch(name))
     for cell in model.cells:
         module = _module(cell)
-        if module is None or not MADE_UP.fullmatch(cell.weight):
+        if module is None or cell.weight in found or not MADE_UP.fullmatch(cell.weight):
+            continue
+        if not module and in_modules:
             continue
         # A module with several layers is as many nodes; one that is called twice is the same.
         weights = layers.setdefault(module, [])

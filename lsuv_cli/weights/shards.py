@@ -6,14 +6,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.weights.output import check_output, explaining, replacing_files
+from lsuv_cli.weights.output import (
+    check_output,
+    existing_output,
+    explaining,
+    replacing_files,
+)
 from lsuv_cli.weights.safetensors_file import SafetensorsWriter, read_tensor
 
 Tensors = Mapping[str, TensorInfo]
@@ -42,6 +50,23 @@ class Layout:
     def files(self) -> tuple[Path, ...]:
         """Every file there will be, the index last."""
         return (*self.shards, *([self.index] if self.index else ()))
+
+    def stale(self) -> list[Path]:
+        """The files of an earlier run that would be loaded in place of these, or beside them."""
+        index = self.target.with_name(f"{self.target.name}.index.json")
+        shard = re.compile(rf"{re.escape(self.target.stem)}-\d{{5}}-of-\d{{5}}")
+        found = [index, self.target]
+        if index.is_file():
+            with contextlib.suppress(ValueError, AttributeError):
+                names = set(json.loads(index.read_bytes())["weight_map"].values())
+                found += [index.with_name(name) for name in sorted(names)]
+        return [
+            path
+            for path in found
+            if path not in self.files
+            and path.is_file()
+            and (path in (index, self.target) or shard.fullmatch(path.stem))
+        ]
 
 
 def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout:
@@ -81,6 +106,8 @@ def check_layout(layout: Layout, *, force: bool) -> None:
     """
     for path in layout.files:
         check_output(path, force=force)
+    if not force and (stale := layout.stale()):
+        raise OutputError(existing_output(stale[0]))
 
 
 class ShardedWriter:
@@ -146,10 +173,10 @@ def writing_shards(
             yield ShardedWriter(writers, layout)
             for one in pending:
                 one.file.flush()
-        if layout.index is not None and force:
-            # What an earlier run has written there would be loaded in place of these files.
-            layout.index.unlink(missing_ok=True)
-            layout.target.unlink(missing_ok=True)
+        if force:
+            # First, so that no index ever tells of shards of which some are new.
+            for path in (*layout.stale(), *filter(None, (layout.index,))):
+                path.unlink(missing_ok=True)
 
 
 def _index(layout: Layout, tensors: Tensors) -> bytes:
