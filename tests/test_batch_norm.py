@@ -161,3 +161,35 @@ def test_equal_batch_norms_get_their_own_statistics(tmp_path: Path) -> None:
     ):
         for name, variance in found.items():
             assert variance == pytest.approx(1, abs=2e-5), name
+
+
+class Repeated(nn.Module):
+    """One BatchNorm that is called three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        for _ in range(3):
+            x = torch.relu(self.norm(self.conv(x))) + x
+        result: Tensor = self.head(x.mean((2, 3)))
+        return result
+
+
+def test_a_batch_norm_of_several_calls_keeps_its_statistics(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Repeated().eval()
+    path = export(model, tmp_path / "m.onnx", (3, 8, 8))
+    samples = save_samples(tmp_path, (3, 8, 8))
+    report, written = run(path, samples)
+    statuses = [result.status for result in report.layers]
+    assert statuses == [Status.CONVERGED, Status.SHARED, Status.SHARED, Status.CONVERGED]
+    assert not written["norm.running_mean"].any()
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in written.items()})
+    with torch.no_grad():
+        output = model(torch.from_numpy(np.load(samples)))
+    assert output.double().var(correction=0).item() == pytest.approx(1, abs=2e-5)

@@ -20,7 +20,7 @@ from test_torchscript import save
 from torch import Tensor, nn
 
 from lsuv_cli.control import along, find_way
-from lsuv_cli.core.choices import Names, PreInit, Status
+from lsuv_cli.core.choices import Bias, Names, PreInit, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import layers_left_alone
@@ -531,3 +531,125 @@ def test_weights_of_bodies_in_external_data(tmp_path: Path, lsuv: Run) -> None:
     refused = lsuv("init", path, "--data", "samples.npy", "--out", out, "--force")
     assert refused.returncode == 5
     assert "is the model's external data itself" in refused.stderr
+
+
+class Tied(nn.Module):
+    """A layer that comes first in the graph in the branch that is not taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(WIDTH, WIDTH)
+        self.both = nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = torch.relu(self.first(x))
+        if bool(x.sum() > 1e9):
+            x = torch.relu(self.both(x))
+        else:
+            x = torch.tanh(self.both(x * 2))
+        result: Tensor = self.head(x)
+        return result
+
+
+@pytest.mark.parametrize("bias", [Bias.ZERO, Bias.CENTER])
+def test_a_layer_in_both_branches(tmp_path: Path, bias: Bias) -> None:
+    model, x = made(Tied, WIDTH)
+    save(model, (x,), tmp_path / "m.pt", "scripted")
+    np.save(tmp_path / "x.npy", x.numpy())
+    report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16, bias=bias)
+    statuses = [(r.planned.layer.parameter, r.status) for r in report.layers]
+    assert statuses.count(("both.weight", Status.SHARED)) == 1
+    assert statuses.count(("both.weight", Status.CONVERGED)) == 1
+    found = check_in_pytorch(model, x, written, {"first": 1, "both": 1, "head": 1})
+    assert all(values[0] == pytest.approx(1, abs=2e-5) for values in found.values())
+    if bias is Bias.ZERO:
+        assert not written["both.bias"].any()
+    else:
+        with torch.no_grad():
+            output = model.both(torch.relu(model.first(x)) * 2)  # type: ignore[operator]
+        assert output.mean(0).abs().max() < 1e-5
+
+
+class Normalised(nn.Module):
+    """Convolution and BatchNorm in a branch, and BatchNorm alone in the other."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.first = nn.Conv2d(3, 4, 3)
+        self.conv = nn.Conv2d(4, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.other = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = self.first(x)
+        if bool(x.mean() < self.threshold):
+            x = torch.relu(self.norm(self.conv(x)))
+        else:
+            x = self.other(x)
+        result: Tensor = self.head(x.mean([2, 3]))
+        return result
+
+
+@pytest.mark.parametrize("threshold", [-1e9, 1e9])
+def test_batch_norm_in_branches(tmp_path: Path, threshold: float) -> None:
+    torch.manual_seed(0)
+    model, x = Normalised(threshold).eval(), torch.randn(16, 3, 9, 9)
+    save(model, (x,), tmp_path / "m.pt", "scripted")
+    np.save(tmp_path / "x.npy", x.numpy())
+    report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16)
+    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    reached = threshold > 0
+    assert statuses == {
+        "first.weight": Status.CONVERGED,
+        "conv.weight": Status.CONVERGED if reached else Status.UNREACHABLE,
+        "head.weight": Status.CONVERGED,
+    }
+    calls = {"first": 1, "head": 1} | ({"conv": 1} if reached else {})
+    found = check_in_pytorch(model, x, written, calls)
+    assert all(values[0] == pytest.approx(1, abs=2e-5) for values in found.values())
+    changed = "norm" if reached else "other"
+    kept = "other" if reached else "norm"
+    assert written[f"{changed}.running_mean"].any()
+    assert not written[f"{kept}.running_mean"].any()
+
+
+def test_fused_layers_in_bodies_and_blocked_convolutions_are_named(tmp_path: Path) -> None:
+    fused = [
+        helper.make_node(
+            "FusedGemm",
+            ["s", "w", "b"],
+            ["t"],
+            name="inside",
+            domain="com.microsoft",
+            activation=b"Relu",
+        ),
+        node("Identity", "go", "on"),
+    ]
+    graph = body(fused, LOOP_INPUTS, ["on", "t"], {"w": W(WIDTH, WIDTH), "b": W(WIDTH)})
+    nodes = [
+        constant("twice", np.int64(2)),
+        constant("yes", np.array(True)),
+        helper.make_node("Loop", ["twice", "yes", "x"], ["a"], body=graph),
+        node("MatMul", "a v", "z"),
+    ]
+    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", WIDTH))
+    proto = onnx.load(path)
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(proto, path)
+    report, _ = run(path, save_samples(tmp_path, (WIDTH,)))
+    assert [(r.planned.layer.parameter, r.status) for r in report.layers] == [
+        *(("w", Status.CONVERGED), ("w", Status.SHARED), ("v", Status.CONVERGED))
+    ]
+    blocked = helper.make_node(
+        "Conv", ["x", "k"], ["y"], name="blocked", domain="com.microsoft.nchwc"
+    )
+    nodes = [blocked, node("GlobalAveragePool", "y", "p"), node("Conv", "p u", "z")]
+    weights = {"k": W(8, 8, 3, 3), "u": W(4, 8, 1, 1)}
+    path = save_graph(tmp_path / "b.onnx", nodes, weights, ("n", 8, 6, 6))
+    model, _ = model_of(read_source(path))
+    assert layers_left_alone(model) == ["blocked (Conv)"]

@@ -17,6 +17,7 @@ from conftest import SAMPLE_MODELS, Run
 from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx.external_data_helper import convert_model_to_external_data
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from test_exporters import built, example, export, save_batch
@@ -160,11 +161,21 @@ def test_shards_and_their_index(tmp_path: Path, lsuv: Run, large: Path) -> None:
     again = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "50MB")
     assert again.returncode == 5
     assert "m-00001-of-00004.safetensors exists already" in again.stderr
+    whole = lsuv(*command, "--out", "m.safetensors")
+    assert whole.returncode == 5
+    assert "m.safetensors.index.json exists already" in whole.stderr
     (tmp_path / "m.safetensors").write_bytes(b"of an earlier run")
     again = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "50MB", "--force")
     assert again.returncode == 0, again.stderr
     assert not (tmp_path / "m.safetensors").exists()
-    assert not list(tmp_path.glob(".lsuv*"))
+    fewer = lsuv(*command, "--out", "m.safetensors", "--max-shard-size", "100MB", "--force")
+    assert fewer.returncode == 0, fewer.stderr
+    assert len(list(tmp_path.glob("m-*"))) == 2
+    (tmp_path / "m-notes.safetensors").touch()
+    whole = lsuv(*command, "--out", "m.safetensors", "--force")
+    assert whole.returncode == 0, whole.stderr
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"one.safetensors", "m.safetensors", "m-notes.safetensors"}
 
 
 def test_what_fits_one_shard_is_one_file(tmp_path: Path, lsuv: Run) -> None:
@@ -176,7 +187,8 @@ def test_what_fits_one_shard_is_one_file(tmp_path: Path, lsuv: Run) -> None:
     assert done.returncode == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"m.onnx", "batch.npz", "o.safetensors"}
-    assert lsuv(*command, "--max-shard-size", "5 apples", "--force").returncode == 2
+    for junk in ("5 apples", ""):
+        assert lsuv(*command, "--max-shard-size", junk, "--force").returncode == 2
 
 
 def test_shards_are_no_samples(tmp_path: Path, lsuv: Run) -> None:
@@ -266,3 +278,22 @@ def test_brackets_in_a_parameters_own_name(tmp_path: Path) -> None:
     run(path, save_samples(tmp_path, (8,)))
     with safe_open(path.with_suffix(".safetensors"), "numpy") as file:
         assert json.loads(file.metadata()["lsuv.scales"]).keys() == weights.keys()
+
+
+@pytest.mark.parametrize(("key", "value"), [("offset", "-4"), ("offset", "abc"), ("length", "7")])
+def test_broken_entries_of_external_data(tmp_path: Path, lsuv: Run, key: str, value: str) -> None:
+    inputs = example("dense")
+    export(built("dense"), inputs, tmp_path / "m.onnx", "script")
+    save_batch(tmp_path, inputs)
+    model = onnx.load(tmp_path / "m.onnx")
+    convert_model_to_external_data(model, location="m.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "m.onnx")
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == key:
+            entry.value = value
+    onnx.save(model, tmp_path / "m.onnx")
+    done = lsuv("init", "m.onnx", "--data", "batch.npz", "--out", "out")
+    assert done.returncode == 3
+    assert "says of its external data what can't be" in done.stderr
+    assert "Traceback" not in done.stderr

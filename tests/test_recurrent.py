@@ -348,3 +348,55 @@ def test_the_order_of_layers_that_give_their_last_state_only(tmp_path: Path) -> 
     report, _ = run(path, save_samples(tmp_path, (STEPS, INPUTS)))
     stems = [result.planned.layer.name.partition("_")[0] for result in report.layers]
     assert list(dict.fromkeys(stems)) == ["one.W", "one.R", "MatMul", "two.W", "two.R"]
+
+
+class Twice(nn.Module):
+    """One recurrent module that is called twice."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layer: Callable[..., nn.RNNBase] = getattr(nn, kind)
+        self.inner = nn.Linear(INPUTS, HIDDEN)
+        self.rnn = layer(HIDDEN, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x, state = self.rnn(torch.relu(self.inner(x)))
+        x, _ = self.rnn(x, state)
+        result: Tensor = self.head(x)
+        return result
+
+
+@pytest.mark.parametrize("exporter", ["script", "script, unfolded", "dynamo", "traced"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_module_that_is_called_twice(tmp_path: Path, kind: str, exporter: str) -> None:
+    torch.manual_seed(0)
+    model, x = Twice(kind).eval(), torch.randn(BATCH, STEPS, INPUTS)
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    if exporter == "traced":
+        save(model, (x,), tmp_path / "m.pt", exporter)
+        np.save(tmp_path / "x.npy", x.numpy())
+        report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=BATCH)
+    else:
+        export(model, (x,), tmp_path / "m.onnx", exporter)
+        batch = save_batch(tmp_path, (x,))
+        report, written = run(tmp_path / "m.onnx", batch, count=BATCH, names=Names.TORCH)
+    assert sum(r.status is Status.SHARED for r in report.layers) == KINDS[kind]
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+    with torch.no_grad():
+        first = torch.relu(model.inner(x))
+        for key, tensor in model.rnn.named_parameters():
+            check_tensor(key, tensor, first, KINDS[kind], fresh[f"rnn.{key}"])
+        assert model(x).double().var(correction=0).item() == pytest.approx(1, abs=2e-5)
+
+
+def test_one_direction_is_excluded_by_its_name(tmp_path: Path) -> None:
+    model, x = built("LSTM")
+    export(model, (x,), tmp_path / "m.onnx", "script")
+    batch = save_batch(tmp_path, (x,))
+    excluded = ("rnn.weight_ih_l0", "rnn.weight_hh_l1_reverse[0:5]")
+    report, _ = run(tmp_path / "m.onnx", batch, count=BATCH, exclude=excluded)
+    found = [r.planned.layer.parameter for r in report.layers if r.status is Status.EXCLUDED]
+    assert len(found) == 5
+    assert all(name.startswith(("rnn.weight_ih_l0[", excluded[1])) for name in found)

@@ -18,7 +18,7 @@ from lsuv_cli.model.nodes import (
 from lsuv_cli.model.onnx_file import ModelSource
 
 # More would take ONNX Runtime minutes to load.
-MAX_WRITTEN_OUT_NODES = 20_000
+MAX_WRITTEN_OUT_NODES = 2_000
 SCAN_WITHOUT_BATCH_OPSET = 9
 
 # For each If, told by its first output, 1 where the condition holds and else 0; for each Loop and

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -143,7 +143,9 @@ def _is_transpose(one: FloatArray, other: FloatArray) -> bool:
     return not is_uniform(other) and np.array_equal(one, other.T)
 
 
-def repeated_calls(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict[str, str]:
+def repeated_calls(
+    nodes: Iterable[onnx.NodeProto], parameters: Sources, copies: Mapping[str, str]
+) -> dict[str, str]:
     """Parameters of a recurrent module that were stored once more for another of its calls.
 
     An exporter that folds constants orders the gates anew at each call, and calls the module of the
@@ -152,6 +154,7 @@ def repeated_calls(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict
     Args:
         nodes: the graph's nodes.
         parameters: the stored parameters.
+        copies: for parameters that are stored as a copy of another that other.
 
     Returns:
         For each such parameter that of the first call.
@@ -163,7 +166,8 @@ def repeated_calls(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict
         again = re.fullmatch(r"(.+)_\d+", path)
         first = calls.get((node.op_type, again[1])) if again else None
         pairs = list(zip(node.input[1:4], first.input[1:4], strict=False)) if first else []
-        if pairs and all(_are_equal(*pair, parameters) for pair in pairs):
+        stored = [[copies.get(name, name) for name in pair] for pair in pairs]
+        if stored and all(_are_equal(one, other, parameters) for one, other in stored):
             same |= {one: other for one, other in pairs if one and one != other}
         elif path:
             calls.setdefault((node.op_type, path), node)

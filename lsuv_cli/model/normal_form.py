@@ -93,7 +93,7 @@ def normal_form(
     kept, views = find_views(kept, infos, integers, outputs)
     tied = transposed_embeddings(kept, parameters)
     views |= {name: View(source, (Transposed((1, 0)),)) for name, source in tied.items()}
-    repeated = repeated_calls(kept, parameters) if is_from_torch(skeleton) else {}
+    repeated = repeated_calls(kept, parameters, copies) if is_from_torch(skeleton) else {}
     views |= {name: View(source) for name, source in repeated.items()}
     kept, made = einsum_as_products(kept, infos, views, names, opset)
     views |= made
