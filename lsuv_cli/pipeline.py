@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
@@ -15,24 +14,12 @@ from lsuv_cli.control import along, find_way
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.moments import Float64Array, Moments
+from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.records import InputSpec, LayerResult, Plan, Report, Samples
-from lsuv_cli.core.results import Outcome, layer_results
-from lsuv_cli.core.solve import damped
-from lsuv_cli.engine import (
-    Work,
-    apply,
-    choose_factorisation,
-    clear_biases,
-    measure,
-    pending_draws,
-    pre_initialise,
-    set_running_statistics,
-    sweep,
-    sweeping_segments,
-)
+from lsuv_cli.core.records import InputSpec, Plan, Report, Samples
+from lsuv_cli.engine import Work, measure
+from lsuv_cli.iteration import sweep_until_settled
 from lsuv_cli.model.control_flow import Decisions, controlling_nodes
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
@@ -42,7 +29,6 @@ from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
-from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
@@ -153,7 +139,7 @@ def _initialize(
     with writing_weights(
         layout, model, naming, others, describe=describe, force=options.force
     ) as file:
-        results = _iterate(work, weights, before, options, events, file)
+        results = sweep_until_settled(work, weights, before, options, events, file)
         if given.source is not None:
             written = weights.sources(model.parameters)
             now = find_way(given.source, written, feeds, device, options.max_segment_bytes)
@@ -295,68 +281,3 @@ def _tell(samples: Samples, options: InitOptions, events: Events) -> None:
         advice = normalisation_advice(statistics, options.samples)
         if advice:
             events.warn(advice)
-
-
-def _iterate(
-    work: Work,
-    weights: Parameters,
-    before: Mapping[int, Moments],
-    options: InitOptions,
-    events: Events,
-    file: WeightsFile,
-) -> list[LayerResult]:
-    """Sweep, write and verify; again while a layer is out of tolerance that could be within."""
-    outcome = Outcome()
-    scales: dict[int, Float64Array] = {}
-    segments = sweeping_segments(work)
-    pending = pending_draws(work, segments)
-    factorisation = choose_factorisation(work.plan, options.pre_init)
-    clear_biases(work, weights)
-    iteration = 0
-    while True:
-        iteration += 1
-        feeds, previous, scales = work.feeds, scales, {}
-        settled: Mapping[int, Float64Array] = {}
-        for number, segment in enumerate(segments):
-            if iteration == 1:
-                pre_initialise(work, weights, pending[number], options, factorisation, events)
-            part = f", part {number + 1} of {len(segments)}" if len(segments) > 1 else ""
-            events.stage(f"sweeping{part}")
-            swept, feeds = sweep(work, weights, segment, feeds, settled)
-            settled = swept.settled
-            solved = damped(swept.scales, previous)
-            apply(work, weights, swept.layers, solved)
-            set_running_statistics(work, weights, swept.norms)
-            outcome.layers |= swept.layers
-            outcome.homes |= swept.homes
-            for first, scale in solved.items():
-                scales[first] = scales.get(first, np.asarray(1.0)) * scale
-            if number + 1 < len(segments):
-                file.settle(_final(segments, number), weights)
-        if iteration == 1:
-            pre_initialise(work, weights, pending[-1], options, factorisation, events)
-        for first, scale in scales.items():
-            outcome.scales[first] = outcome.scales.get(first, np.asarray(1.0)) * scale
-        events.stage("writing", len(work.model.parameters))
-        file.finish(weights, events.advance)
-        file.writer.set_metadata(
-            header_texts(work.model, work.plan, options, work.samples, outcome.scales)
-        )
-        after: Mapping[int, Moments] = {}
-        # Where one sweep may not settle a scale, only a measurement tells when it is settled.
-        if options.verify or work.plan.is_inexact:
-            events.stage("verifying the written file")
-            after = measure(work, weights)
-        results = layer_results(
-            work.plan, outcome, before, after, tol=options.tol, iterations=iteration
-        )
-        if iteration == options.max_iter or all(
-            result.status is not Status.MAX_ITERATIONS for result in results
-        ):
-            return results
-
-
-def _final(segments: Sequence[Segment], number: int) -> set[str]:
-    """The parameters of a segment that no later one reads."""
-    later = {name for segment in segments[number + 1 :] for name in segment.parameters}
-    return set(segments[number].parameters - later)
