@@ -297,3 +297,17 @@ def test_broken_entries_of_external_data(tmp_path: Path, lsuv: Run, key: str, va
     assert done.returncode == 3
     assert "says of its external data what can't be" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_shards_of_too_long_a_name(tmp_path: Path, lsuv: Run) -> None:
+    inputs = example("dense")
+    export(built("dense"), inputs, tmp_path / "m.onnx", "script")
+    save_batch(tmp_path, inputs)
+    out = "a" * 243 + ".safetensors"
+    command = ("init", "m.onnx", "--data", "batch.npz", "--out", out)
+    done = lsuv(*command, "--max-shard-size", "1KB")
+    assert done.returncode == 5
+    assert "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert lsuv(*command).returncode == 0
+    assert (tmp_path / out).is_file()

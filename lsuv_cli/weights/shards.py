@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class Layout:
         index = self.target.with_name(f"{self.target.name}.index.json")
         shard = re.compile(rf"{re.escape(self.target.stem)}-\d{{5}}-of-\d{{5}}")
         found = [index, self.target]
-        if index.is_file():
+        if _is_file(index):
             with contextlib.suppress(ValueError, AttributeError):
                 names = set(json.loads(index.read_bytes())["weight_map"].values())
                 found += [index.with_name(name) for name in sorted(names)]
@@ -64,9 +65,14 @@ class Layout:
             path
             for path in found
             if path not in self.files
-            and path.is_file()
+            and _is_file(path)
             and (path in (index, self.target) or shard.fullmatch(path.stem))
         ]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; there is none where the name is too long to be one."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
 def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout:
@@ -105,7 +111,8 @@ def check_layout(layout: Layout, *, force: bool) -> None:
         OutputError: and why.
     """
     for path in layout.files:
-        check_output(path, force=force)
+        with explaining(path):
+            check_output(path, force=force)
     if not force and (stale := layout.stale()):
         raise OutputError(existing_output(stale[0]))
 
