@@ -9,12 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.model.layers import LAYER_LIKE
-from lsuv_cli.model.nodes import (
-    DEFAULT_DOMAINS,
-    NewNames,
-    attributes,
-    bodies,
-)
+from lsuv_cli.model.nodes import DEFAULT_DOMAINS, NewNames, attributes, bodies
 from lsuv_cli.model.onnx_file import ModelSource
 
 # More would take ONNX Runtime minutes to load.

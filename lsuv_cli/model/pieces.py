@@ -34,7 +34,7 @@ class Lifted:
 Piece = View | Joined | Lifted
 
 
-class Pieces:
+class JoinedValues:
     """What some values are put together from."""
 
     def __init__(
@@ -134,7 +134,7 @@ def pieces_of(
     infos: Mapping[str, TensorInfo],
     views: Mapping[str, View],
     integers: IntegerConstants,
-) -> Pieces:
+) -> JoinedValues:
     """Find the values that are put together from parameters along their first axis.
 
     Args:
@@ -158,4 +158,4 @@ def pieces_of(
             if axes is not None and list(axes) == [0]:
                 values[node.output[0]] = Lifted(values[node.input[0]])
                 makers[node.output[0]] = node
-    return Pieces(values, makers, infos)
+    return JoinedValues(values, makers, infos)

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.model.graph_builder import SPLIT_NUM_OUTPUTS_OPSET
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, NewNames, attributes, node_name, unsqueeze
-from lsuv_cli.model.pieces import Pieces, pieces_of
+from lsuv_cli.model.pieces import JoinedValues, pieces_of
 from lsuv_cli.model.views import IntegerConstants, Transposed, View
 
 # The gates in ONNX's order and by its letters.
@@ -141,7 +141,7 @@ class _Gate:
 
 def _gates(
     node: onnx.NodeProto,
-    pieces: Pieces,
+    pieces: JoinedValues,
     infos: Mapping[str, TensorInfo],
     views: Mapping[str, View],
 ) -> list[list[_Gate]] | None:

@@ -76,8 +76,8 @@ def cut_segments(
             node needs more.
     """
     pairs = {s.node.output[0]: s.bias_node for s in sites if s.bias_node is not None}
-    units = _units(needed_nodes(model.nodes, values), pairs)
-    return cut_nodes(model, [list(unit) for unit in units], max_bytes)
+    units = list(_units(needed_nodes(model.nodes, values), pairs))
+    return cut_nodes(model, units, max_bytes)
 
 
 def cut_nodes(
