@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.errors import LsuvError
-from lsuv_cli.core.options import PRESETS, SampleOptions
+from lsuv_cli.core.group import Alone
+from lsuv_cli.core.options import PRESETS, InitOptions, SampleOptions
+from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.samples.batch import load_samples
+from lsuv_cli.engine import Work
+from lsuv_cli.model.layers import find_layers
+from lsuv_cli.model.norms import batch_norms
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.store import ValueStore
 
 HERE = Path(__file__).parent
 SAMPLE_MODELS = HERE.parent / "sample_models"
@@ -57,7 +66,10 @@ class Case:
         """The batch, as the command makes it."""
         preset = PRESETS[self.preset]
         options = SampleOptions((str(self.images),), self.count, mean=preset.mean, std=preset.std)
-        return load_samples(inputs, options, 0, lambda _done, _total: None).feeds
+        source, _ = open_samples(inputs, options, 0)
+        batches = SampleBatches(source, options, self.count, sys.maxsize)
+        batches.read(Alone(), lambda _done, _total: None)
+        return batches.feeds(0)
 
     def command(self, out: Path, *more: str) -> list[str]:
         """`lsuv init` of this model on these pictures."""
@@ -194,3 +206,19 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     )
     print(f"\n{title}\n\n{line(header)}\n| {' | '.join(rule)} |")
     print("\n".join(line(row) for row in rows), flush=True)
+
+
+def work_on(
+    model: OnnxModel,
+    batches: Sequence[Feeds],
+    options: InitOptions,
+    memory_bytes: int = sys.maxsize,
+) -> Work:
+    """The engine's work on a model and samples that are there already."""
+    sites = find_layers(model)
+    plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
+    device = select_device("cpu", None, 0, print)
+    store = ValueStore(memory_bytes, None)
+    norms = batch_norms(model)
+    given = GivenBatches(batches)
+    return Work(model, sites, plan, norms, given, Alone(), store, device, sys.maxsize)

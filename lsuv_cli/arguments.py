@@ -62,10 +62,9 @@ OutOption = Annotated[
     ),
 ]
 SamplesOption = Annotated[
-    int,
+    str,
     typer.Option(
-        min=1,
-        metavar="N",
+        metavar="N|all",
         rich_help_panel=DATA_PANEL,
         help="Samples to use, picked by the seed where there are more.",
     ),
@@ -246,6 +245,34 @@ ThreadsOption = Annotated[
         metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Threads for computing and decoding; 0: one a core.",
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=MACHINE_PANEL,
+        help="Samples that go through the network at once; the scales are those of all samples, "
+        "however many. [dim]\\[default: as many as --memory allows][/dim]",
+    ),
+]
+MemoryOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=MACHINE_PANEL,
+        help="Memory for samples and activations, of each process; weights and libraries come on "
+        "top.",
+    ),
+]
+SpillDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=MACHINE_PANEL,
+        help="Where activations go that don't fit into it. "
+        "[dim]\\[default: the system's temporary folder][/dim]",
     ),
 ]
 NamesOption = Annotated[

@@ -16,6 +16,7 @@ from lsuv_cli.core.options import (
     normalisation,
     parse_bytes,
     parse_input_shapes,
+    parse_samples,
     parse_size,
     parse_targets,
 )
@@ -48,7 +49,7 @@ def init(
     model: arguments.ModelArgument,
     *,
     data: arguments.DataOption,
-    samples: arguments.SamplesOption = 128,
+    samples: arguments.SamplesOption = "128",
     preset: arguments.PresetOption = None,
     mean: arguments.MeanOption = None,
     std: arguments.StdOption = None,
@@ -80,6 +81,9 @@ def init(
     device: arguments.DeviceOption = "auto",
     provider: arguments.ProviderOption = None,
     threads: arguments.ThreadsOption = 0,
+    batch_size: arguments.BatchSizeOption = None,
+    memory: arguments.MemoryOption = "4GB",
+    spill_dir: arguments.SpillDirOption = None,
 ) -> None:
     """Initialise a model's weights by LSUV and write them as safetensors.
 
@@ -100,7 +104,7 @@ def init(
             out=out,
             samples=SampleOptions(
                 data=tuple(data),
-                count=samples,
+                count=parse_samples(samples),
                 seed=seed,
                 mean=means,
                 std=stds,
@@ -127,6 +131,9 @@ def init(
             device=device,
             provider=provider,
             threads=threads,
+            batch_size=batch_size,
+            memory_bytes=parse_bytes(memory, "--memory"),
+            spill_dir=spill_dir,
             verify=verify,
             force=force,
             max_shard_bytes=(

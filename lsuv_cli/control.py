@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsuv_cli.core.records import Feeds
+from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.control_flow import (
     Decisions,
     can_be_written_out,
@@ -16,11 +16,12 @@ from lsuv_cli.model.nodes import NewNames, names_in, values_read
 from lsuv_cli.model.onnx_file import ModelSource
 from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.parameters import Sources
-from lsuv_cli.model.segments import cut_nodes
+from lsuv_cli.model.segments import cut_steps
+from lsuv_cli.model.steps import node_step
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.writing_out import written_out
 from lsuv_cli.sweep.session import Device
-from lsuv_cli.sweep.whole import run_graph
+from lsuv_cli.sweep.whole import run_once
 
 
 def find_way(
@@ -86,14 +87,17 @@ def _probe(
     nodes = [*needed_nodes(model.nodes, read), *added]
     fetched: dict[str, int] = {}
     fed = feeds
-    for segment in cut_nodes(model, [[node] for node in nodes], max_segment_bytes):
+    steps = list(map(node_step, nodes))
+    for segment in cut_steps(model, steps, max_segment_bytes):
         made = segment.makes()
-        carried = {name: name for name in sorted(made & {*segment.carried, *ways.values()})}
+        carried = {name: name for name in sorted(made & {*segment.leaving, *ways.values()})}
         builder = GraphBuilder(model.opset)
         builder.nodes += segment.nodes
         add_parameters(builder, builder.nodes, values)
-        graph = instrumented(builder, model, fed, {}, carried=carried)
-        found = run_graph(graph, fed, 1, device).carried
+        specs = {
+            name: InputSpec(name, value.dtype.name, value.shape) for name, value in fed.items()
+        }
+        found = run_once(instrumented(builder, model, specs, {}, carried=carried), fed, device)
         fetched |= {name: int(found[way].item()) for name, way in ways.items() if way in found}
-        fed = segment.hand_on(feeds, fed, found)
+        fed = {n: v for n, v in {**fed, **found}.items() if n in segment.leaving or n in feeds}
     return fetched

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.choices import Bias, Per, PreInit
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Group
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.preinit import QrFactorisation, draw, generator, orthonormal_flops
-from lsuv_cli.core.records import Feeds, Plan, Reading, Readings
-from lsuv_cli.core.solve import Solution, Solutions, solve
-from lsuv_cli.model.biases import per_channel_bias, stored_bias
+from lsuv_cli.core.records import InstrumentedGraph, Plan, Reading, Readings, Specs
+from lsuv_cli.core.solve import Solution
+from lsuv_cli.model.biases import stored_bias
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.measuring import measuring_graph
 from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.segments import Segment, cut_segments
-from lsuv_cli.model.sweeping import sweeping_graph
+from lsuv_cli.model.segments import Segment, cut_for_values
+from lsuv_cli.sweep.passage import Passage
 from lsuv_cli.sweep.session import Device
-from lsuv_cli.sweep.whole import run_graph
+from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.qr import choose_qr
 
 # A one-pass variance is trusted while the mean square is at most this many times as large: float32
@@ -41,8 +43,9 @@ class Work:
         sites: its layers, in execution order.
         plan: what is done with each.
         norms: batch normalisations that are to use the samples' statistics.
-        feeds: the samples, one batch.
-        samples: how many they are.
+        batches: the samples of this process.
+        group: the processes that share the samples.
+        store: where batches are kept between segments.
         device: where sessions run.
         max_segment_bytes: bytes of weights in one session.
     """
@@ -51,20 +54,38 @@ class Work:
     sites: Sequence[LayerSite]
     plan: Plan
     norms: Sequence[NormSite]
-    feeds: Feeds
-    samples: int
+    batches: Batches
+    group: Group
+    store: ValueStore
     device: Device
     max_segment_bytes: int
 
-    def segments(self, values: Iterable[str]) -> list[Segment]:
-        """The segments in which what some values depend on is run."""
-        return cut_segments(self.model, self.sites, values, self.max_segment_bytes)
+    @property
+    def alone(self) -> bool:
+        """Whether all samples are one batch."""
+        return self.group.size == 1 and len(self.batches.counts) == 1
+
+    def passage(self, advance: Callable[[int, int], None]) -> Passage:
+        """A new way of the samples through the model."""
+        layers = len(self.sites)
+        return Passage(self.batches, self.store, self.group, self.device, layers, advance)
+
+    def doubtful(self, readings: Mapping[int, Reading]) -> frozenset[int]:
+        """The layers whose variance, measured in one pass, may have lost digits."""
+        per_channel = self.plan.per is Per.CHANNEL
+        return frozenset(
+            index
+            for index, reading in readings.items()
+            # Not a number is doubtful too.
+            if not reading.moments.condition(per_channel=per_channel) <= MAX_CONDITION
+        )
 
 
-def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]:
+def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
     """The moments of every layer's output, forwarded through the untouched graph.
 
-    In one pass; the layers where that leaves doubts, around the mean in a second run.
+    In one pass; where a layer's first batch leaves doubts, its variance is measured around the
+    mean.
     """
     outputs = {
         site.layer.output: index
@@ -72,32 +93,40 @@ def measure(work: Work, weights: Mapping[str, FloatArray]) -> dict[int, Moments]
         if site.takes_data and not site.layer.recurrent
     }
     moments: dict[int, Moments] = {}
-    feeds = work.feeds
-    for segment in work.segments(outputs):
+    segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
+    passage = work.passage(events.advance)
+    for position, segment in enumerate(segments):
         layers = [outputs[name] for name in segment.makes() & outputs.keys()]
-        carried: Feeds = {}
-        for centred in (False, True):
-            graph = measuring_graph(
-                work.model, work.sites, weights, segment, feeds, layers, centred=centred
-            )
-            readings = run_graph(graph, feeds, work.samples, work.device)
-            moments |= {index: reading.moments for index, reading in readings.layers.items()}
-            carried = carried or readings.carried
-            layers = _doubtful(readings.layers, work.plan)
-            if not layers:
-                break
-        feeds = segment.hand_on(work.feeds, feeds, carried)
+        measured = _measure_segment(work, weights, passage, segments[: position + 1], layers)
+        moments |= {index: reading.moments for index, reading in measured.items()}
     return moments
 
 
-def _doubtful(readings: Mapping[int, Reading], plan: Plan) -> list[int]:
-    """The layers whose variance, measured in one pass, may have lost digits."""
-    return [
-        index
-        for index, reading in readings.items()
-        # Not a number is doubtful too.
-        if not reading.moments.condition(per_channel=plan.per is Per.CHANNEL) <= MAX_CONDITION
-    ]
+def _measure_segment(
+    work: Work,
+    weights: Mapping[str, FloatArray],
+    passage: Passage,
+    segments: Sequence[Segment],
+    layers: Sequence[int],
+) -> Mapping[int, Reading]:
+    """Measure some layers, all in the last of the segments."""
+    centred: frozenset[int] = frozenset()
+
+    def build(start: int, specs: Specs) -> InstrumentedGraph:
+        return measuring_graph(
+            work.model, work.sites, weights, segments[start:], specs, layers, centred
+        )
+
+    def doubtful(readings: Readings) -> frozenset[int]:
+        return work.doubtful(readings.layers) - centred
+
+    counts = [segment.node_count for segment in segments]
+    while True:
+        last = len(segments) - 1
+        readings, doubts = passage.run(last, segments[-1].leaving, build, doubtful, counts)
+        if not doubts:
+            return readings.layers
+        centred |= doubts
 
 
 def choose_factorisation(plan: Plan, pre_init: PreInit) -> QrFactorisation:
@@ -134,79 +163,6 @@ def clear_biases(work: Work, weights: Parameters) -> None:
         layer = planned.layer
         if not (planned.skipped or planned.swept or planned.bias is Bias.KEEP) and layer.bias:
             weights.set(layer.bias, np.zeros(layer.bias_shape, np.float32))
-
-
-def sweeping_segments(work: Work) -> list[Segment]:
-    """The segments of a sweep, which runs as far as the last layer that is scaled."""
-    products = [
-        work.sites[index].node.output[0]
-        for index, planned in enumerate(work.plan.layers)
-        if planned.swept
-    ]
-    return work.segments([*products, *(site.node.output[0] for site in work.norms)])
-
-
-def pending_draws(work: Work, segments: Sequence[Segment]) -> list[list[int]]:
-    """For each segment the layers to be drawn before it, and last those that none reads."""
-    pending = work.plan.initialised()
-    draws = []
-    for segment in segments:
-        here = [i for i in pending if _source(work, i) in segment.parameters]
-        draws.append(here)
-        pending = [index for index in pending if index not in here]
-    return [*draws, pending]
-
-
-def _source(work: Work, index: int) -> str:
-    return work.model.view(work.plan.layers[index].layer.weight).source
-
-
-def sweep(
-    work: Work,
-    weights: Parameters,
-    segment: Segment,
-    feeds: Feeds,
-    settled: Mapping[int, Float64Array],
-) -> tuple[Solutions, Feeds]:
-    """Sweep a segment in one pass; where that leaves doubts, once more in the literal form.
-
-    Args:
-        work: what stays the same.
-        weights: as the segments before have left them.
-        segment: the segment.
-        feeds: what it is fed.
-        settled: `Solutions.settled` of the segments before.
-
-    Returns:
-        What follows from it, and what the next segment is fed.
-    """
-    made = segment.makes()
-    biases = {
-        index: per_channel_bias(site, weights[site.layer.bias])
-        for index, site in enumerate(work.sites)
-        if site.layer.bias is not None
-        and work.plan.layers[index].swept
-        and work.plan.layers[index].bias is Bias.KEEP
-        and site.node.output[0] in made
-    }
-    readings = Readings({}, {})
-    for cautious in (False, True):
-        graph = sweeping_graph(
-            work.model,
-            work.sites,
-            work.plan,
-            weights,
-            segment,
-            feeds,
-            settled,
-            work.norms,
-            cautious=cautious,
-        )
-        readings = run_graph(graph, feeds, work.samples, work.device)
-        if not _doubtful(readings.layers, work.plan):
-            break
-    handed_on = segment.hand_on(work.feeds, feeds, readings.carried)
-    return solve(work.plan, readings, biases, settled), handed_on
 
 
 def apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -19,14 +19,11 @@ from lsuv_cli.engine import (
     choose_factorisation,
     clear_biases,
     measure,
-    pending_draws,
     pre_initialise,
     set_running_statistics,
-    sweep,
-    sweeping_segments,
 )
 from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.segments import Segment
+from lsuv_cli.sweeper import Sweeper
 from lsuv_cli.writing import WeightsFile, header_texts
 
 
@@ -53,45 +50,24 @@ def sweep_until_settled(
     """
     outcome = Outcome()
     scales: dict[int, Float64Array] = {}
-    segments = sweeping_segments(work)
-    pending = pending_draws(work, segments)
-    factorisation = choose_factorisation(work.plan, options.pre_init)
+    draws = _Draws(work, weights, options, events)
     clear_biases(work, weights)
     iteration = 0
     while True:
         iteration += 1
-        feeds, previous, scales = work.feeds, scales, {}
-        settled: Mapping[int, Float64Array] = {}
-        for number, segment in enumerate(segments):
-            if iteration == 1:
-                pre_initialise(work, weights, pending[number], options, factorisation, events)
-            part = f", part {number + 1} of {len(segments)}" if len(segments) > 1 else ""
-            events.stage(f"sweeping{part}")
-            swept, feeds = sweep(work, weights, segment, feeds, settled)
-            settled = swept.settled
-            solved = damped(swept.scales, previous)
-            apply(work, weights, swept.layers, solved)
-            set_running_statistics(work, weights, swept.norms)
-            outcome.layers |= swept.layers
-            outcome.homes |= swept.homes
-            for first, scale in solved.items():
-                scales[first] = scales.get(first, np.asarray(1.0)) * scale
-            if number + 1 < len(segments):
-                file.settle(_final(segments, number), weights)
-        if iteration == 1:
-            pre_initialise(work, weights, pending[-1], options, factorisation, events)
+        scales = _sweep(work, weights, outcome, scales, draws, events, file)
         for first, scale in scales.items():
             outcome.scales[first] = outcome.scales.get(first, np.asarray(1.0)) * scale
         events.stage("writing", len(work.model.parameters))
         file.finish(weights, events.advance)
         file.writer.set_metadata(
-            header_texts(work.model, work.plan, options, work.samples, outcome.scales)
+            header_texts(work.model, work.plan, options, work.batches.total, outcome.scales)
         )
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
-            after = measure(work, weights)
+            after = measure(work, weights, events)
         results = layer_results(
             work.plan, outcome, before, after, tol=options.tol, iterations=iteration
         )
@@ -101,7 +77,59 @@ def sweep_until_settled(
             return results
 
 
-def _final(segments: Sequence[Segment], number: int) -> set[str]:
-    """The parameters of a segment that no later one reads."""
-    later = {name for segment in segments[number + 1 :] for name in segment.parameters}
-    return set(segments[number].parameters - later)
+class _Draws:
+    """Replaces weights by draws, each shortly before it is needed."""
+
+    def __init__(
+        self, work: Work, weights: Parameters, options: InitOptions, events: Events
+    ) -> None:
+        self._work = work
+        self._weights = weights
+        self._options = options
+        self._events = events
+        self._pending = work.plan.initialised()
+        self._factorisation = choose_factorisation(work.plan, options.pre_init)
+
+    def before(self, parameters: Collection[str] | None) -> None:
+        """Draw what has not been drawn of some parameters; None for all."""
+        here = [i for i in self._pending if parameters is None or self._source(i) in parameters]
+        self._pending = [index for index in self._pending if index not in here]
+        pre_initialise(
+            self._work, self._weights, here, self._options, self._factorisation, self._events
+        )
+
+    def _source(self, index: int) -> str:
+        return self._work.model.view(self._work.plan.layers[index].layer.weight).source
+
+
+def _sweep(
+    work: Work,
+    weights: Parameters,
+    outcome: Outcome,
+    previous: Mapping[int, Float64Array],
+    draws: _Draws,
+    events: Events,
+    file: WeightsFile,
+) -> dict[int, Float64Array]:
+    """One sweep over all segments; returns the weights' scales, told by their first use."""
+    scales: dict[int, Float64Array] = {}
+    sweeper = Sweeper(work, weights, events.advance)
+    while sweeper.position < len(sweeper.segments):
+        number, total = sweeper.position + 1, len(sweeper.segments)
+        draws.before(sweeper.segments[sweeper.position].parameters)
+        part = f", part {number} of {total}" if total > 1 else ""
+        events.stage(f"sweeping{part}", len(work.batches.counts))
+        segment, swept = sweeper.run()
+        solved = damped(swept.scales, previous)
+        apply(work, weights, swept.layers, solved)
+        set_running_statistics(work, weights, swept.norms)
+        outcome.layers |= swept.layers
+        outcome.homes |= swept.homes
+        for first, scale in solved.items():
+            scales[first] = scales.get(first, np.asarray(1.0)) * scale
+        later = sweeper.segments[sweeper.position :]
+        if later:
+            wanted = {name for one in later for name in one.parameters}
+            file.settle(segment.parameters - wanted, weights)
+    draws.before(None)
+    return scales

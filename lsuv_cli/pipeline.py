@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from lsuv_cli.control import along, find_way
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.records import InputSpec, Plan, Report, Samples
+from lsuv_cli.core.records import InputSpec, Plan, Report
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
+from lsuv_cli.loading import Loaded
 from lsuv_cli.model.control_flow import Decisions, controlling_nodes
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
@@ -27,15 +31,14 @@ from lsuv_cli.model.names import renamed
 from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.quantised import refuse_quantised
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names, some_of
-from lsuv_cli.samples.batch import load_samples
-from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 from lsuv_cli.sweep.session import Device, select_device, unknown_operators
+from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
@@ -57,38 +60,65 @@ class _WayChangedError(Exception):
         self.decisions = decisions
 
 
-def initialize(options: InitOptions, events: Events) -> Report:
+def initialize(options: InitOptions, events: Events, group: Group | None = None) -> Report:
     """Initialise a model's weights by LSUV and write them.
+
+    Args:
+        options: what the user asked for.
+        events: told how the work goes.
+        group: the processes that share the samples; None for this one alone.
 
     Raises:
         LsuvError: what the user can mend; nothing is left behind.
     """
+    group = group or Alone()
     _check_outputs(options)
     device = select_device(options.device, options.provider, options.threads, events.note)
     events.stage("reading the model")
     script = TorchScript(options.model) if is_torch_file(options.model) else None
-    if script is None:
-        source, samples = read_source(options.model), None
-    else:
-        # It does not tell its inputs' shapes, and the exporter wants to see them.
-        samples = _load(script.inputs, options, events)
-        events.stage("converting to ONNX")
-        source = script.convert(samples.feeds)
-    source = constants_outside(source)
-    if not controlling_nodes(source):
-        model, weights = model_of(source)
-        # It holds the file's weights, which need not stay in memory once others are drawn.
-        del source
-        return _initialize(_Given(script, samples, device), model, weights, options, events)
-    # Which layers the samples meet is only known once they are there.
-    samples = samples or _load(model_of(source)[0].inputs, options, events)
+    with ExitStack() as stack:
+
+        def load(inputs: Sequence[InputSpec]) -> Loaded:
+            loaded = Loaded(inputs, options, group, events)
+            stack.callback(loaded.batches.close)
+            return loaded
+
+        if script is None:
+            source, loaded = read_source(options.model), None
+        else:
+            # It does not tell its inputs' shapes, and the exporter wants to see them.
+            loaded = load(script.inputs)
+            events.stage("converting to ONNX")
+            source = script.convert(loaded.batches.example())
+        source = constants_outside(source)
+        if not controlling_nodes(source):
+            model, weights = model_of(source)
+            # It holds the file's weights, which need not stay in memory once others are drawn.
+            del source
+            loaded = loaded or load(model.inputs)
+            return _initialize(
+                _Given(script, loaded, group, device), model, weights, options, events
+            )
+        # Which layers the samples meet is only known once they are there.
+        loaded = loaded or load(model_of(source)[0].inputs)
+        given = _Given(script, loaded, group, device, source)
+        return _along_the_way(given, source, options, events)
+
+
+def _along_the_way(
+    given: _Given, source: ModelSource, options: InitOptions, events: Events
+) -> Report:
+    """Initialise the layers that the samples meet in a model with If, Loop or Scan."""
     events.stage("following the samples through If, Loop and Scan")
-    most = options.max_segment_bytes
-    decisions: Sequence[Decisions] = find_way(source, {}, samples.feeds, device, most)
+    decisions = _way(source, {}, given, options)
     for _ in range(MAX_WAYS):
-        given = _Given(script, samples, device, source, decisions)
         try:
-            return _initialize(given, *model_of(along(source, decisions)), options, events)
+            return _initialize(
+                replace(given, decisions=decisions),
+                *model_of(along(source, decisions)),
+                options,
+                events,
+            )
         except _WayChangedError as changed:
             events.note("with the new weights the samples take another branch; starting again")
             decisions = changed.decisions
@@ -98,20 +128,47 @@ def initialize(options: InitOptions, events: Events) -> Report:
     )
 
 
+def _way(
+    source: ModelSource, weights: Sources, given: _Given, options: InitOptions
+) -> Sequence[Decisions]:
+    """The way that every batch takes.
+
+    Raises:
+        ModelError: they take different ones.
+    """
+    batches, group = given.loaded.batches, given.group
+    ways = [
+        find_way(source, weights, batches.feeds(b), given.device, options.max_segment_bytes)
+        for b in range(len(batches.counts))
+    ]
+    everyone: list[list[list[Decisions]]] = [
+        json.loads(text) for text in group.gather_text(json.dumps(ways))
+    ]
+    different = [way for part in everyone for way in part]
+    if any(way != different[0] for way in different):
+        raise ModelError(
+            f"{options.model}: not all batches of samples take the same branches; give "
+            "--batch-size the number of samples, or export the model with one of them"
+        )
+    return different[0]
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     """What the user gave, opened.
 
     Attributes:
         script: the TorchScript file; None for ONNX.
-        samples: the samples, if they have been loaded already.
+        loaded: the samples.
+        group: the processes that share them.
         device: where sessions run.
         source: the model as it was before its bodies were written out; None where they were not.
         decisions: along which way that was done.
     """
 
     script: TorchScript | None
-    samples: Samples | None
+    loaded: Loaded
+    group: Group
     device: Device
     source: ModelSource | None = None
     decisions: Sequence[Decisions] = ()
@@ -125,24 +182,33 @@ def _initialize(
     layout = _layout(model, naming, options)
     left_alone = layers_left_alone(model)
     plan = _plan(model, sites, left_alone, options, events)
-    samples = given.samples or _load(model.inputs, options, events)
-    for path in layout.files:
-        refuse_overwriting(path, "one of the samples", samples.files)
-    feeds, count, device = samples.feeds, samples.count, given.device
+    loaded, batches = given.loaded, given.loaded.batches
+    loaded.refuse_overwriting(layout.files)
     norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
-    work = Work(model, sites, plan, norms, feeds, count, device, options.max_segment_bytes)
+    store = ValueStore(options.memory_bytes, None)
+    work = Work(
+        model,
+        sites,
+        plan,
+        norms,
+        batches,
+        given.group,
+        store,
+        given.device,
+        options.max_segment_bytes,
+    )
     before: Mapping[int, Moments] = {}
     if options.verify:
-        events.stage("measuring the weights as they are")
-        before = measure(work, weights)
-    describe = header_texts(model, plan, options, count, {})
+        events.stage("measuring the weights as they are", len(batches.counts))
+        before = measure(work, weights, events)
+    describe = header_texts(model, plan, options, batches.total, {})
     with writing_weights(
         layout, model, naming, others, describe=describe, force=options.force
     ) as file:
         results = sweep_until_settled(work, weights, before, options, events, file)
         if given.source is not None:
             written = weights.sources(model.parameters)
-            now = find_way(given.source, written, feeds, device, options.max_segment_bytes)
+            now = _way(given.source, written, given, options)
             if now != given.decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
@@ -156,14 +222,14 @@ def _initialize(
         out=str(options.out),
         files=tuple(map(str, layout.files)),
         bytes_written=size,
-        settings=options.settings(count),
-        device=device.label,
+        settings=options.settings(batches.total),
+        device=given.device.label,
         per=options.per,
         tol=options.tol,
-        samples=count,
-        available_samples=samples.available,
-        skipped_samples=samples.skipped,
-        inputs=samples.statistics,
+        samples=batches.total,
+        available_samples=batches.available,
+        skipped_samples=batches.skipped,
+        inputs=batches.statistics,
         layers=tuple(results),
         left_alone=tuple(left_alone),
     )
@@ -227,15 +293,6 @@ def _layers(
     return renamed(model, sites, naming), naming, others
 
 
-def _load(inputs: Sequence[InputSpec], options: InitOptions, events: Events) -> Samples:
-    events.stage("loading samples", options.samples.count)
-    samples = load_samples(inputs, options.samples, options.threads, events.advance)
-    for path in filter(None, (options.out, options.out_model)):
-        refuse_overwriting(path, "one of the samples", samples.files)
-    _tell(samples, options, events)
-    return samples
-
-
 def _check_operators(model: OnnxModel) -> None:
     unknown = unknown_operators(operators_used(model.nodes, model.skeleton.functions))
     if unknown:
@@ -268,16 +325,3 @@ def _unusable(site: LayerSite) -> tuple[str, Status] | None:
     if not site.takes_data:
         return "no data reaches it", Status.UNREACHABLE
     return None
-
-
-def _tell(samples: Samples, options: InitOptions, events: Events) -> None:
-    for path, reason in samples.skipped:
-        events.warn(f"skipped {path}: {reason}")
-    wanted = options.samples.count
-    if samples.count < wanted:
-        events.note(f"using all {samples.count} samples ({wanted} were asked for)")
-    for statistics in samples.statistics:
-        events.note(describe_input(statistics))
-        advice = normalisation_advice(statistics, options.samples)
-        if advice:
-            events.warn(advice)

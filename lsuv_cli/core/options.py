@@ -15,6 +15,9 @@ MAX_PIXELS = 1 << 15
 # Above this a model runs in several sessions; each takes about three times its weights (measured).
 SEGMENT_BYTES = 256 * 2**20
 
+# Not what the machine has, so that the same command makes the same batches everywhere.
+MEMORY_BYTES = 4 * 10**9
+
 # Beyond these a variance, or its inverse, may leave the range of float32.
 STD_RANGE = (1e-15, 1e15)
 
@@ -63,7 +66,7 @@ class SampleOptions:
 
     Attributes:
         data: files, folders and globs.
-        count: samples to take.
+        count: samples to take; None for all.
         seed: which samples are taken where there are more.
         mean: subtracted from every channel, pixels being in [0, 1]; one value, or one a channel.
         std: divides every channel after that.
@@ -76,7 +79,7 @@ class SampleOptions:
     """
 
     data: tuple[str, ...]
-    count: int = 128
+    count: int | None = 128
     seed: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -116,6 +119,9 @@ class InitOptions:
         force: overwrite an existing output.
         max_shard_bytes: bytes of tensors in one written file; None for one file.
         max_segment_bytes: bytes of weights in memory at once while the model runs.
+        batch_size: samples that go through the network at once; None to choose.
+        memory_bytes: bytes of samples and activations in memory.
+        spill_dir: where activations go that don't fit; None for the system's temporary folder.
     """
 
     model: Path
@@ -142,6 +148,9 @@ class InitOptions:
     force: bool = False
     max_shard_bytes: int | None = None
     max_segment_bytes: int = SEGMENT_BYTES
+    batch_size: int | None = None
+    memory_bytes: int = MEMORY_BYTES
+    spill_dir: Path | None = None
 
     def settings(self, samples: int) -> dict[str, object]:
         """The options that decide the numbers, by name, for reports and metadata.
@@ -186,6 +195,19 @@ def parse_size(text: str, option: str) -> Size:
     if max(size.height or 1, size.width) > MAX_PIXELS:
         raise UsageError(f"{option} {text}: at most {MAX_PIXELS} pixels")
     return size
+
+
+def parse_samples(text: str) -> int | None:
+    """Parse a number of samples, or `all`, which gives None.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    if text.strip().lower() == "all":
+        return None
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise UsageError(f"--samples {text}: not a number of samples; write one, as 128, or all")
+    return int(text)
 
 
 BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

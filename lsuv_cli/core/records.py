@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +147,7 @@ class InputSpec:
 
 
 Feeds = Mapping[str, NDArray[Any]]
+Specs = Mapping[str, InputSpec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,32 +164,6 @@ class InputStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """One batch of samples, ready to be fed.
-
-    Attributes:
-        feeds: for each input an array whose first axis is the sample; not modified by anyone.
-        available: samples that were found.
-        files: every file that was found.
-        sources: where each sample of the batch was read from, in words.
-        skipped: (file, reason) of what could not be read.
-        statistics: what enters the network, measured.
-    """
-
-    feeds: Feeds
-    available: int
-    files: tuple[Path, ...]
-    sources: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    statistics: tuple[InputStatistics, ...]
-
-    @property
-    def count(self) -> int:
-        """The number of samples in the batch."""
-        return len(next(iter(self.feeds.values())))
-
-
-@dataclass(frozen=True, slots=True)
 class Tap:
     """Where an instrumented graph puts a layer's moments.
 
@@ -197,10 +171,12 @@ class Tap:
         output: the graph output, (2, c) float64: each channel's mean and mean square.
         incoming: the layers by whose factors, multiplied, the measured values must be multiplied
             to be true; empty where they are.
+        channels: c.
     """
 
     output: str
-    incoming: tuple[int, ...] = ()
+    incoming: tuple[int, ...]
+    channels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,17 +213,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What one run measured.
+    """What was measured.
 
     Attributes:
         layers: for each measured layer's index, in execution order.
         norms: for each measured normalisation's index.
-        carried: the values that are handed on, by name.
     """
 
     layers: Mapping[int, Reading]
     norms: Mapping[int, Reading]
-    carried: Feeds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

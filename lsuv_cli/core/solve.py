@@ -34,6 +34,19 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a layer whose product has been measured, as long as it is handed on.
+
+    Attributes:
+        factor: what makes its product true, () or (c,).
+        mean: (c,) the mean of each channel of the product, not multiplied by that.
+    """
+
+    factor: Float64Array
+    mean: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
 class Solutions:
     """What follows from one sweep of a segment.
 
@@ -44,6 +57,7 @@ class Solutions:
         homes: for each weight the index of the use that decided its scale.
         settled: for each weight 1 where its scale is decided and 0 elsewhere, like its scale.
         norms: for each normalisation's index the moments of what it normalises.
+        known: what is known of each layer that has been measured so far.
     """
 
     layers: Mapping[int, Solution]
@@ -51,6 +65,7 @@ class Solutions:
     homes: Mapping[int, int]
     settled: Mapping[int, Float64Array]
     norms: Mapping[int, Moments]
+    known: Mapping[int, Known]
 
 
 def solve(
@@ -58,6 +73,7 @@ def solve(
     readings: Readings,
     biases: Mapping[int, Float64Array],
     settled: Mapping[int, Float64Array],
+    known: Mapping[int, Known],
 ) -> Solutions:
     """Every swept layer's scale, in closed form.
 
@@ -73,9 +89,11 @@ def solve(
         biases: for layers whose bias is kept the (c,) that it adds.
         settled: `Solutions.settled` of the segments before; their weights were measured as they
             are going to stay.
+        known: `Solutions.known` of the segments before.
     """
     per_channel = plan.per is Per.CHANNEL
-    factors: dict[int, Float64Array] = {}
+    factors = {index: layer.factor for index, layer in known.items()}
+    known = dict(known)
     solutions: dict[int, Solution] = {}
     scales: dict[int, Float64Array] = dict(settled)
     homes: dict[int, int] = {}
@@ -105,6 +123,7 @@ def solve(
         if np.any(scales[first] != before):
             homes[first] = index
         factors[index] = _applied(scales[first]) * incoming
+        known[index] = Known(factors[index], reading.moments.mean)
         solutions[index] = Solution(moments, failure)
     norms = {index: _true(reading, factors)[1] for index, reading in readings.norms.items()}
     return Solutions(
@@ -113,6 +132,7 @@ def solve(
         homes,
         {first: (scale > 0).astype(np.float64) for first, scale in scales.items()},
         norms,
+        known,
     )
 
 

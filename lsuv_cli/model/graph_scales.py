@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import Float64Array, closed_form_factor
+from lsuv_cli.core.moments import Float64Array, Moments, closed_form_factor
 from lsuv_cli.core.records import Plan, Tap
+from lsuv_cli.core.solve import Known
 from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.model.layers import LayerSite
+
+
+class ScaleWantedError(Exception):
+    """A scale is wanted that is only known once all batches have been measured."""
 
 
 class GraphScales:
@@ -29,8 +36,11 @@ class GraphScales:
         sites: Sequence[LayerSite],
         plan: Plan,
         weights: Mapping[str, FloatArray],
+        known: Mapping[int, Known],
         settled: Mapping[int, Float64Array],
         active: Sequence[int],
+        *,
+        alone: bool,
     ) -> None:
         """Begin without a layer.
 
@@ -39,20 +49,25 @@ class GraphScales:
             sites: the model's layers.
             plan: what is done with each.
             weights: a value for each floating-point initializer.
-            settled: see `sweeping_graph`.
+            known: what is known of the layers that were measured before.
+            settled: see `Found`.
             active: the layers that will be measured, in execution order.
+            alone: whether what is measured here is all there is to measure.
         """
         self.builder = builder
         self.sites = sites
         self.plan = plan
         self.weights = weights
+        self.known = known
         self.settled = settled
         self.active = active
+        self.alone = alone
         self.taps: dict[int, Tap] = {}
         self.moments: dict[int, GraphValue] = {}
         self.layer_factors: dict[int, GraphValue] = {}
         self.scales: dict[int, GraphValue] = {}
         self.products: dict[tuple[int, ...], GraphValue] = {}
+        self.norm_moments: dict[int, tuple[str, str]] = {}
 
     def measured(self, index: int, moments: GraphValue, tap: Tap) -> None:
         """A layer's product has been tapped."""
@@ -60,8 +75,15 @@ class GraphScales:
         self.taps[index] = tap
 
     def factor_of(self, index: int) -> GraphValue:
-        """A layer's factor as a graph value; its nodes are only made if something wants it."""
+        """A layer's factor as a graph value; its nodes are only made if something wants it.
+
+        Raises:
+            ScaleWantedError: it is not known yet.
+        """
+        if index in self.known:
+            self.layer_factors.setdefault(index, self._constant(self.known[index].factor))
         if index not in self.layer_factors:
+            self._refuse_unless_alone()
             first = self.plan.layers[index].first_use
             uses = [i for i in self.active if self.plan.layers[i].first_use == first]
             if uses == [first] and first not in self.settled:
@@ -92,7 +114,7 @@ class GraphScales:
         """The factors of a weight's uses: the scale of the first that varies, on what comes in."""
         scale: GraphValue | None = None
         if first in self.settled:
-            scale = GraphValue(self.builder, self.builder.constant(self.settled[first]))
+            scale = self._constant(self.settled[first])
         for index in uses:
             if index in self.layer_factors:
                 scale = self.scales[index]
@@ -121,10 +143,46 @@ class GraphScales:
         mean, mean_square = self.builder.halves(self.moments[index].name)
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
+    def mean_of(self, index: int) -> GraphValue:
+        """The mean of each channel of a layer's product as it is represented, (c,).
+
+        Raises:
+            ScaleWantedError: it is not known yet.
+        """
+        if index in self.known:
+            return self._constant(self.known[index].mean)
+        self._refuse_unless_alone()
+        return self.mean_and_square(index)[0]
+
+    def norm_mean_and_square(
+        self, index: int, known: Moments | None
+    ) -> tuple[GraphValue, GraphValue]:
+        """Means and mean squares of what a normalisation normalises, (c,) each.
+
+        Args:
+            index: of the normalisation.
+            known: what is known of it from before.
+
+        Raises:
+            ScaleWantedError: they are not known yet.
+        """
+        if known is not None:
+            return self._constant(known.mean), self._constant(known.mean_square)
+        self._refuse_unless_alone()
+        mean, mean_square = self.norm_moments[index]
+        return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
+
+    def _refuse_unless_alone(self) -> None:
+        if not self.alone:
+            raise ScaleWantedError
+
+    def _constant(self, value: Float64Array) -> GraphValue:
+        return GraphValue(self.builder, self.builder.constant(np.asarray(value, np.float64)))
+
     def kept_bias(self, index: int) -> GraphValue | None:
         """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
         site = self.sites[index]
         if self.plan.layers[index].bias is not Bias.KEEP or site.layer.bias is None:
             return None
         bias = per_channel_bias(site, self.weights[site.layer.bias])
-        return GraphValue(self.builder, self.builder.constant(bias))
+        return self._constant(bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.onnx_model import OnnxModel
@@ -18,11 +18,10 @@ def measuring_graph(
     model: OnnxModel,
     sites: Sequence[LayerSite],
     weights: Mapping[str, FloatArray],
-    segment: Segment,
-    feeds: Feeds,
+    segments: Sequence[Segment],
+    feeds: Specs,
     layers: Collection[int],
-    *,
-    centred: bool,
+    centred: Collection[int] = (),
 ) -> InstrumentedGraph:
     """The model's own nodes, untouched, with a tap behind some layers.
 
@@ -30,21 +29,21 @@ def measuring_graph(
         model: the model.
         sites: its layers, in execution order.
         weights: a value for each floating-point initializer.
-        segment: the part of the model to run.
+        segments: the part of the model to run: a segment, after others whose work is done again.
         feeds: what will be fed.
-        layers: the indices of those to measure, all in the segment.
-        centred: measure around the mean, which is slower and takes more memory, but loses no
-            digits where the mean is large beside the deviation. Such a graph hands nothing on.
+        layers: the indices of those to measure, all in the last segment.
+        centred: those of them to measure around the mean, which is slower and takes more memory,
+            but loses no digits where the mean is large beside the deviation.
     """
     builder = GraphBuilder(model.opset)
-    made = set() if centred else segment.carried & segment.makes()
-    wanted = [*(sites[index].layer.output for index in layers), *sorted(made)]
-    needed = needed_nodes(segment.nodes, wanted)
-    builder.nodes += needed
-    add_parameters(builder, needed, weights)
+    made = sorted(segments[-1].leaving & segments[-1].makes())
+    nodes = [node for segment in segments for node in segment.nodes]
+    builder.nodes += needed_nodes(nodes, [*(sites[index].layer.output for index in layers), *made])
+    add_parameters(builder, builder.nodes, weights)
     taps: dict[int, Tap] = {}
     for index in sorted(layers):
         site = sites[index]
-        moments = add_tap(builder, layer_axes(site), site.layer.output, centred=centred)
-        taps[index] = Tap(add_reading(builder, moments, site.layer.layout.out_channels))
-    return instrumented(builder, model, feeds, taps, carried={name: name for name in sorted(made)})
+        moments = add_tap(builder, layer_axes(site), site.layer.output, centred=index in centred)
+        channels = site.layer.layout.out_channels
+        taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
+    return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

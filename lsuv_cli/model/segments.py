@@ -1,20 +1,22 @@
-"""A graph cut into segments that run one after the other.
+"""A graph cut into segments, through which all samples go one after the other.
 
 A segment's weights are in memory while it runs and no longer, so that a model may be larger than
-memory. Where everything fits, the whole graph is one segment.
+memory; and where the samples come in several batches, nothing in it wants the scale of one of its
+own layers, which is only known once all batches have passed. Where everything fits, the whole graph
+is one segment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import onnx
 
-from lsuv_cli.core.records import Feeds
-from lsuv_cli.model.layers import LayerSite
-from lsuv_cli.model.nodes import values_read
+from lsuv_cli.core.errors import ModelError
 from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.steps import Step, count_nodes, node_step, sizes_read
 from lsuv_cli.model.subgraph import needed_nodes
 
 # Operators whose outputs are sequences of tensors.
@@ -32,126 +34,139 @@ SEQUENCE_MAKERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Nodes that run in one session.
+    """Steps that run in one session.
 
     Attributes:
-        nodes: in execution order.
-        carried: the values made in this segment or before it that later ones read.
+        steps: in execution order.
+        entering: the values made before it, or fed, that it or a later one reads.
+        leaving: the values made in it or before, or fed, that later ones read.
         parameters: the parameters it reads.
+        cautious: whether each scale is multiplied in at once and measured around the mean.
     """
 
-    nodes: tuple[onnx.NodeProto, ...]
-    carried: frozenset[str]
+    steps: tuple[Step, ...]
+    entering: frozenset[str]
+    leaving: frozenset[str]
     parameters: frozenset[str]
+    cautious: bool = False
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The steps' nodes; of a layer more than once."""
+        return [step.node for step in self.steps]
+
+    @property
+    def node_count(self) -> int:
+        """How many of the model's nodes it runs; a layer and its bias as one."""
+        return count_nodes(self.steps)
 
     def makes(self) -> set[str]:
-        """The values that its nodes make."""
-        return {name for node in self.nodes for name in node.output if name}
+        """The values that it makes."""
+        return {name for step in self.steps for name in step.makes}
 
-    def hand_on(self, inputs: Feeds, feeds: Feeds, made: Feeds) -> Feeds:
-        """What the next segment is fed: the inputs, and the values that are still wanted.
-
-        Args:
-            inputs: the model's inputs.
-            feeds: what this segment was fed.
-            made: what it made.
-        """
-        return {
-            name: value
-            for name, value in {**feeds, **made}.items()
-            if name in inputs or name in self.carried
-        }
+    def reads(self) -> set[str]:
+        """The values and parameters that it reads."""
+        return {name for step in self.steps for name in step.reads}
 
 
-def cut_segments(
-    model: OnnxModel, sites: Sequence[LayerSite], values: Iterable[str], max_bytes: int
-) -> list[Segment]:
-    """Cut what some values depend on into segments.
+class Tracer(Protocol):
+    """Tells where a segment must end."""
+
+    def takes(self, step: Step) -> bool:
+        """Whether the segment can go on with a step."""
+
+    def end(self) -> None:
+        """A segment ends here."""
+
+
+def cut_for_values(model: OnnxModel, values: Iterable[str], max_bytes: int) -> list[Segment]:
+    """Cut what some values depend on into segments of plain nodes.
 
     Args:
         model: the model.
-        sites: its layers; each stays together with the Add of its bias.
         values: what is wanted.
         max_bytes: bytes of weights in one segment, as they are computed with; more only where one
             node needs more.
     """
-    pairs = {s.node.output[0]: s.bias_node for s in sites if s.bias_node is not None}
-    units = list(_units(needed_nodes(model.nodes, values), pairs))
-    return cut_nodes(model, units, max_bytes)
+    return cut_steps(model, list(map(node_step, needed_nodes(model.nodes, values))), max_bytes)
 
 
-def cut_nodes(
-    model: OnnxModel, units: Sequence[Sequence[onnx.NodeProto]], max_bytes: int
+def cut_steps(
+    model: OnnxModel,
+    steps: Sequence[Step],
+    max_bytes: int,
+    tracer: Tracer | None = None,
+    *,
+    later: Iterable[str] = (),
+    cautious: bool = False,
 ) -> list[Segment]:
-    """Cut nodes into segments.
+    """Cut steps into segments.
 
     Args:
         model: the model that they, or what they read, belong to.
-        units: nodes in execution order; those of one unit stay together.
-        max_bytes: see `cut_segments`.
+        steps: in execution order.
+        max_bytes: see `cut_for_values`.
+        tracer: tells where a segment must end; None where nothing but weights ends one.
+        later: values that are wanted once all steps are done.
+        cautious: whether the segments are.
+
+    Raises:
+        ModelError: a segment would have to end where a sequence of tensors is still wanted.
     """
-    whole = _with_sequences(units)
-    parts: list[list[onnx.NodeProto]] = [[]]
+    sizes = {name: info.nbytes for name, info in model.weights.items()}
+    whole = _with_sequences(steps)
+    parts: list[list[Step]] = [[]]
     loaded: dict[str, int] = {}
-    for position, unit in enumerate(units):
-        wanted = {name: size for node in unit for name, size in _sizes(node, model).items()}
-        too_much = sum((loaded | wanted).values()) > max_bytes
-        if parts[-1] and too_much and position not in whole:
-            parts.append([])
-            loaded = {}
+
+    def end() -> None:
+        parts.append([])
+        loaded.clear()
+        if tracer is not None:
+            tracer.end()
+
+    for position, step in enumerate(steps):
+        wanted = sizes_read(step, sizes)
+        if parts[-1] and sum((loaded | wanted).values()) > max_bytes and position not in whole:
+            end()
+        if tracer is not None and not tracer.takes(step):
+            if position in whole:
+                raise ModelError(
+                    f"{model.path}: a sequence of tensors spans a layer whose scale is wanted "
+                    "meanwhile, so that all samples must go through in one batch; give their "
+                    "number as --batch-size"
+                )
+            end()
+            tracer.takes(step)
         loaded |= wanted
-        parts[-1] += unit
-    return _closed(parts, model)
+        parts[-1].append(step)
+    return _closed(parts, model, later, cautious=cautious)
 
 
-def _with_sequences(units: Sequence[Sequence[onnx.NodeProto]]) -> set[int]:
-    """The units before which a sequence is still wanted, which can't be handed on."""
+def _with_sequences(steps: Sequence[Step]) -> set[int]:
+    """The steps before which a sequence is still wanted, which can't be handed on."""
     inside: set[int] = set()
     made: dict[str, int] = {}
-    for position, unit in enumerate(units):
-        for node in unit:
-            for name in values_read(node) & made.keys():
-                inside.update(range(made[name] + 1, position + 1))
-            if node.op_type in SEQUENCE_MAKERS:
-                made.update(dict.fromkeys(node.output, position))
+    for position, step in enumerate(steps):
+        for name in step.reads & made.keys():
+            inside.update(range(made[name] + 1, position + 1))
+        if step.node.op_type in SEQUENCE_MAKERS:
+            made.update(dict.fromkeys(step.makes, position))
     return inside
 
 
-def _units(
-    nodes: Sequence[onnx.NodeProto], pairs: Mapping[str, onnx.NodeProto]
-) -> Iterator[list[onnx.NodeProto]]:
-    """The nodes, each layer followed at once by the Add of its bias."""
-    outputs = {node.output[0] for node in nodes if node.output}
-    moved = {add.output[0] for product, add in pairs.items() if product in outputs}
-    for node in nodes:
-        if node.output and node.output[0] in moved:
-            continue
-        add = pairs.get(node.output[0]) if node.output else None
-        yield [node, add] if add is not None and add.output[0] in outputs else [node]
-
-
-def _sizes(node: onnx.NodeProto, model: OnnxModel) -> dict[str, int]:
-    """Bytes of each weight that a node reads."""
-    return {name: model.weights[name].nbytes for name in values_read(node) & model.weights.keys()}
-
-
-def _closed(parts: Sequence[Sequence[onnx.NodeProto]], model: OnnxModel) -> list[Segment]:
+def _closed(
+    parts: Sequence[Sequence[Step]], model: OnnxModel, later: Iterable[str], *, cautious: bool
+) -> list[Segment]:
     """The segments, with what each hands on."""
-    made: list[set[str]] = []
-    so_far: set[str] = set()
-    for nodes in parts:
-        so_far = so_far | {name for node in nodes for name in node.output if name}
-        made.append(so_far)
+    constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(model.weights)
     segments: list[Segment] = []
-    later: set[str] = set()
-    for nodes, available in zip(reversed(parts), reversed(made), strict=True):
-        read = {name for node in nodes for name in values_read(node)}
-        segments.append(
-            Segment(
-                tuple(nodes),
-                frozenset(later & available),
-                frozenset(model.view(name).source for name in read & model.weights.keys()),
-            )
-        )
-        later |= read
+    wanted = set(later)
+    for steps in reversed(parts):
+        leaving = frozenset(wanted)
+        for step in reversed(steps):
+            wanted -= set(step.makes)
+            wanted |= step.reads - constants
+        read = {name for step in steps for name in step.reads}
+        sources = frozenset(model.view(name).source for name in read & model.weights.keys())
+        segments.append(Segment(tuple(steps), frozenset(wanted), leaving, sources, cautious))
     return segments[::-1]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import Feeds, InstrumentedGraph, Tap
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.model.graph_builder import GraphBuilder
 from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_model import OnnxModel
@@ -17,7 +18,7 @@ from lsuv_cli.model.onnx_model import OnnxModel
 def instrumented(
     builder: GraphBuilder,
     model: OnnxModel,
-    feeds: Feeds,
+    feeds: Specs,
     taps: Mapping[int, Tap],
     norm_taps: Mapping[int, Tap] | None = None,
     carried: Mapping[str, str] | None = None,
@@ -27,7 +28,7 @@ def instrumented(
     Args:
         builder: the graph.
         model: the model it was made from.
-        feeds: what will be fed.
+        feeds: what will be fed: inputs, and values of the model with the axes open that vary.
         taps: the layers' taps.
         norm_taps: the normalisations' taps.
         carried: for each of the model's values that is to be fetched, what stands for it here.
@@ -41,19 +42,19 @@ def instrumented(
     return InstrumentedGraph(serialised, external, dict(taps), dict(norm_taps), dict(carried))
 
 
-def _inputs(model: OnnxModel, feeds: Feeds) -> list[onnx.ValueInfoProto]:
+def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
     """The graph's inputs: the model's with the batch axis open, and what is handed on."""
     inputs = []
     declared = {value.name: value for value in model.skeleton.graph.input}
-    for name, array in feeds.items():
+    for name, spec in feeds.items():
         if name in declared:
             value = onnx.ValueInfoProto()
             value.CopyFrom(declared[name])
             if value.type.tensor_type.shape.dim:
                 value.type.tensor_type.shape.dim[0].dim_param = "lsuv_batch"
         else:
-            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-            value = helper.make_tensor_value_info(name, kind, array.shape)
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            value = helper.make_tensor_value_info(name, kind, spec.shape)
         inputs.append(value)
     return inputs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import onnx
 
 from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import Float64Array
-from lsuv_cli.core.records import Feeds, InstrumentedGraph, Plan, Tap
-from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
+from lsuv_cli.core.moments import Float64Array, Moments
+from lsuv_cli.core.records import InstrumentedGraph, Plan, Specs, Tap
+from lsuv_cli.core.solve import Known
+from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder
 from lsuv_cli.model.graph_scales import GraphScales
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
@@ -22,7 +23,8 @@ from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.segments import Segment
-from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
+from lsuv_cli.model.steps import Kind, Step
+from lsuv_cli.model.subgraph import add_parameters, instrumented
 from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
 
 # Layers that a factor may pass before it is multiplied in. Unscaled activations drift by the
@@ -31,40 +33,8 @@ from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
 MAX_DEFERRED_LAYERS = 12
 
 
-def sweeping_graph(
-    model: OnnxModel,
-    sites: Sequence[LayerSite],
-    plan: Plan,
-    weights: Mapping[str, FloatArray],
-    segment: Segment,
-    feeds: Feeds,
-    settled: Mapping[int, Float64Array],
-    norms: Sequence[NormSite] = (),
-    *,
-    cautious: bool,
-) -> InstrumentedGraph:
-    """A graph that computes every planned layer's scale while the data passes through it.
-
-    Args:
-        model: the model.
-        sites: its layers, in execution order.
-        plan: which of them are initialised, and how.
-        weights: a value for each floating-point initializer; pre-initialised for the planned
-            layers, but final where an earlier segment has scaled them.
-        segment: the part of the model to sweep.
-        feeds: what will be fed: the inputs, and the values that earlier segments hand on.
-        settled: for each weight of an earlier segment, told by the index of its first use, 1 where
-            that has decided its scale and 0 elsewhere, like its scale.
-        norms: batch normalisations that are to normalise with the samples' own statistics.
-        cautious: multiply each scale into the layer's output at once and measure around the mean,
-            as the algorithm is written, instead of deferring and measuring in one pass.
-    """
-    sweep = _Sweep(model, sites, plan, weights, segment, settled, norms, cautious=cautious)
-    return sweep.build(feeds)
-
-
 @dataclass(frozen=True, slots=True)
-class _Factor:
+class Factor:
     """What a value must be multiplied by to be true.
 
     Attributes:
@@ -78,8 +48,94 @@ class _Factor:
     depth: int
 
 
-class _Sweep:
-    """Builds the sweeping graph, node by node.
+Factors = Mapping[str, Factor]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweepable:
+    """What a sweep is about; the same for each of its segments.
+
+    Attributes:
+        model: the model.
+        sites: its layers, in execution order.
+        plan: which of them are initialised, and how.
+        norms: batch normalisations that are to normalise with the samples' own statistics.
+        alone: whether all samples are one batch, so that a scale follows from it in the graph.
+    """
+
+    model: OnnxModel
+    sites: Sequence[LayerSite]
+    plan: Plan
+    norms: Sequence[NormSite]
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a model when a segment begins.
+
+    Attributes:
+        layers: what is known of each layer that earlier segments have measured.
+        norms: the moments of what each normalisation normalises, as it is handed on.
+        settled: for each weight of an earlier segment, told by the index of its first use, 1 where
+            that has decided its scale and 0 elsewhere, like its scale.
+        factors: the values handed on that are not true, and what makes them.
+    """
+
+    layers: Mapping[int, Known] = field(default_factory=dict)
+    norms: Mapping[int, Moments] = field(default_factory=dict)
+    settled: Mapping[int, Float64Array] = field(default_factory=dict)
+    factors: Factors = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Segments whose work is done again, because what they handed on was not kept.
+
+    Attributes:
+        steps: theirs, in execution order.
+        found: what was known before the first of them; and of their own layers that the weights are
+            final by now, and of their own normalisations the moments of true values.
+    """
+
+    steps: Sequence[Step]
+    found: Found
+
+
+def sweeping_graph(
+    about: Sweepable,
+    weights: Mapping[str, FloatArray],
+    segment: Segment,
+    feeds: Specs,
+    found: Found,
+    replayed: Replayed | None = None,
+) -> tuple[InstrumentedGraph, Factors]:
+    """A graph that computes every planned layer's scale while the data passes through it.
+
+    Args:
+        about: the model, and what is done with it.
+        weights: a value for each floating-point initializer; pre-initialised for the planned
+            layers, but final where an earlier segment has scaled them.
+        segment: the part of the model to sweep.
+        feeds: dtype and rank of what will be fed: inputs, and what earlier segments hand on.
+        found: what those have found.
+        replayed: segments before, whose work is done again because their results were not kept.
+
+    Returns:
+        The graph, and which of the values it hands on are not true.
+    """
+    sweep = Sweep(about, weights, segment, found if replayed is None else replayed.found)
+    if replayed is not None:
+        for step in replayed.steps:
+            sweep.take(step)
+        sweep.reenter(found)
+    for step in segment.steps:
+        sweep.take(step)
+    return sweep.close(feeds), sweep.handed_on()
+
+
+class Sweep:
+    """Builds the sweeping graph, step by step.
 
     Every value of the model is represented in the new graph by one of the same name, or by
     `renamed`; `factors` holds what that must be multiplied by to be true.
@@ -87,60 +143,95 @@ class _Sweep:
 
     def __init__(
         self,
-        model: OnnxModel,
-        sites: Sequence[LayerSite],
-        plan: Plan,
+        about: Sweepable,
         weights: Mapping[str, FloatArray],
         segment: Segment,
-        settled: Mapping[int, Float64Array],
-        norms: Sequence[NormSite],
-        *,
-        cautious: bool,
+        found: Found,
     ) -> None:
-        self.model = model
-        self.sites = sites
-        self.plan = plan
+        self.model = about.model
+        self.sites = about.sites
+        self.plan = about.plan
+        self.norms = about.norms
+        self.alone = about.alone
         self.weights = weights
         self.segment = segment
-        self.norms = norms
-        self.cautious = cautious
-        self.builder = GraphBuilder(model.opset)
+        self.found = found
+        self.builder = GraphBuilder(about.model.opset)
         self.renamed: dict[str, str] = {}
-        self.factors: dict[str, _Factor] = {}
+        self.factors: dict[str, Factor] = dict(found.factors)
         self.true_names: dict[str, str] = {}
-        made = segment.makes()
-        self.active = [
-            index
-            for index, planned in enumerate(plan.layers)
-            if planned.swept and sites[index].node.output[0] in made
-        ]
-        self.scaling = GraphScales(self.builder, sites, plan, weights, settled, self.active)
         self.norm_taps: dict[int, Tap] = {}
+        self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
+        self.scaling = self._scales(found)
 
-    def build(self, feeds: Feeds) -> InstrumentedGraph:
-        """Walk the segment's nodes in execution order."""
-        active = {self.sites[index].node.output[0]: index for index in self.active}
-        absorbed = {
-            site.bias_node.output[0]
-            for site in map(self.sites.__getitem__, self.active)
-            if site.bias_node is not None
-        }
-        norms = {site.node.output[0]: index for index, site in enumerate(self.norms)}
-        handed_on = sorted(self.segment.carried & self.segment.makes())
-        for node in needed_nodes(self.segment.nodes, [*active, *norms, *handed_on]):
-            if node.output[0] in active:
-                self._layer(active[node.output[0]])
-            elif node.output[0] in norms:
-                self._norm(norms[node.output[0]])
-            elif node.output[0] not in absorbed:
-                self._other(node)
-        carried = {name: self._true_value(name) for name in handed_on}
+    def _scales(self, found: Found) -> GraphScales:
+        return GraphScales(
+            self.builder,
+            self.sites,
+            self.plan,
+            self.weights,
+            found.layers,
+            found.settled,
+            self.active,
+            alone=self.alone,
+        )
+
+    def take(self, step: Step) -> None:
+        """Append a step.
+
+        Raises:
+            ScaleWantedError: it wants a scale that is not known yet.
+        """
+        match step.kind:
+            case Kind.NODE:
+                self._other(step.node)
+            case Kind.PRODUCT:
+                self._product(step.index)
+            case Kind.BIAS:
+                self._bias(step.index)
+            case Kind.STATISTICS:
+                if step.index not in self.found.norms:
+                    self._measure_norm(step.index)
+            case Kind.NORMALISE:
+                self._normalise(step.index)
+
+    def reenter(self, found: Found) -> None:
+        """Bring values to the factors with which they would have been handed on."""
+        scaling = self._scales(found)
+        for name in sorted(self.segment.entering):
+            factor, current = found.factors.get(name), self.factors.get(name)
+            if factor == current:
+                continue
+            true = self._true_value(name)
+            if factor is not None:
+                product = 1.0 / scaling.product(factor.layers)
+                value = product.rounded(self._dtype(factor.layers[0]), factor.shape)
+                true = self.builder.node("Mul", [true, value])
+            self._represent(name, true, factor)
+        self.found, self.scaling = found, scaling
+
+    def close(self, feeds: Specs) -> InstrumentedGraph:
+        """Close the graph.
+
+        Args:
+            feeds: see `sweeping_graph`.
+        """
+        made = sorted(self.segment.leaving & self.segment.makes())
+        carried = {name: self.renamed.get(name, name) for name in made}
+        for name, current in carried.items():
+            if current in feeds:
+                # What is fed can't be fetched as it is.
+                carried[name] = self.builder.node("Identity", [current])
         add_parameters(self.builder, self.builder.nodes, self.weights)
         return instrumented(
             self.builder, self.model, feeds, self.scaling.taps, self.norm_taps, carried
         )
 
-    def _layer(self, index: int) -> None:
+    def handed_on(self) -> Factors:
+        """Which of the values that the segment hands on are not true."""
+        return {name: f for name, f in self.factors.items() if name in self.segment.leaving}
+
+    def _product(self, index: int) -> None:
         site = self.sites[index]
         builder = self.builder
         incoming = self._carried(site.data)
@@ -149,41 +240,61 @@ class _Sweep:
         if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
         self._emit(site.node, inputs, [raw])
-        moments = add_tap(builder, layer_axes(site), raw, centred=self.cautious)
+        if index in self.found.layers:
+            # Done again with the weight as it is going to stay.
+            self._represent(site.node.output[0], raw, None)
+            return
+        moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
         tap = Tap(
             add_reading(builder, moments, site.layer.layout.out_channels),
             incoming.layers if incoming else (),
+            site.layer.layout.out_channels,
         )
         self.scaling.measured(index, moments, tap)
-        factor = _Factor(
+        factor = Factor(
             (index,),
             _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
             incoming.depth + 1 if incoming else 1,
         )
+        self._represent(site.node.output[0], raw, factor)
+
+    def _bias(self, index: int) -> None:
+        site = self.sites[index]
         product = site.node.output[0]
-        self._represent(product, raw, factor)
+        raw, factor = self.renamed.get(product, product), self.factors.get(product)
         if site.layer.bias is not None:
             self._represent(site.layer.output, self._add_bias(index, raw), factor)
-        elif site.addend:
+        else:
             self._represent(product, self._add_foreign(index), None)
 
-    def _norm(self, index: int) -> None:
-        """Normalise with the statistics of the value that comes in, whatever factor it carries.
-
-        With a factor f still to come: y = scale (f x - f m) / sqrt(f^2 v + epsilon) + shift.
-        """
+    def _measure_norm(self, index: int) -> None:
         site, builder = self.norms[index], self.builder
         incoming = self._carried(site.node.input[0])
         x = self._current(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
         moments = add_norm_tap(
-            builder, x, site.channels, pooled=dtype == np.float32, centred=self.cautious
+            builder,
+            x,
+            site.channels,
+            pooled=dtype == np.float32,
+            centred=self.segment.cautious,
         )
-        self.norm_taps[index] = Tap(
-            add_reading(builder, moments, site.channels), incoming.layers if incoming else ()
-        )
-        halves = [GraphValue(builder, name) for name in builder.halves(moments.name)]
-        mean, variance = halves[0], halves[1] - halves[0] * halves[0]
+        reading = add_reading(builder, moments, site.channels)
+        layers = incoming.layers if incoming else ()
+        self.norm_taps[index] = Tap(reading, layers, site.channels)
+        self.scaling.norm_moments[index] = builder.halves(moments.name)
+
+    def _normalise(self, index: int) -> None:
+        """Normalise with the statistics of the value that comes in, whatever factor it carries.
+
+        With a factor f still to come: y = scale (f x - f m) / sqrt(f^2 v + epsilon) + shift.
+        """
+        site, builder = self.norms[index], self.builder
+        mean, square = self.scaling.norm_mean_and_square(index, self.found.norms.get(index))
+        incoming = self._carried(site.node.input[0])
+        x = self._current(site.node.input[0])
+        dtype = self.model.weights[site.running_mean].dtype
+        variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
         gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
         if incoming:
@@ -209,7 +320,7 @@ class _Sweep:
         if kept is not None:
             addend = kept / self.scaling.factor_of(index)
         elif planned.bias is Bias.CENTER:
-            mean, _ = self.scaling.mean_and_square(index)
+            mean = self.scaling.mean_of(index)
             if not planned.centres:
                 # One bias for all channels can only centre the blob.
                 factor = self.scaling.factor_of(index)
@@ -237,7 +348,7 @@ class _Sweep:
         """Append any node that is no planned layer, letting factors through where it can."""
         rule = rule_of(node)
         factors = [self._carried(name) for name in node.input]
-        factor: _Factor | None = None
+        factor: Factor | None = None
         names = [self._true_value(name) for name in node.input] if rule is Rule.NONE else None
         if rule is Rule.FIRST:
             names = [self._current(node.input[0]), *map(self._true_value, node.input[1:])]
@@ -247,7 +358,7 @@ class _Sweep:
             parts = [part for part in factors if part is not None]
             if parts:
                 layers = tuple(sorted(index for part in parts for index in part.layers))
-                factor = _Factor(layers, (), sum(part.depth for part in parts))
+                factor = Factor(layers, (), sum(part.depth for part in parts))
         elif rule is Rule.JOIN:
             names, factor = self._join(node, factors)
         captured = {name: self._true_value(name) for name in captured_values(node)}
@@ -258,8 +369,8 @@ class _Sweep:
                 self.factors[output] = factor
 
     def _join(
-        self, node: onnx.NodeProto, factors: Sequence[_Factor | None]
-    ) -> tuple[list[str], _Factor | None]:
+        self, node: onnx.NodeProto, factors: Sequence[Factor | None]
+    ) -> tuple[list[str], Factor | None]:
         """Bring all inputs to the first one's factor, or to true values where one is true."""
         common = factors[0]
         if common is None or None in factors:
@@ -275,7 +386,7 @@ class _Sweep:
                 )
                 depth = max(depth, factor.depth)
             names.append(current)
-        return names, _Factor(common.layers, (), depth)
+        return names, Factor(common.layers, (), depth)
 
     def _emit(self, node: onnx.NodeProto, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         copy = onnx.NodeProto()
@@ -285,17 +396,17 @@ class _Sweep:
         copy.output.extend(outputs)
         self.builder.nodes.append(copy)
 
-    def _represent(self, name: str, value: str, factor: _Factor | None) -> None:
+    def _represent(self, name: str, value: str, factor: Factor | None) -> None:
         self.renamed[name] = value
         self.true_names.pop(name, None)
         self.factors.pop(name, None)
         if factor is not None:
             self.factors[name] = factor
 
-    def _carried(self, name: str) -> _Factor | None:
+    def _carried(self, name: str) -> Factor | None:
         """The factor that a value may go on carrying; None where it is true or must become so."""
         factor = self.factors.get(name)
-        limit = 1 if self.cautious else MAX_DEFERRED_LAYERS
+        limit = 1 if self.segment.cautious else MAX_DEFERRED_LAYERS
         return None if factor is None or factor.shape or factor.depth >= limit else factor
 
     def _current(self, name: str) -> str:

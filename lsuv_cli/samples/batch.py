@@ -1,51 +1,41 @@
-"""Sample files to one batch of feeds."""
+"""Samples, chosen and read in batches."""
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.errors import DataError, UsageError
+from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
-from lsuv_cli.core.records import InputSpec, Samples
-from lsuv_cli.samples.arrays import ArrayFile, open_arrays
+from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
 from lsuv_cli.samples.files import ARRAY_SUFFIXES, TOKEN_SUFFIXES, find_files
-from lsuv_cli.samples.images import PictureFormat, picture_format, read_picture
-from lsuv_cli.samples.statistics import measure_input
-
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
+from lsuv_cli.samples.sources import ArraySource, PictureSource, Source, in_batches
+from lsuv_cli.samples.statistics import InputMeter
 
 Progress = Callable[[int, int], None]
-Normalisation = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def load_samples(
-    inputs: Sequence[InputSpec], options: SampleOptions, threads: int, progress: Progress
-) -> Samples:
-    """Find, choose and read samples.
+def open_samples(
+    inputs: Sequence[InputSpec], options: SampleOptions, threads: int
+) -> tuple[Source, Sequence[Path]]:
+    """Find samples, and open what they are in.
 
     Args:
         inputs: what the model must be fed.
         options: which samples, and how pictures become arrays.
         threads: decoding threads; 0 for one a core.
-        progress: told (samples read, samples wanted).
+
+    Returns:
+        The samples, and every file that was found.
 
     Raises:
         UsageError: an option contradicts the model's inputs.
@@ -55,15 +45,19 @@ def load_samples(
     files = find_files(options.data, options.leave_out)
     arrays = [path.suffix.lower() in ARRAY_SUFFIXES | TOKEN_SUFFIXES for path in files]
     if all(arrays):
-        samples = _load_arrays(files, specs, options, progress)
-    elif any(arrays):
+        return ArraySource(files, specs, options), files
+    if any(arrays):
         raise DataError(
             f"--data holds pictures ({files[arrays.index(False)]}) and arrays "
             f"({files[arrays.index(True)]}); give one kind"
         )
-    else:
-        samples = _load_pictures(files, specs, options, threads, progress)
-    return samples
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(
+            f"the model has the inputs {names}, and pictures can feed only one; "
+            "give .npz files keyed by their names"
+        )
+    return PictureSource(files, specs[0], options, threads), files
 
 
 def _with_shapes(
@@ -96,182 +90,180 @@ def _with_shapes(
     return specs
 
 
-def _load_pictures(
-    files: Sequence[Path],
-    specs: Sequence[InputSpec],
-    options: SampleOptions,
-    threads: int,
-    progress: Progress,
-) -> Samples:
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise DataError(
-            f"the model has the inputs {names}, and pictures can feed only one; "
-            "give .npz files keyed by their names"
+class SampleBatches:
+    """The chosen samples of this process, in batches; see `core.records.Batches`."""
+
+    def __init__(self, source: Source, options: SampleOptions, batch_size: int, cache: int) -> None:
+        """Begin without any.
+
+        Args:
+            source: where they are.
+            options: which are chosen.
+            batch_size: samples in a batch; the last may have fewer.
+            cache: bytes of read samples that are held in memory, so as not to be read again.
+        """
+        self.total = 0
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        self.statistics: tuple[InputStatistics, ...] = ()
+        self._source = source
+        self._options = options
+        self._batch_size = batch_size
+        self._room = cache
+        self._cached: dict[int, Feeds] = {}
+        self._batches: list[list[int]] = []
+        self._versions: dict[int, tuple[int, ...]] = {}
+
+    @property
+    def available(self) -> int:
+        """Samples that were found, whether chosen or not."""
+        return self._source.available
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of samples in each batch."""
+        return [len(batch) for batch in self._batches]
+
+    @property
+    def specs(self) -> Shapes:
+        """What a sample is, for each input."""
+        return self._source.shapes
+
+    def read(self, group: Group, progress: Progress) -> None:
+        """Choose samples, and read each once: is it readable, and what does it feed?
+
+        Those that can't be read are replaced by others, until there are no more.
+
+        Args:
+            group: the processes that share the samples.
+            progress: told (samples read, samples wanted) by this process.
+
+        Raises:
+            DataError: a sample can't be used, or none is left.
+        """
+        order = generator(self._options.seed, "samples").permutation(self.available)
+        chosen, rest = np.split(order, [min(self._options.count or len(order), len(order))])
+        meters = [
+            InputMeter(name, dtype, self._source.channel_axis)
+            for name, (_, dtype) in self._source.shapes.items()
+        ]
+        wanted = len(np.array_split(chosen, group.size)[group.rank])
+        kept: list[int] = []
+        skipped: dict[int, str] = {}
+        while len(chosen):
+            mine = np.array_split(np.sort(chosen), group.size)[group.rank]
+            missing = 0
+            for samples in in_batches(mine, self._batch_size):
+                feeds, reasons = self._fill(samples)
+                rows = [row for row in range(len(samples)) if row not in reasons]
+                readable = [samples[row] for row in rows]
+                for meter in meters:
+                    part = (
+                        feeds[meter.name] if len(rows) == len(samples) else feeds[meter.name][rows]
+                    )
+                    meter.add(part, readable, self._source.name)
+                if not skipped and not reasons:
+                    self._cache(len(self._batches), feeds)
+                self._batches.append(readable)
+                kept += readable
+                skipped |= {samples[row]: reason for row, reason in reasons.items()}
+                missing += len(reasons)
+                progress(len(kept), wanted)
+            missing = total_of(missing, group)
+            chosen, rest = rest[:missing], rest[missing:]
+        self._settle(kept, skipped, group)
+        self.statistics = tuple(
+            meter.statistics(group, self._source.shapes[meter.name][0]) for meter in meters
         )
-    spec = specs[0]
-    wanted = picture_format(spec, options.resize, options.crop)
-    axis = 0 if wanted.channels_first else 2
-    normalise = _normalisation(options, wanted.channels, axis, 3)
-    order = generator(options.seed, "samples").permutation(len(files))
-    count = min(options.count, len(files))
-    batch = np.empty((count, *wanted.shape), np.float32)
-    read, skipped = _decode(files, order, batch, wanted, normalise, options, threads, progress)
-    if not read:
-        raise DataError(
-            f"none of the {len(skipped)} pictures can be read; the first, {skipped[0][0]}: "
-            f"{skipped[0][1]}"
-        )
-    # In the files' order, so that the batch does not show in which order they were drawn.
-    in_order = sorted(range(len(read)), key=read.__getitem__)
-    if in_order != list(range(len(batch))):
-        batch = batch[in_order]
-    paths = tuple(str(files[read[position]]) for position in in_order)
-    feed = batch
-    if spec.dtype == "uint8" and normalise is not None:
-        raise UsageError(
-            f"the input {spec.name} takes bytes, which the model normalises itself; leave out "
-            "--preset, --mean and --std"
-        )
-    if spec.dtype not in ("", "uint8") and not spec.dtype.startswith(("float", "bfloat")):
-        raise DataError(
-            f"the input {spec.name} takes {spec.dtype}, which pictures are not; give arrays"
-        )
-    if spec.dtype == "uint8":
-        feed = np.rint(batch * 255).astype(np.uint8)
-    elif spec.dtype not in ("", "float32"):
-        feed = batch.astype(spec.dtype)
-    statistics = measure_input(spec.name, feed, axis + 1, paths)
-    return Samples(
-        {spec.name: feed}, len(files), tuple(files), paths, tuple(skipped), (statistics,)
-    )
 
-
-def _decode(
-    files: Sequence[Path],
-    order: NDArray[np.int64],
-    batch: NDArray[np.float32],
-    wanted: PictureFormat,
-    normalise: Normalisation | None,
-    options: SampleOptions,
-    threads: int,
-    progress: Progress,
-) -> tuple[list[int], list[tuple[str, str]]]:
-    """Fill the batch with the first pictures in `order` that can be read.
-
-    Returns:
-        The files' indices in the batch's order, and (file, reason) of those left out.
-    """
-    read: list[int] = []
-    skipped: list[tuple[str, str]] = []
-    remaining: Iterator[int] = iter(order.tolist())
-
-    def decode(index: int) -> NDArray[np.float32] | str:
-        try:
-            pixels = read_picture(files[index], wanted)
-        except UNREADABLE as error:
-            return " ".join(str(error).split()) or type(error).__name__
-        if normalise is not None:
-            pixels = (pixels - normalise[0]) / normalise[1]
-        return pixels
-
-    pool = ThreadPoolExecutor(threads or os.cpu_count())
-    try:
-        while len(read) < len(batch):
-            # As many as are missing: where all can be read, one round is enough.
-            indices = sorted(itertools.islice(remaining, len(batch) - len(read)))
-            if not indices:
-                break
-            for index, result in zip(indices, pool.map(decode, indices), strict=True):
-                if isinstance(result, str):
-                    if options.strict:
-                        raise DataError(f"can't read the picture {files[index]}: {result}")
-                    skipped.append((str(files[index]), result))
-                else:
-                    batch[len(read)] = result
-                    read.append(index)
-                    progress(len(read), len(batch))
-    finally:
-        # After Ctrl-C, too: what has not begun need not be decoded any more.
-        pool.shutdown(wait=False, cancel_futures=True)
-    return read, skipped
-
-
-def _load_arrays(
-    files: Sequence[Path], specs: Sequence[InputSpec], options: SampleOptions, progress: Progress
-) -> Samples:
-    opened = [open_arrays(path, specs) for path in files]
-    available = sum(file.count for file in opened)
-    if available == 0:
-        raise DataError(f"the arrays in {', '.join(options.data)} hold no samples")
-    order = generator(options.seed, "samples").permutation(available)
-    chosen = np.sort(order[: options.count])
-    feeds = {}
-    statistics = []
-    rows = list(_rows(opened, chosen))
-    sources = tuple(f"{file.path}[{row}]" for file, row in rows)
-    for spec in specs:
-        shapes = {file.arrays[spec.name].shape[1:] for file in opened}
-        if len(shapes) > 1:
+    def _settle(self, kept: Sequence[int], skipped: Mapping[int, str], group: Group) -> None:
+        """In the samples' own order, so that it does not show in which order they were drawn."""
+        if skipped:
+            self._cached.clear()
+            self._batches = list(in_batches(np.sort(np.array(kept, np.int64)), self._batch_size))
+        told = [(int(n), self._source.name(n), why) for n, why in skipped.items()]
+        everything = [
+            one for text in group.gather_text(json.dumps(told)) for one in json.loads(text)
+        ]
+        self.skipped = tuple((name, reason) for _, name, reason in everything)
+        self.total = total_of(len(kept), group)
+        if not self.total:
+            _, name, reason = everything[0]
             raise DataError(
-                f"the samples for the input {spec.name} have different shapes: "
-                f"{', '.join(str(list(shape)) for shape in sorted(shapes))}"
+                f"none of the {len(everything)} pictures can be read; the first, {name}: {reason}"
             )
-        shape = shapes.pop()
-        dtype = spec.dtype or _natural_dtype(opened[0].arrays[spec.name].dtype)
-        batch = np.empty((len(rows), *shape), dtype)
-        normalise = _array_normalisation(options, dtype, shape)
-        for position, (file, row) in enumerate(rows):
-            sample = file.arrays[spec.name][row]
-            batch[position] = (
-                sample if normalise is None else (sample - normalise[0]) / normalise[1]
+
+    def feeds(self, batch: int) -> Feeds:
+        """An array for each input, whose first axis is the sample; not modified by anyone.
+
+        Raises:
+            DataError: a sample can't be read any more, or is not what it was.
+        """
+        cached = self._cached.get(batch)
+        if cached is not None:
+            return cached
+        samples = self._batches[batch]
+        feeds, reasons = self._fill(samples)
+        if reasons:
+            row, reason = next(iter(reasons.items()))
+            raise DataError(
+                f"{self._source.name(samples[row])} could be read before and can't be any more: "
+                f"{reason}"
             )
-            progress(position + 1, len(rows))
-        feeds[spec.name] = batch
-        statistics.append(measure_input(spec.name, batch, None, sources))
-    return Samples(feeds, available, tuple(files), sources, (), tuple(statistics))
+        self._cache(batch, feeds)
+        return feeds
+
+    def example(self) -> Feeds:
+        """Some samples, the same for every process of which none has none itself."""
+        if self._batches and self._batches[0]:
+            return self.feeds(0)
+        return self._fill([0])[0]
+
+    def regroup(self, batch_size: int) -> None:
+        """Make batches of another size."""
+        if batch_size != self._batch_size and max(self.counts, default=0) != batch_size:
+            samples = np.array([one for batch in self._batches for one in batch], np.int64)
+            self._room += sum(_nbytes(feeds) for feeds in self._cached.values())
+            self._cached.clear()
+            self._batches = list(in_batches(samples, batch_size))
+        self._batch_size = batch_size
+
+    def close(self) -> None:
+        """Let threads, files and memory go."""
+        self._source.close()
+        self._cached.clear()
+
+    def _cache(self, batch: int, feeds: Feeds) -> None:
+        size = _nbytes(feeds)
+        if size <= self._room:
+            self._room -= size
+            self._cached[batch] = feeds
+
+    def _fill(self, samples: Sequence[int]) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:
+        feeds = {
+            name: np.empty((len(samples), *shape), dtype)
+            for name, (shape, dtype) in self._source.shapes.items()
+        }
+        reasons = self._source.fill(samples, feeds)
+        for row, reason in reasons.items():
+            if self._options.strict:
+                name = self._source.name(samples[row])
+                raise DataError(f"can't read the picture {name}: {reason}")
+        self._refuse_changed([s for row, s in enumerate(samples) if row not in reasons])
+        return feeds, reasons
+
+    def _refuse_changed(self, samples: Sequence[int]) -> None:
+        for sample in samples:
+            try:
+                version = self._source.version(sample)
+            except OSError as error:
+                name = self._source.name(sample)
+                raise DataError(f"{name} can't be read any more: {error.strerror}") from None
+            if self._versions.setdefault(sample, version) != version:
+                raise DataError(
+                    f"{self._source.name(sample)} has changed since it was first read; run again "
+                    "when it no longer does"
+                )
 
 
-def _rows(files: Sequence[ArrayFile], chosen: NDArray[np.int64]) -> Iterator[tuple[ArrayFile, int]]:
-    """The file and row of each chosen sample; `chosen` is sorted."""
-    start = 0
-    remaining = iter(chosen.tolist())
-    index = next(remaining, None)
-    for file in files:
-        while index is not None and index < start + file.count:
-            yield file, index - start
-            index = next(remaining, None)
-        start += file.count
-
-
-def _natural_dtype(dtype: np.dtype[Any]) -> str:
-    """What a network takes that does not say: float32 for numbers, int64 for indices."""
-    return {"f": "float32", "b": "bool"}.get(dtype.kind, "int64")
-
-
-def _array_normalisation(
-    options: SampleOptions, dtype: str, shape: tuple[int, ...]
-) -> Normalisation | None:
-    if not dtype.startswith("float"):
-        return None
-    last_axis = len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4)
-    axis = 2 if last_axis else 0
-    return _normalisation(options, shape[axis] if len(shape) > 1 else 1, axis, len(shape))
-
-
-def _normalisation(
-    options: SampleOptions, channels: int, axis: int, rank: int
-) -> Normalisation | None:
-    """Mean and std, shaped to broadcast against one sample; None where neither was given."""
-    if not options.mean and not options.std:
-        return None
-    shaped = []
-    for name, values, default in (("--mean", options.mean, 0.0), ("--std", options.std, 1.0)):
-        if len(values) not in (0, 1, channels):
-            raise UsageError(
-                f"{name} has {len(values)} values, but the samples have {channels} "
-                f"{'channel' if channels == 1 else 'channels'}; give 1 or {channels}"
-            )
-        array = np.asarray(values or (default,), np.float32)
-        shaped.append(array.reshape([-1 if i == axis else 1 for i in range(rank)]))
-    return shaped[0], shaped[1]
+def _nbytes(feeds: Feeds) -> int:
+    return sum(array.nbytes for array in feeds.values())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputStatistics
 
@@ -19,43 +21,79 @@ USUAL_MEAN = 0.5
 USUAL_STD = (0.5, 2.0)
 
 
-def measure_input(
-    name: str, batch: NDArray[Any], channel_axis: int | None, sources: Sequence[str]
-) -> InputStatistics:
-    """Mean and standard deviation of a batch, in float64, without a copy of it.
+class InputMeter:
+    """Mean and standard deviation of what enters through one input, batch by batch, in float64."""
 
-    Raises:
-        DataError: a value is not finite.
-    """
-    rows = max(1, CHUNK_ELEMENTS // max(1, batch[0].size))
-    axes = tuple(axis for axis in range(batch.ndim) if axis != channel_axis)
-    total = np.zeros(1 if channel_axis is None else batch.shape[channel_axis])
-    squares = np.zeros_like(total)
-    for start in range(0, len(batch), rows):
-        chunk = np.asarray(batch[start : start + rows], np.float64)
-        if not np.isfinite(chunk).all():
-            bad = next(i for i, sample in enumerate(chunk) if not np.isfinite(sample).all())
-            raise DataError(
-                f"{sources[start + bad]} holds values that are not finite (NaN or infinity) for "
-                f"the input {name}; remove or mend it"
+    def __init__(self, name: str, dtype: np.dtype[Any], channel_axis: int | None) -> None:
+        self.name = name
+        self.dtype = dtype
+        self._channel_axis = channel_axis
+        self._samples = 0
+        self._elements = 0
+        self._total = np.zeros(1)
+        self._squares = np.zeros(1)
+
+    def add(
+        self, batch: NDArray[Any], samples: Sequence[int], name_of: Callable[[int], str]
+    ) -> None:
+        """Measure a batch, without a copy of it.
+
+        Args:
+            batch: the samples, along the first axis.
+            samples: their numbers.
+            name_of: what messages call a sample.
+
+        Raises:
+            DataError: a value is not finite.
+        """
+        rows = max(1, CHUNK_ELEMENTS // max(1, math.prod(batch.shape[1:])))
+        axes = tuple(axis for axis in range(batch.ndim) if axis != self._channel_axis)
+        for start in range(0, len(batch), rows):
+            chunk = np.asarray(batch[start : start + rows], np.float64)
+            if not np.isfinite(chunk).all():
+                bad = next(i for i, sample in enumerate(chunk) if not np.isfinite(sample).all())
+                name = name_of(samples[start + bad])
+                raise DataError(
+                    f"{name} holds values that are not finite (NaN or infinity) for the input "
+                    f"{self.name}; remove or mend it"
+                )
+            self._total = self._total + chunk.sum(axis=axes)
+            self._squares = self._squares + np.square(chunk).sum(axis=axes)
+        self._samples += len(batch)
+        self._elements += batch.size
+
+    def statistics(self, group: Group, shape: tuple[int, ...]) -> InputStatistics:
+        """What all processes have measured.
+
+        Args:
+            group: they.
+            shape: of one sample.
+        """
+        channels = 1 if self._channel_axis is None else shape[self._channel_axis - 1]
+        parts = group.gather(
+            np.array(
+                [
+                    self._samples,
+                    self._elements,
+                    *np.broadcast_to(self._total, channels),
+                    *np.broadcast_to(self._squares, channels),
+                ]
             )
-        total += chunk.sum(axis=axes)
-        squares += np.square(chunk).sum(axis=axes)
-    count = batch.size / total.size
-    means = total / count
-    variances = np.maximum(squares / count - means**2, 0)
-    mean = means.mean()
-    std = float(np.sqrt(max(0.0, variances.mean() + means.var())))
-    by_channel = channel_axis is not None
-    return InputStatistics(
-        name=name,
-        shape=batch.shape,
-        dtype=str(batch.dtype),
-        mean=float(mean),
-        std=std,
-        channel_mean=tuple(means.tolist()) if by_channel else (),
-        channel_std=tuple(np.sqrt(variances).tolist()) if by_channel else (),
-    )
+        )
+        samples, elements, *sums = np.sum(parts, axis=0)
+        count = elements / channels
+        means = np.array(sums[:channels]) / count
+        variances = np.maximum(np.array(sums[channels:]) / count - means**2, 0)
+        by_channel = self._channel_axis is not None
+        return InputStatistics(
+            name=self.name,
+            shape=(int(samples), *shape),
+            dtype=str(self.dtype),
+            mean=float(means.mean()),
+            std=float(np.sqrt(max(0.0, variances.mean() + means.var()))),
+            channel_mean=tuple(means.tolist()) if by_channel else (),
+            channel_std=tuple(np.sqrt(variances).tolist()) if by_channel else (),
+        )
 
 
 def describe_input(statistics: InputStatistics) -> str:

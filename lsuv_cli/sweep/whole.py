@@ -1,39 +1,26 @@
-"""All samples in one batch: one session, one run."""
+"""One batch through one graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Feeds, InstrumentedGraph, Reading, Readings, Tap
+from lsuv_cli.core.records import Feeds, InstrumentedGraph
 from lsuv_cli.sweep.session import Device, Session
 
 
-def run_graph(graph: InstrumentedGraph, feeds: Feeds, samples: int, device: Device) -> Readings:
-    """Run an instrumented graph once over one batch.
+def run_once(graph: InstrumentedGraph, feeds: Feeds, device: Device) -> Feeds:
+    """Run a graph over one batch, and fetch what it hands on.
 
     Args:
-        graph: the graph.
+        graph: the graph; its taps are left alone.
         feeds: an array for each of its inputs; others are passed over.
-        samples: samples in the batch.
         device: where it runs.
 
     Raises:
         ModelError: ONNX Runtime can't load the graph.
         DataError: the graph does not take the feeds, or memory ran out.
     """
-    taps = (*graph.taps.values(), *graph.norm_taps.values())
-    outputs = dict.fromkeys((*(tap.output for tap in taps), *graph.carried.values()))
-    if not outputs:
-        return Readings({}, {})
+    if not graph.carried:
+        return {}
+    outputs = list(dict.fromkeys(graph.carried.values()))
     with Session(graph.model, graph.initializers, device) as session:
-        fetched = session.run(list(outputs), feeds)
-
-    def readings(taps: Mapping[int, Tap]) -> dict[int, Reading]:
-        return {
-            index: Reading(Moments(samples, *fetched[tap.output]), tap.incoming)
-            for index, tap in taps.items()
-        }
-
-    carried = {name: fetched[output] for name, output in graph.carried.items()}
-    return Readings(readings(graph.taps), readings(graph.norm_taps), carried)
+        fetched = session.run(outputs, feeds)
+    return {name: fetched[output] for name, output in graph.carried.items()}

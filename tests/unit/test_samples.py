@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lsuv_cli.core.errors import DataError, UsageError
+from lsuv_cli.core.group import Alone
 from lsuv_cli.core.options import SampleOptions, Size
-from lsuv_cli.core.records import InputSpec, Samples
-from lsuv_cli.samples.batch import load_samples
+from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
+from lsuv_cli.samples.batch import SampleBatches, open_samples
 from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.images import picture_format, read_picture
 from lsuv_cli.samples.statistics import normalisation_advice
@@ -31,10 +33,30 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def load(data: Path, *specs: InputSpec, **options: Any) -> Samples:
-    return load_samples(
-        specs or (RGB,), SampleOptions(data=(str(data),), **options), 2, lambda *_: None
-    )
+@dataclass
+class Loaded:
+    feeds: Feeds
+    sources: tuple[str, ...]
+    available: int
+    count: int
+    statistics: tuple[InputStatistics, ...]
+
+
+def opened(data: Path, *specs: InputSpec, batch_size: int = 999, **options: Any) -> SampleBatches:
+    """Samples before they are read."""
+    wanted = SampleOptions(data=(str(data),), **options)
+    source, _ = open_samples(specs or (RGB,), wanted, 2)
+    return SampleBatches(source, wanted, batch_size, 1 << 30)
+
+
+def load(data: Path, *specs: InputSpec, **options: Any) -> Loaded:
+    """Samples read into one batch."""
+    batches = opened(data, *specs, **options)
+    batches.read(Alone(), lambda *_: None)
+    sources = tuple(batches._source.name(sample) for sample in batches._batches[0])
+    (count,) = batches.counts
+    assert count == batches.total
+    return Loaded(batches.feeds(0), sources, batches.available, count, batches.statistics)
 
 
 def test_pixels_equal_to_tensors(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Samples as the engine wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from lsuv_cli.core.records import Feeds
+
+
+# For each input the shape of one sample, without the batch axis, and the dtype it is fed as.
+Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+class Batches(Protocol):
+    """The samples of this process, in batches.
+
+    Attributes:
+        total: samples of all processes together.
+    """
+
+    total: int
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """The number of samples in each batch."""
+
+    def feeds(self, batch: int) -> Feeds:
+        """An array for each input, whose first axis is the sample; not modified by anyone.
+
+        Raises:
+            DataError: a sample can't be read any more, or is not what it was.
+        """
+
+    @property
+    def specs(self) -> Shapes:
+        """What a sample is, for each input."""
+
+
+class GivenBatches:
+    """Batches that are there already; see `Batches`."""
+
+    def __init__(self, batches: Sequence[Feeds]) -> None:
+        self._batches = batches
+        self.counts = [len(next(iter(feeds.values()))) for feeds in batches]
+        self.total = sum(self.counts)
+        self.specs = {name: (value.shape[1:], value.dtype) for name, value in batches[0].items()}
+
+    def feeds(self, batch: int) -> Feeds:
+        """An array for each input."""
+        return self._batches[batch]

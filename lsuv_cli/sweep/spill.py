@@ -1,0 +1,116 @@
+"""A file that holds arrays which memory has no room for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What is left to others on the file system.
+RESERVE_BYTES = 64 * 2**20
+
+
+class SpillFile:
+    """Regions of a file, written and read by several threads; a free one is used again.
+
+    The file has no name where the system can make such, so that it goes with the process, however
+    that ends, and nobody can take it away meanwhile.
+
+    Made when it is first written to; where it can't be made, there is no room in it.
+
+    Args:
+        folder: where it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._free: list[tuple[int, int]] = []
+        self._end = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that can still be written."""
+        try:
+            on_disk = shutil.disk_usage(self.folder).free - RESERVE_BYTES
+        except OSError:
+            on_disk = 0
+        return max(0, on_disk) + sum(size for _, size in self._free)
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 - closed on exit
+        return self._file.fileno()
+
+    def write(self, value: NDArray[Any]) -> int | None:
+        """Write an array.
+
+        Args:
+            value: of any shape and dtype.
+
+        Returns:
+            Where it is; None where the file system has no room for it.
+        """
+        size = value.nbytes
+        if self.free_bytes < size:
+            return None
+        offset = self._allocate(size)
+        data = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._descriptor(), data[written:], offset + written)
+        except OSError:
+            self.release(offset, size)
+            return None
+        return offset
+
+    def read(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Read an array.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        value = np.empty(shape, dtype)
+        data = value.reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(data):
+            count = os.preadv(self._descriptor(), [data[done:]], offset + done)
+            if count == 0:
+                raise OSError(f"{self.folder}: values that were written there are gone")
+            done += count
+        return value
+
+    def release(self, offset: int, size: int) -> None:
+        """Have a region used again."""
+        merged: list[tuple[int, int]] = []
+        for start, length in sorted([*self._free, (offset, size)]):
+            if merged and merged[-1][0] + merged[-1][1] == start:
+                merged[-1] = merged[-1][0], merged[-1][1] + length
+            else:
+                merged.append((start, length))
+        self._free = merged
+
+    def _allocate(self, size: int) -> int:
+        for position, (start, length) in enumerate(self._free):
+            if length >= size:
+                rest = [(start + size, length - size)] if length > size else []
+                self._free[position : position + 1] = rest
+                return start
+        offset = self._end
+        if self._free and sum(self._free[-1]) == self._end:
+            offset = self._free.pop()[0]
+        self._end = offset + size
+        return offset

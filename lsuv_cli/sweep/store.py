@@ -1,0 +1,134 @@
+"""What one segment hands on to the next, batch by batch: in memory, on disk, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.records import Feeds
+from lsuv_cli.sweep.spill import SpillFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A value that is kept.
+
+    Attributes:
+        shape: its shape.
+        dtype: its dtype.
+        array: the value, where it is in memory.
+        offset: where it is in the spill file, else.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    array: NDArray[Any] | None
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+class ValueStore:
+    """The values of each batch at the last boundary between segments where they were kept.
+
+    Attributes:
+        memory_bytes: bytes that may be held in memory.
+        spilled_bytes: bytes that were written to disk so far.
+        dropped: how often a batch's values were not kept.
+    """
+
+    def __init__(self, memory_bytes: int, spill: SpillFile | None) -> None:
+        self.memory_bytes = memory_bytes
+        self.spilled_bytes = 0
+        self.dropped = 0
+        self._spill = spill
+        self._used = 0
+        self._values: dict[int, dict[str, _Kept]] = {}
+        self._positions: dict[int, int] = {}
+
+    def position(self, batch: int) -> int:
+        """The boundary whose values are kept of a batch; 0, that of the inputs, without any."""
+        return self._positions.get(batch, 0)
+
+    def keep(self, batch: int, position: int, made: Feeds, wanted: Collection[str]) -> bool:
+        """Keep what a batch has at a boundary in place of what was kept of it before.
+
+        Args:
+            batch: its number.
+            position: the boundary's.
+            made: the values that are new.
+            wanted: the names of all that are wanted from now on; others are let go.
+
+        Returns:
+            Whether it is kept; if not, what was kept before still is.
+        """
+        before = self._values.get(batch, {})
+        leaving = [kept for name, kept in before.items() if name not in wanted or name in made]
+        room = self.memory_bytes - self._used + sum(k.nbytes for k in leaving if k.offset < 0)
+        after = {name: kept for name, kept in before.items() if name in wanted}
+        new: dict[str, _Kept] = {}
+        for name in sorted(made):
+            kept = self._place(made[name], room)
+            if kept is None:
+                for one in new.values():
+                    self._release(one)
+                self.dropped += 1
+                return False
+            room -= kept.nbytes if kept.offset < 0 else 0
+            new[name] = kept
+        for one in leaving:
+            self._release(one)
+        self._values[batch] = after | new
+        self._positions[batch] = position
+        return True
+
+    def load(self, batch: int) -> Feeds:
+        """The values that are kept of a batch.
+
+        Raises:
+            OSError: they can't be read any more.
+        """
+        loaded = {}
+        for name, kept in self._values[batch].items():
+            if kept.array is not None:
+                loaded[name] = kept.array
+            elif self._spill is not None:
+                loaded[name] = self._spill.read(kept.offset, kept.shape, kept.dtype)
+        return loaded
+
+    def specs(self, batch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each value that is kept of a batch."""
+        return {name: (k.shape, k.dtype) for name, k in self._values.get(batch, {}).items()}
+
+    def forget(self, batch: int) -> None:
+        """Let go what is kept of a batch."""
+        for kept in self._values.pop(batch, {}).values():
+            self._release(kept)
+        self._positions.pop(batch, None)
+
+    def clear(self) -> None:
+        """Let everything go."""
+        for batch in list(self._values):
+            self.forget(batch)
+
+    def _place(self, value: NDArray[Any], room: int) -> _Kept | None:
+        if value.nbytes <= room:
+            self._used += value.nbytes
+            return _Kept(value.shape, value.dtype, value, -1)
+        offset = self._spill.write(value) if self._spill is not None else None
+        if offset is None:
+            return None
+        self.spilled_bytes += value.nbytes
+        return _Kept(value.shape, value.dtype, None, offset)
+
+    def _release(self, kept: _Kept) -> None:
+        if kept.array is not None:
+            self._used -= kept.nbytes
+        elif self._spill is not None:
+            self._spill.release(kept.offset, kept.nbytes)

@@ -1,0 +1,146 @@
+"""One sweep: all samples through the model, each layer's scale found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import InstrumentedGraph, Readings, Specs
+from lsuv_cli.core.solve import Known, Solutions, solve
+from lsuv_cli.engine import Work
+from lsuv_cli.model.biases import per_channel_bias
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.segments import Segment, cut_steps
+from lsuv_cli.model.steps import sweep_steps
+from lsuv_cli.model.subgraph import needed_nodes
+from lsuv_cli.model.sweeping import Factors, Found, Replayed, Sweepable, sweeping_graph
+from lsuv_cli.model.tracing import SweepTracer
+
+
+class Sweeper:
+    """Takes the samples through the segments of a model, one after the other.
+
+    Attributes:
+        segments: what remains to be done at first; a segment whose readings are doubtful is
+            replaced by more cautious ones.
+    """
+
+    def __init__(
+        self, work: Work, weights: Parameters, advance: Callable[[int, int], None]
+    ) -> None:
+        """Begin at the inputs.
+
+        Args:
+            work: what stays the same.
+            weights: the model's; changed by the caller between the segments.
+            advance: told (batches run, batches to run) of the segment that is running.
+        """
+        self._work = work
+        self._weights = weights
+        self._about = Sweepable(work.model, work.sites, work.plan, work.norms, work.alone)
+        self._passage = work.passage(advance)
+        self._founds = [Found()]
+        self._true_norms: dict[int, Moments] = {}
+        self._factors: Factors = {}
+        self.segments = self._cut_whole()
+
+    @property
+    def position(self) -> int:
+        """How many segments are done."""
+        return len(self._founds) - 1
+
+    def _cut_whole(self) -> list[Segment]:
+        """The segments of a sweep, which runs as far as the last layer that is scaled."""
+        work = self._work
+        products = [
+            work.sites[index].node.output[0]
+            for index, planned in enumerate(work.plan.layers)
+            if planned.swept
+        ]
+        wanted = [*products, *(site.node.output[0] for site in work.norms)]
+        nodes = needed_nodes(work.model.nodes, wanted)
+        steps = sweep_steps(nodes, work.sites, work.plan, work.norms)
+        whole = Segment(tuple(steps), frozenset(), frozenset(), frozenset())
+        return self._cut(whole, Found())
+
+    def _cut(self, segment: Segment, found: Found) -> list[Segment]:
+        """Cut a segment so that the scales it wants are known when it begins."""
+        if self._work.alone:
+            tracer = None
+        else:
+            tracer = SweepTracer(
+                self._about, self._weights, segment.steps, found, cautious=segment.cautious
+            )
+        return cut_steps(
+            self._work.model,
+            segment.steps,
+            self._work.max_segment_bytes,
+            tracer,
+            later=segment.leaving,
+            cautious=segment.cautious,
+        )
+
+    def run(self) -> tuple[Segment, Solutions]:
+        """Have all samples pass through the next segment.
+
+        Returns:
+            The segment, and what follows from what was measured in it.
+        """
+        while True:
+            position = self.position
+            segment = self.segments[position]
+            readings, doubts = self._passage.run(
+                position,
+                segment.leaving,
+                self._build,
+                lambda readings: frozenset() if segment.cautious else self._doubts(readings),  # noqa: B023
+                [one.node_count for one in self.segments[: position + 1]],
+            )
+            if not doubts:
+                return segment, self._solved(readings)
+            cautious = self._cut(replace(segment, cautious=True), self._founds[-1])
+            self.segments[position : position + 1] = cautious
+
+    def _doubts(self, readings: Readings) -> frozenset[int]:
+        return self._work.doubtful(readings.layers)
+
+    def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
+        found, replayed = self._founds[-1], None
+        if start < self.position:
+            steps = [step for one in self.segments[start : self.position] for step in one.steps]
+            replayed = Replayed(steps, self._done_again(start))
+        segment = self.segments[self.position]
+        graph, self._factors = sweeping_graph(
+            self._about, self._weights, segment, specs, found, replayed
+        )
+        return graph
+
+    def _done_again(self, start: int) -> Found:
+        """What is known when segments are run again: the layers in them have final weights."""
+        before, now = self._founds[start], self._founds[-1]
+        layers = {
+            index: before.layers.get(index) or Known(np.ones(()), known.mean * known.factor)
+            for index, known in now.layers.items()
+        }
+        norms = {index: before.norms.get(index, self._true_norms[index]) for index in now.norms}
+        return Found(layers, norms, before.settled, before.factors)
+
+    def _solved(self, readings: Readings) -> Solutions:
+        before = self._founds[-1]
+        biases = {
+            index: per_channel_bias(site, self._weights[site.layer.bias])
+            for index in readings.layers
+            if (site := self._work.sites[index]).layer.bias is not None
+            and self._work.plan.layers[index].bias is Bias.KEEP
+        }
+        solutions = solve(self._work.plan, readings, biases, before.settled, before.layers)
+        self._true_norms |= solutions.norms
+        norms = {index: reading.moments for index, reading in readings.norms.items()}
+        self._founds.append(
+            Found(solutions.known, {**before.norms, **norms}, solutions.settled, self._factors)
+        )
+        return solutions
