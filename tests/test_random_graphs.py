@@ -95,14 +95,27 @@ def built_graphs(draw: st.DrawFn) -> Builder:
 
 
 @settings(max_examples=60, deadline=None)
-@given(built_graphs(), st.sampled_from(list(Per)), st.sampled_from([1, 1000, 10**9]))
-def test_every_layer_has_unit_variance(builder: Builder, per: Per, segment_bytes: int) -> None:
+@given(
+    built_graphs(),
+    st.sampled_from(list(Per)),
+    st.sampled_from([1, 1000, 10**9]),
+    st.sampled_from([None, 3, 7]),
+    st.sampled_from([1, 3000, 10**9]),
+)
+def test_every_layer_has_unit_variance(
+    builder: Builder, per: Per, segment_bytes: int, batch_size: int | None, memory_bytes: int
+) -> None:
     shape = (CHANNELS, 6, 6) if builder.convolutional else (CHANNELS,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = save_graph(folder / "m.onnx", builder.nodes, builder.weights, ("n", *shape))
         samples = save_samples(folder, shape)
-        report, written = run(path, samples, per=per, tol=1e-4, max_segment_bytes=segment_bytes)
+        limits = {
+            "max_segment_bytes": segment_bytes,
+            "batch_size": batch_size,
+            "memory_bytes": memory_bytes,
+        }
+        report, written = run(path, samples, per=per, tol=1e-4, **limits)
         feeds = {"x": np.load(samples)}
         by_name = {result.planned.layer.name: result for result in report.layers}
         for value in builder.layers:

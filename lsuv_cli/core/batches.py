@@ -9,7 +9,6 @@ import numpy as np
 
 from lsuv_cli.core.records import Feeds
 
-
 # For each input the shape of one sample, without the batch axis, and the dtype it is fed as.
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 

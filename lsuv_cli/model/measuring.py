@@ -36,7 +36,7 @@ def measuring_graph(
             but loses no digits where the mean is large beside the deviation.
     """
     builder = GraphBuilder(model.opset)
-    made = sorted(segments[-1].leaving & segments[-1].makes())
+    made = sorted(segments[-1].leaving & {name for one in segments for name in one.makes()})
     nodes = [node for segment in segments for node in segment.nodes]
     builder.nodes += needed_nodes(nodes, [*(sites[index].layer.output for index in layers), *made])
     add_parameters(builder, builder.nodes, weights)

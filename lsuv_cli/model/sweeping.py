@@ -161,6 +161,8 @@ class Sweep:
         self.factors: dict[str, Factor] = dict(found.factors)
         self.true_names: dict[str, str] = {}
         self.norm_taps: dict[int, Tap] = {}
+        self.norms_done_again: set[int] = set()
+        self.made: set[str] = set()
         self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
         self.scaling = self._scales(found)
 
@@ -182,6 +184,7 @@ class Sweep:
         Raises:
             ScaleWantedError: it wants a scale that is not known yet.
         """
+        self.made.update(step.makes)
         match step.kind:
             case Kind.NODE:
                 self._other(step.node)
@@ -190,7 +193,9 @@ class Sweep:
             case Kind.BIAS:
                 self._bias(step.index)
             case Kind.STATISTICS:
-                if step.index not in self.found.norms:
+                if step.index in self.found.norms:
+                    self.norms_done_again.add(step.index)
+                else:
                     self._measure_norm(step.index)
             case Kind.NORMALISE:
                 self._normalise(step.index)
@@ -216,7 +221,7 @@ class Sweep:
         Args:
             feeds: see `sweeping_graph`.
         """
-        made = sorted(self.segment.leaving & self.segment.makes())
+        made = sorted(self.segment.leaving & self.made)
         carried = {name: self.renamed.get(name, name) for name in made}
         for name, current in carried.items():
             if current in feeds:
@@ -236,12 +241,14 @@ class Sweep:
         builder = self.builder
         incoming = self._carried(site.data)
         raw = builder.new_name("product")
-        inputs = [self._current(name) for name in site.node.input[:2]]
+        is_done_again = index in self.found.layers
+        current = self._true_value if is_done_again else self._current
+        inputs = [current(name) for name in site.node.input[:2]]
         if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
         self._emit(site.node, inputs, [raw])
-        if index in self.found.layers:
-            # Done again with the weight as it is going to stay.
+        if is_done_again:
+            # The weight is as it is going to stay, and so what it makes is true.
             self._represent(site.node.output[0], raw, None)
             return
         moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
@@ -293,6 +300,9 @@ class Sweep:
         mean, square = self.scaling.norm_mean_and_square(index, self.found.norms.get(index))
         incoming = self._carried(site.node.input[0])
         x = self._current(site.node.input[0])
+        if index in self.norms_done_again:
+            # What is known of it is known of true values.
+            incoming, x = None, self._true_value(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
         variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)

@@ -7,10 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
@@ -104,7 +102,7 @@ class Passage:
             starts[self._store.position(batch)].append(batch)
         if not starts:
             return self._without_samples(build, doubtful)
-        taken: dict[int, dict[str, NDArray[Any]]] = {}
+        taken: dict[int, list[Float64Array]] = {}
         graph: InstrumentedGraph | None = None
         first: Readings | None = None
         for start in range(position, -1, -1):
@@ -114,7 +112,7 @@ class Passage:
             graph = build(start, specs)
             for batch, feeds, fetched in self._runs(graph, start, starts):
                 self._count(node_counts, start, position)
-                taken[batch] = {tap.output: fetched[tap.output] for tap in _taps(graph)}
+                taken[batch] = [fetched[tap.output] for tap in _taps(graph)]
                 if first is None:
                     first = _merged(graph, {batch: taken[batch]}, self._batches.counts)
                     doubts = self._agree(doubtful(first))
@@ -245,12 +243,12 @@ def _taps(graph: InstrumentedGraph) -> list[Tap]:
 
 
 def _merged(
-    graph: InstrumentedGraph, taken: Mapping[int, Mapping[str, Float64Array]], counts: Sequence[int]
+    graph: InstrumentedGraph, taken: Mapping[int, Sequence[Float64Array]], counts: Sequence[int]
 ) -> Readings:
     """The moments of some batches together, merged in their order."""
     merged = []
-    for tap in _taps(graph):
-        parts = [Moments(counts[b], *taken[b][tap.output]) for b in sorted(taken)]
+    for number, tap in enumerate(_taps(graph)):
+        parts = [Moments(counts[b], *taken[b][number]) for b in sorted(taken)]
         nothing = Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
         merged.append(reduce(Moments.merge, parts) if parts else nothing)
     return _readings(graph, merged)
