@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.journal import readings_entry, readings_of
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import InstrumentedGraph, Readings, Specs
 from lsuv_cli.core.solve import Known, Solutions, solve
@@ -91,19 +92,29 @@ class Sweeper:
             The segment, and what follows from what was measured in it.
         """
         while True:
-            position = self.position
-            segment = self.segments[position]
-            readings, doubts = self._passage.run(
-                position,
-                segment.leaving,
-                self._build,
-                lambda readings: frozenset() if segment.cautious else self._doubts(readings),  # noqa: B023
-                [one.node_count for one in self.segments[: position + 1]],
-            )
-            if not doubts:
+            segment = self.segments[self.position]
+            known = self._work.journal.recall()
+            if known is None:
+                readings, is_doubtful = self._measured(segment)
+                self._work.journal.record({"doubtful": is_doubtful, **readings_entry(readings)})
+            else:
+                readings, is_doubtful = readings_of(known), known["doubtful"]
+                self._build(self.position, {})
+            if not is_doubtful:
                 return segment, self._solved(readings)
             cautious = self._cut(replace(segment, cautious=True), self._founds[-1])
-            self.segments[position : position + 1] = cautious
+            self.segments[self.position : self.position + 1] = cautious
+
+    def _measured(self, segment: Segment) -> tuple[Readings, bool]:
+        """Have all samples pass through a segment; the readings, and whether they are doubtful."""
+        readings, doubts = self._passage.run(
+            self.position,
+            segment.leaving,
+            self._build,
+            lambda readings: frozenset() if segment.cautious else self._doubts(readings),
+            [one.node_count for one in self.segments[: self.position + 1]],
+        )
+        return readings, bool(doubts)
 
     def _doubts(self, readings: Readings) -> frozenset[int]:
         return self._work.doubtful(readings.layers)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,29 +17,33 @@ RESERVE_BYTES = 64 * 2**20
 
 
 class SpillFile:
-    """Regions of a file, written and read by several threads; a free one is used again.
+    """Regions of a file; a free one is used again.
 
-    The file has no name where the system can make such, so that it goes with the process, however
-    that ends, and nobody can take it away meanwhile.
-
-    Made when it is first written to; where it can't be made, there is no room in it.
-
-    Args:
-        folder: where it is made.
+    Unless it is given a path, the file has no name where the system can make such, so that it goes
+    with the process, however that ends, and nobody can take it away meanwhile. It is made when it
+    is first written to; where it can't be made, there is no room in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, path: Path | None = None) -> None:
+        """Begin with an empty file, or one that is there.
+
+        Args:
+            folder: where it is made.
+            path: a file there that stays when the process ends, and in which space is used again
+                only after `reuse`.
+        """
         self.folder = folder
+        self._path = path
         self._free: list[tuple[int, int]] = []
+        self._released: list[tuple[int, int]] = []
         self._end = 0
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """Let the file go, if it has no path."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
     @property
     def free_bytes(self) -> int:
@@ -51,8 +56,17 @@ class SpillFile:
 
     def _descriptor(self) -> int:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 - closed on exit
+            if self._path is None:
+                self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 - closed by close()
+            else:
+                self._path.touch()
+                self._file = self._path.open("r+b", buffering=0)
         return self._file.fileno()
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def write(self, value: NDArray[Any]) -> int | None:
         """Write an array.
@@ -94,9 +108,28 @@ class SpillFile:
         return value
 
     def release(self, offset: int, size: int) -> None:
-        """Have a region used again."""
+        """Have a region used again; of a file that stays, when `reuse` is called."""
+        if self._path is not None:
+            self._released.append((offset, size))
+        else:
+            self._merge([(offset, size)])
+
+    def reuse(self) -> None:
+        """Have the regions used again that were released."""
+        self._merge(self._released)
+        self._released = []
+
+    def occupy(self, regions: Iterable[tuple[int, int]]) -> None:
+        """Take regions of a file that is there for used, and all others for free."""
+        self._free, self._released, self._end = [], [], 0
+        for offset, size in sorted(regions):
+            if offset > self._end:
+                self._free.append((self._end, offset - self._end))
+            self._end = offset + size
+
+    def _merge(self, regions: Iterable[tuple[int, int]]) -> None:
         merged: list[tuple[int, int]] = []
-        for start, length in sorted([*self._free, (offset, size)]):
+        for start, length in sorted([*self._free, *regions]):
             if merged and merged[-1][0] + merged[-1][1] == start:
                 merged[-1] = merged[-1][0], merged[-1][1] + length
             else:

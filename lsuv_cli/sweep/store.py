@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,28 @@ class ValueStore:
     def specs(self, batch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and dtype of each value that is kept of a batch."""
         return {name: (k.shape, k.dtype) for name, k in self._values.get(batch, {}).items()}
+
+    def index(self) -> list[Any]:
+        """Where on disk everything is that is kept, in numbers and texts."""
+        return [
+            [batch, position, [[n, k.offset, k.shape, k.dtype.name] for n, k in kept.items()]]
+            for batch, position in self._positions.items()
+            for kept in [self._values[batch]]
+        ]
+
+    def restore(self, index: Sequence[Any]) -> None:
+        """Keep from now on what an index tells."""
+        self._values = {
+            batch: {
+                name: _Kept(tuple(shape), np.dtype(dtype), None, offset)
+                for name, offset, shape, dtype in kept
+            }
+            for batch, _, kept in index
+        }
+        self._positions = {batch: position for batch, position, _ in index}
+        if self._spill is not None:
+            everything = [one for kept in self._values.values() for one in kept.values()]
+            self._spill.occupy((one.offset, one.nbytes) for one in everything)
 
     def forget(self, batch: int) -> None:
         """Let go what is kept of a batch."""

@@ -1,0 +1,69 @@
+"""What has been measured so far, so that a run that was ended can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import Reading, Readings
+
+Entry = Mapping[str, Any]
+
+
+class Journal(Protocol):
+    """The costly steps of a run, in the order in which they are always done."""
+
+    def recall(self) -> Entry | None:
+        """The next step's result from an earlier run; None where it has not been done yet."""
+
+    def record(self, entry: Entry) -> None:
+        """Keep a step's result.
+
+        Args:
+            entry: of numbers, texts, lists and mappings.
+        """
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def recall(self) -> Entry | None:
+        """Nothing has been done."""
+        return None
+
+    def record(self, entry: Entry) -> None:
+        """Let it go."""
+
+
+def moments_entry(moments: Moments) -> list[Any]:
+    """Moments as numbers, none of which loses a digit."""
+    return [moments.count, moments.mean.tolist(), moments.mean_square.tolist()]
+
+
+def moments_of(entry: Sequence[Any]) -> Moments:
+    """The inverse of `moments_entry`."""
+    count, mean, square = entry
+    return Moments(count, np.array(mean, np.float64), np.array(square, np.float64))
+
+
+def readings_entry(readings: Readings) -> Entry:
+    """What was measured in a segment."""
+    return {
+        kind: [[index, *moments_entry(r.moments), r.incoming] for index, r in part.items()]
+        for kind, part in (("layers", readings.layers), ("norms", readings.norms))
+    }
+
+
+def readings_of(entry: Entry) -> Readings:
+    """The inverse of `readings_entry`."""
+    layers, norms = (
+        {
+            index: Reading(moments_of(rest), tuple(incoming))
+            for index, *rest, incoming in entry[kind]
+        }
+        for kind in ("layers", "norms")
+    )
+    return Readings(layers, norms)
