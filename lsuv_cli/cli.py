@@ -21,6 +21,7 @@ from lsuv_cli.core.options import (
     parse_targets,
 )
 from lsuv_cli.exits import exit_with, run_app
+from lsuv_cli.processes.run import Run
 
 app = typer.Typer(
     name="lsuv",
@@ -40,6 +41,7 @@ def lsuv(version: arguments.VersionOption = False) -> None:
 EPILOG = (
     "Exit codes: 0 all layers within tolerance; 1 a bug; 2 usage; 3 unusable model or data; "
     "4 written, but some layer is not within tolerance; 5 output can't be written; "
+    "6 another process of the run failed or did not answer; "
     "130 interrupted, nothing left behind."
 )
 
@@ -93,7 +95,7 @@ def init(
     Example: [bold]lsuv init model.onnx --data imgs/ --out init.safetensors --preset imagenet[/bold]
     """
 
-    def work() -> ExitCode:
+    def work(_run: Run) -> ExitCode:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
         check_positive("--target-std", target_std)

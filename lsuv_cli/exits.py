@@ -11,33 +11,38 @@ from typing import NoReturn
 
 import typer
 
-from lsuv_cli.core.errors import ExitCode, LsuvError
+from lsuv_cli.core.errors import ExitCode, LsuvError, Terminated
+from lsuv_cli.processes.run import Run
+
+INTERRUPTIONS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived; its argument is the signal's number."""
+def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
+    """Run a command and leave with the exit code that fits what happened.
 
+    Of several processes in a run only one says what went wrong.
 
-def exit_with(work: Callable[[], ExitCode]) -> NoReturn:
-    """Run a command and leave with the exit code that fits what happened."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _raise_terminated)
-    try:
-        code: int = work()
-    except LsuvError as error:
-        code = error.exit_code
-        _print_error(str(error))
-    except Terminated as error:
-        code = 128 + error.args[0]
-        _print_error("terminated; nothing was written")
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-        _print_error("interrupted; nothing was written")
-    except BrokenPipeError:
-        # The reader of stdout has gone; so that the interpreter does not complain while it ends:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OUTPUT
+    Args:
+        work: the command; it is given the run, to join the other processes in it.
+    """
+    for number in INTERRUPTIONS:
+        # nohup and a shell's & have a signal ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    with Run(os.environ) as run:
+        try:
+            code: int = work(run)
+        except (LsuvError, KeyboardInterrupt) as error:
+            _ignore_interruptions()
+            code, text = _ending(error)
+            if run.speaks_of(error):
+                _print_error(run.prefix + text)
+        except BrokenPipeError:
+            # The reader of stdout has gone; so that the interpreter does not complain as it ends:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.OUTPUT
     raise typer.Exit(int(code))
 
 
@@ -51,7 +56,7 @@ def run_app(app: typer.Typer) -> int:
         code = app(prog_name="lsuv", standalone_mode=False)
     except typer.TyperException as error:
         # Without arguments the help has been printed already, and nothing is left to say.
-        if error.format_message():
+        if error.format_message() and Run(os.environ).speaks_of(error):
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "lsuv"
             message = error.format_message().rstrip(".").replace("Value error, ", "")
@@ -66,5 +71,21 @@ def _print_error(text: str) -> None:
     print_error(text)
 
 
-def _raise_terminated(signum: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated(signum)
+def _ending(error: LsuvError | KeyboardInterrupt) -> tuple[int, str]:
+    """The exit code and the sentence."""
+    if isinstance(error, LsuvError):
+        return error.exit_code, str(error)
+    if isinstance(error, Terminated):
+        return 128 + error.args[0], "terminated; nothing was written"
+    return ExitCode.INTERRUPTED, "interrupted; nothing was written"
+
+
+def _interrupt(signum: int, _frame: FrameType | None) -> NoReturn:
+    _ignore_interruptions()
+    raise KeyboardInterrupt if signum == signal.SIGINT else Terminated(signum)
+
+
+def _ignore_interruptions() -> None:
+    # A terminal and a launcher send one each; the second must not break into the tidying up.
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)

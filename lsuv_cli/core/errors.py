@@ -4,7 +4,8 @@ LsuvError
 ├── UsageError    2  an option's value is wrong, or two options contradict each other
 ├── ModelError    3  the model can't be used
 ├── DataError     3  the samples can't be used
-└── OutputError   5  the output can't be written
+├── OutputError   5  the output can't be written
+└── ProcessError  6  another process of the run failed or did not answer
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class ExitCode(IntEnum):
     UNUSABLE_INPUT = 3
     NOT_CONVERGED = 4
     OUTPUT = 5
+    PROCESS = 6
     INTERRUPTED = 130
 
 
@@ -52,3 +54,13 @@ class OutputError(LsuvError):
     """The output can't be written."""
 
     exit_code = ExitCode.OUTPUT
+
+
+class ProcessError(LsuvError):
+    """Another process of the run failed or did not answer."""
+
+    exit_code = ExitCode.PROCESS
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived; its argument is the signal's number."""

@@ -1,46 +1,83 @@
-"""The processes that share the samples, and what they tell each other."""
+"""The processes of one run, as the algorithm sees them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+# `lsuv --help` comes by here, and shall not wait for numpy.
+if TYPE_CHECKING:
+    from lsuv_cli.core.moments import Float64Array
 
 
 class Group(Protocol):
-    """The processes of one run.
+    """The processes that work on one run, of which this is one.
 
-    Attributes:
-        rank: this process's number.
-        size: how many there are.
+    Every process must call the same gathers in the same order.
     """
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
 
-    def gather(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Every process's vector, in the order of their ranks; all of one length."""
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and reports."""
+
+    @property
+    def bytes_exchanged(self) -> int:
+        """Bytes that this process has received from the others so far."""
+
+    def gather(self, values: Float64Array) -> list[Float64Array]:
+        """Every process's vector, in the order of their ranks.
+
+        The list is the same in every process, bit for bit, so that whatever is computed from it in
+        its order comes out the same everywhere.
+
+        Args:
+            values: (n,) float64, of the same n in every process.
+
+        Returns:
+            `size` arrays, (n,) float64.
+
+        Raises:
+            ProcessError: another process failed, did not answer, or has another n.
+        """
 
     def gather_text(self, text: str) -> list[str]:
-        """Every process's text, in the order of their ranks."""
+        """Every process's text, in the order of their ranks; they may differ in length.
+
+        Raises:
+            ProcessError: another process failed or did not answer.
+        """
 
 
 class Alone:
-    """A run of one process."""
+    """The one process of a run that has no others."""
 
     rank = 0
     size = 1
+    is_first = True
+    bytes_exchanged = 0
 
-    def gather(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """What was given."""
+    def gather(self, values: Float64Array) -> list[Float64Array]:
+        """The vector, as the only one.
+
+        Args:
+            values: (n,) float64.
+        """
         return [values]
 
     def gather_text(self, text: str) -> list[str]:
-        """What was given."""
+        """The text, as the only one."""
         return [text]
 
 
 def total_of(count: int, group: Group) -> int:
     """The sum of every process's count."""
+    import numpy as np
+
     return int(np.sum(group.gather(np.array([count], np.float64))))

@@ -31,7 +31,7 @@ OWNERS = {
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
     "safetensors": {"samples", "weights"},
-    "torch": {"model", "weights"},
+    "torch": {"model", "processes", "weights"},
     "google": {"model"},
 }
 MAY_IMPORT = {
@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "weights": {"core"},
     "report": {"core"},
     "console": set(),
-    "exits": {"core", "console"},
+    "processes": {"core"},
+    "exits": {"core", "console", "processes"},
     "naming": {"core", "model"},
     "engine": {"core", "model", "sweep", "weights"},
     "writing": {"core", "model", "weights"},
@@ -55,7 +56,7 @@ MAY_IMPORT = {
         *("weights", "writing"),
     },
     "arguments": {"core"},
-    "cli": {"arguments", "core", "console", "exits", "pipeline", "report"},
+    "cli": {"arguments", "core", "console", "exits", "pipeline", "processes", "report"},
     "__main__": {"cli"},
     "__init__": set(),
 }

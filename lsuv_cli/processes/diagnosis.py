@@ -1,0 +1,138 @@
+"""One sentence for each way in which the processes of a run can lose each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lsuv_cli.processes.launch import Address
+
+AGAIN = "then start the run again"
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Who was missing when an exchange failed.
+
+    Attributes:
+        silent: ranks of processes that show no sign of life.
+        behind: ranks of processes that have not come to this exchange.
+    """
+
+    silent: Sequence[int]
+    behind: Sequence[int]
+
+
+def not_started(missing: Sequence[int], size: int, seconds: float, address: Address) -> str:
+    """Processes have not come to the meeting point.
+
+    Args:
+        missing: their ranks.
+        size: how many processes there are.
+        seconds: how long they were waited for.
+        address: the meeting point.
+    """
+    return (
+        f"{_processes(missing, size)} did not come to {address} within {seconds:g} s: see whether "
+        f"{_they(missing)} started, and give a longer --timeout if machines start one by one"
+    )
+
+
+def gone(ranks: Sequence[int], size: int, seconds: float) -> str:
+    """Processes show no sign of life.
+
+    Args:
+        ranks: their ranks.
+        size: how many processes there are.
+        seconds: how long an exchange may take.
+    """
+    return (
+        f"{_processes(ranks, size)} ended, or did not answer within {seconds:g} s: see what "
+        f"{_they(ranks)} said last and whether memory ran out there, {AGAIN}"
+    )
+
+
+def late(ranks: Sequence[int], size: int, seconds: float) -> str:
+    """Processes live, but have not come to an exchange.
+
+    Args:
+        ranks: their ranks.
+        size: how many processes there are.
+        seconds: how long the others waited.
+    """
+    verb = "was" if len(ranks) == 1 else "were"
+    return (
+        f"{_processes(ranks, size)} {verb} still at work when the others had waited "
+        f"{seconds:g} s: give a longer --timeout"
+    )
+
+
+def cut_off(size: int, detail: str) -> str:
+    """An exchange failed although everybody is there.
+
+    Args:
+        size: how many processes there are.
+        detail: what the exchange itself said.
+    """
+    return (
+        f"the {size} processes can't exchange data though all are at work ({detail}): see whether "
+        "the network lets them through, and name the interface they share in GLOO_SOCKET_IFNAME"
+    )
+
+
+def no_listener(address: Address, detail: str) -> str:
+    """The first process can't open the meeting point.
+
+    Args:
+        address: the meeting point.
+        detail: why not.
+    """
+    return (
+        f"the first process can't listen at {address} ({detail}): give a free port of its machine "
+        "in MASTER_PORT"
+    )
+
+
+def unreachable(size: int, address: Address, seconds: float) -> str:
+    """The meeting point does not answer.
+
+    Args:
+        size: how many processes there are.
+        address: the meeting point.
+        seconds: how long a connection may take.
+    """
+    who = (
+        "the launcher"
+        if address.is_hosted_by_launcher
+        else f"process 0 of {size}, at which the others meet,"
+    )
+    return (
+        f"{who} ended, or did not answer at {address} within {seconds:g} s: see what it said last "
+        f"and whether the network lets this machine through, {AGAIN}"
+    )
+
+
+def unlike(rank: int, size: int, theirs: str, ours: str) -> str:
+    """Two processes came to the same exchange with different work.
+
+    Args:
+        rank: of the process that differs from the first.
+        size: how many processes there are.
+        theirs: what it came with.
+        ours: what the first came with.
+    """
+    return (
+        f"process {rank} of {size} came with {theirs} where process 0 has {ours}: give every "
+        "process the same model and options, and the same version of lsuv"
+    )
+
+
+def _they(ranks: Sequence[int]) -> str:
+    return "it" if len(ranks) == 1 else "they"
+
+
+def _processes(ranks: Sequence[int], size: int) -> str:
+    *most, last = map(str, ranks)
+    if not most:
+        return f"process {last} of {size}"
+    return f"processes {', '.join(most)} and {last} of {size}"

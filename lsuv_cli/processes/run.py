@@ -1,0 +1,145 @@
+"""The run that this process is a part of: opens its group, and knows who speaks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from types import TracebackType
+from typing import Self
+
+from lsuv_cli.core.errors import ProcessError, Terminated, UsageError
+from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.processes.launch import Place, address_of, place_of
+from lsuv_cli.processes.meeting import Meeting
+
+PRECEDENCE_SECONDS = 1.0
+
+
+class Run:
+    """A run of one or several processes, seen from one of them; a context manager.
+
+    It outlives the group, since the processes must agree on who says what went wrong after the
+    work has ended.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._meeting: Meeting | None = None
+        self._is_meeting = False
+        self._speaks: bool | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._meeting is not None:
+            has_failed = self._speaks is not None or error is not None
+            self._meeting.leave(failed=has_failed)
+            if self._speaks is False:
+                # The launcher takes the process that ends first for the one that is to blame.
+                time.sleep(PRECEDENCE_SECONDS)
+
+    @property
+    def place(self) -> Place | None:
+        """This process's place among several; None where it is alone.
+
+        Raises:
+            UsageError: the launcher's variables can't be understood.
+        """
+        return place_of(self._environ)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and reports.
+
+        Raises:
+            UsageError: the launcher's variables can't be understood.
+        """
+        place = self.place
+        return place is None or place.rank == 0
+
+    @property
+    def prefix(self) -> str:
+        """What a message of this process begins with, so that one can tell whose it is."""
+        try:
+            return "" if self.is_first or self.place is None else f"{self.place.name}: "
+        except UsageError:
+            return ""
+
+    @contextmanager
+    def open_group(self, device_label: str, timeout_seconds: float) -> Iterator[Group]:
+        """Join the other processes, if there are any.
+
+        Args:
+            device_label: where this process computes: `cpu`, or `cuda` with or without a number.
+            timeout_seconds: how long to wait for another process, each time.
+
+        Raises:
+            UsageError: the launcher's variables can't be understood, or the machine has fewer
+                GPUs than processes.
+            ProcessError: another process failed or did not come in time.
+        """
+        place = self.place
+        if place is None:
+            yield Alone()
+            return
+        address = address_of(self._environ, place.size)
+        # torch logs what it can't reach with a stack trace; it reads this when it is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+        import torch.distributed
+
+        if not torch.distributed.is_available():
+            raise UsageError(
+                f"{place.size} processes were started, but this build of PyTorch can't join them: "
+                "install one with torch.distributed"
+            )
+        from lsuv_cli.processes.exchange import TorchGroup
+
+        self._is_meeting = True
+        self._meeting = Meeting(place, address, timeout_seconds)
+        self._meeting.wait_for_all()
+        with closing(TorchGroup(self._meeting, device_label, timeout_seconds)) as group:
+            try:
+                yield group
+            except Terminated as error:
+                raise self._cause_of(error) from error
+            except BaseException as error:
+                # Before the group is left: the others notice that, and would speak first.
+                self.speaks_of(error)
+                raise
+
+    def speaks_of(self, error: BaseException) -> bool:
+        """Whether this process is to say what went wrong: the first that fails is.
+
+        Before the processes have met it is the first of them: what goes wrong by then, such as an
+        option's value, goes wrong in each. It is too where a signal ended the run, which a
+        launcher sends to all. Asked again, the answer stays.
+        """
+        if self._speaks is None:
+            self._speaks = self._claims(error)
+        return self._speaks
+
+    def _claims(self, error: BaseException) -> bool:
+        try:
+            is_first = self.is_first
+        except UsageError:
+            return True
+        if isinstance(error, KeyboardInterrupt) and not is_first:
+            return False
+        if self._meeting is not None:
+            return self._meeting.claim_error()
+        return is_first or self._is_meeting
+
+    def _cause_of(self, termination: Terminated) -> BaseException:
+        """Why a launcher may have ended this process: another one died, which is to be told."""
+        died = self._meeting.who_died() if self._meeting is not None and self.is_first else None
+        error = termination if died is None else ProcessError(died)
+        self.speaks_of(error)
+        return error
