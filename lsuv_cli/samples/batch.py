@@ -19,8 +19,9 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import InputSpec, Samples
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
-from lsuv_cli.samples.files import ARRAY_SUFFIXES, TOKEN_SUFFIXES, find_files
+from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.images import PictureFormat, picture_format, read_picture
+from lsuv_cli.samples.kinds import NUMBERS, PICTURES
 from lsuv_cli.samples.statistics import measure_input
 
 UNREADABLE = (
@@ -53,14 +54,11 @@ def load_samples(
     """
     specs = _with_shapes(inputs, options.input_shapes)
     files = find_files(options.data, options.leave_out)
-    arrays = [path.suffix.lower() in ARRAY_SUFFIXES | TOKEN_SUFFIXES for path in files]
-    if all(arrays):
+    picture, array = files.first(PICTURES), files.first(NUMBERS)
+    if picture is None:
         samples = _load_arrays(files, specs, options, progress)
-    elif any(arrays):
-        raise DataError(
-            f"--data holds pictures ({files[arrays.index(False)]}) and arrays "
-            f"({files[arrays.index(True)]}); give one kind"
-        )
+    elif array is not None:
+        raise DataError(f"--data holds pictures ({picture}) and arrays ({array}); give one kind")
     else:
         samples = _load_pictures(files, specs, options, threads, progress)
     return samples

@@ -30,6 +30,8 @@ OWNERS = {
     "onnx": {"model"},
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
+    "bracex": {"samples"},
+    "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},
     "torch": {"model", "weights"},
     "google": {"model"},

@@ -166,7 +166,7 @@ def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:
         path.touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     expected = [tmp_path / name for name in ("a/1.jpg", "b/2.png", "c.PNG")]
-    assert find_files([str(tmp_path)]) == expected
+    assert list(find_files([str(tmp_path)])) == expected
     patterns = [str(tmp_path / "**/*.png"), str(tmp_path / "b"), str(tmp_path / "b/2.png")]
     assert tmp_path / "b/2.png" in find_files(patterns)
     assert len(find_files(patterns)) == len(set(find_files(patterns)))
