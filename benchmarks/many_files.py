@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Listing and choosing among many files.")
     parser.add_argument("--files", type=int, default=1_000_000, help="how many are made")
     parser.add_argument("--folders", type=int, nargs="+", default=[1, 1000], help="in how many")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each kind")
+    parser.add_argument("--rounds", type=int, default=1, help="processes of each kind")
     parser.add_argument("--search", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.search:

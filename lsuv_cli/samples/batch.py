@@ -19,9 +19,11 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import InputSpec, Samples
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
+from lsuv_cli.samples.file_table import FileTable
 from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.images import PictureFormat, picture_format, read_picture
 from lsuv_cli.samples.kinds import NUMBERS, PICTURES
+from lsuv_cli.samples.pictures import Pictures, open_pictures
 from lsuv_cli.samples.statistics import measure_input
 
 UNREADABLE = (
@@ -95,7 +97,7 @@ def _with_shapes(
 
 
 def _load_pictures(
-    files: Sequence[Path],
+    files: FileTable,
     specs: Sequence[InputSpec],
     options: SampleOptions,
     threads: int,
@@ -111,10 +113,11 @@ def _load_pictures(
     wanted = picture_format(spec, options.resize, options.crop)
     axis = 0 if wanted.channels_first else 2
     normalise = _normalisation(options, wanted.channels, axis, 3)
-    order = generator(options.seed, "samples").permutation(len(files))
-    count = min(options.count, len(files))
+    pictures = open_pictures(files)
+    order = generator(options.seed, "samples").permutation(len(pictures))
+    count = min(options.count, len(pictures))
     batch = np.empty((count, *wanted.shape), np.float32)
-    read, skipped = _decode(files, order, batch, wanted, normalise, options, threads, progress)
+    read, skipped = _decode(pictures, order, batch, wanted, normalise, options, threads, progress)
     if not read:
         raise DataError(
             f"none of the {len(skipped)} pictures can be read; the first, {skipped[0][0]}: "
@@ -124,7 +127,7 @@ def _load_pictures(
     in_order = sorted(range(len(read)), key=read.__getitem__)
     if in_order != list(range(len(batch))):
         batch = batch[in_order]
-    paths = tuple(str(files[read[position]]) for position in in_order)
+    paths = tuple(pictures.name(read[position]) for position in in_order)
     feed = batch
     if spec.dtype == "uint8" and normalise is not None:
         raise UsageError(
@@ -141,12 +144,12 @@ def _load_pictures(
         feed = batch.astype(spec.dtype)
     statistics = measure_input(spec.name, feed, axis + 1, paths)
     return Samples(
-        {spec.name: feed}, len(files), tuple(files), paths, tuple(skipped), (statistics,)
+        {spec.name: feed}, len(pictures), tuple(files), paths, tuple(skipped), (statistics,)
     )
 
 
 def _decode(
-    files: Sequence[Path],
+    pictures: Pictures,
     order: NDArray[np.int64],
     batch: NDArray[np.float32],
     wanted: PictureFormat,
@@ -158,7 +161,7 @@ def _decode(
     """Fill the batch with the first pictures in `order` that can be read.
 
     Returns:
-        The files' indices in the batch's order, and (file, reason) of those left out.
+        The pictures' indices in the batch's order, and (file, reason) of those left out.
     """
     read: list[int] = []
     skipped: list[tuple[str, str]] = []
@@ -166,7 +169,7 @@ def _decode(
 
     def decode(index: int) -> NDArray[np.float32] | str:
         try:
-            pixels = read_picture(files[index], wanted)
+            pixels = read_picture(pictures.open(index), wanted)
         except UNREADABLE as error:
             return " ".join(str(error).split()) or type(error).__name__
         if normalise is not None:
@@ -183,8 +186,8 @@ def _decode(
             for index, result in zip(indices, pool.map(decode, indices), strict=True):
                 if isinstance(result, str):
                     if options.strict:
-                        raise DataError(f"can't read the picture {files[index]}: {result}")
-                    skipped.append((str(files[index]), result))
+                        raise DataError(f"can't read the picture {pictures.name(index)}: {result}")
+                    skipped.append((pictures.name(index), result))
                 else:
                     batch[len(read)] = result
                     read.append(index)
