@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.batch import SampleBatches, open_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
-from lsuv_cli.weights.output import refuse_overwriting
 
 
 class Loaded:
@@ -50,7 +50,8 @@ class Loaded:
             OutputError: one is.
         """
         for path in outputs:
-            refuse_overwriting(path, "one of the samples", self.files)
+            if self.files.holds(path):
+                raise OutputError(f"the output {path} is one of the samples itself; choose another")
 
     def _tell(self, options: InitOptions, events: Events) -> None:
         for path, reason in self.batches.skipped:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.samples.files import TOKEN_SUFFIXES
+from lsuv_cli.samples.kinds import TOKEN_SUFFIXES
 from lsuv_cli.samples.tokens import read_tokens
 
 

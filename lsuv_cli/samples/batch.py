@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
-from lsuv_cli.samples.files import ARRAY_SUFFIXES, TOKEN_SUFFIXES, find_files
+from lsuv_cli.samples.file_table import FileTable
+from lsuv_cli.samples.files import find_files
+from lsuv_cli.samples.kinds import NUMBERS, PICTURES
+from lsuv_cli.samples.pictures import open_pictures
 from lsuv_cli.samples.sources import ArraySource, PictureSource, Source, in_batches
 from lsuv_cli.samples.statistics import InputMeter
 
@@ -26,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 def open_samples(
     inputs: Sequence[InputSpec], options: SampleOptions, threads: int
-) -> tuple[Source, Sequence[Path]]:
+) -> tuple[Source, FileTable]:
     """Find samples, and open what they are in.
 
     Args:
@@ -43,21 +46,18 @@ def open_samples(
     """
     specs = _with_shapes(inputs, options.input_shapes)
     files = find_files(options.data, options.leave_out)
-    arrays = [path.suffix.lower() in ARRAY_SUFFIXES | TOKEN_SUFFIXES for path in files]
-    if all(arrays):
+    picture, array = files.first(PICTURES), files.first(NUMBERS)
+    if picture is None:
         return ArraySource(files, specs, options), files
-    if any(arrays):
-        raise DataError(
-            f"--data holds pictures ({files[arrays.index(False)]}) and arrays "
-            f"({files[arrays.index(True)]}); give one kind"
-        )
+    if array is not None:
+        raise DataError(f"--data holds pictures ({picture}) and arrays ({array}); give one kind")
     if len(specs) != 1:
         names = ", ".join(spec.name for spec in specs)
         raise DataError(
             f"the model has the inputs {names}, and pictures can feed only one; "
             "give .npz files keyed by their names"
         )
-    return PictureSource(files, specs[0], options, threads), files
+    return PictureSource(open_pictures(files), specs[0], options, threads), files
 
 
 def _with_shapes(
@@ -110,8 +110,8 @@ class SampleBatches:
         self._batch_size = batch_size
         self._room = cache
         self._cached: dict[int, Feeds] = {}
-        self._batches: list[list[int]] = []
-        self._versions: dict[int, tuple[int, ...]] = {}
+        self._batches: list[NDArray[np.int64]] = []
+        self._versions = np.zeros(source.available, np.int64)  # hashes; 0 for not read yet
 
     @property
     def available(self) -> int:
@@ -147,47 +147,46 @@ class SampleBatches:
             for name, (_, dtype) in self._source.shapes.items()
         ]
         wanted = len(np.array_split(chosen, group.size)[group.rank])
-        kept: list[int] = []
+        kept = 0
         skipped: dict[int, str] = {}
         while len(chosen):
             mine = np.array_split(np.sort(chosen), group.size)[group.rank]
             missing = 0
             for samples in in_batches(mine, self._batch_size):
                 feeds, reasons = self._fill(samples)
-                rows = [row for row in range(len(samples)) if row not in reasons]
-                readable = [samples[row] for row in rows]
+                readable = np.delete(np.arange(len(samples)), list(reasons))
                 for meter in meters:
-                    part = (
-                        feeds[meter.name] if len(rows) == len(samples) else feeds[meter.name][rows]
-                    )
-                    meter.add(part, readable, self._source.name)
+                    part = feeds[meter.name][readable] if reasons else feeds[meter.name]
+                    meter.add(part, samples[readable].tolist(), self._source.name)
                 if not skipped and not reasons:
                     self._cache(len(self._batches), feeds)
-                self._batches.append(readable)
-                kept += readable
-                skipped |= {samples[row]: reason for row, reason in reasons.items()}
+                self._batches.append(samples[readable])
+                kept += len(readable)
+                skipped |= {int(samples[row]): reason for row, reason in reasons.items()}
                 missing += len(reasons)
-                progress(len(kept), wanted)
+                progress(kept, wanted)
             missing = total_of(missing, group)
             chosen, rest = rest[:missing], rest[missing:]
-        self._settle(kept, skipped, group)
+        self._settle(skipped, group)
         self.statistics = tuple(
             meter.statistics(group, self._source.shapes[meter.name][0]) for meter in meters
         )
 
-    def _settle(self, kept: Sequence[int], skipped: Mapping[int, str], group: Group) -> None:
+    def _settle(self, skipped: Mapping[int, str], group: Group) -> None:
         """In the samples' own order, so that it does not show in which order they were drawn."""
         if skipped:
             self._cached.clear()
-            self._batches = list(in_batches(np.sort(np.array(kept, np.int64)), self._batch_size))
-        told = [(int(n), self._source.name(n), why) for n, why in skipped.items()]
+            kept = np.sort(np.concatenate(self._batches))
+            self._batches = list(in_batches(kept, self._batch_size))
+        self._batches = [batch for batch in self._batches if len(batch)]
+        told = [(self._source.name(sample), reason) for sample, reason in skipped.items()]
         everything = [
             one for text in group.gather_text(json.dumps(told)) for one in json.loads(text)
         ]
-        self.skipped = tuple((name, reason) for _, name, reason in everything)
-        self.total = total_of(len(kept), group)
+        self.skipped = tuple((name, reason) for name, reason in everything)
+        self.total = total_of(sum(self.counts), group)
         if not self.total:
-            _, name, reason = everything[0]
+            name, reason = everything[0]
             raise DataError(
                 f"none of the {len(everything)} pictures can be read; the first, {name}: {reason}"
             )
@@ -212,16 +211,24 @@ class SampleBatches:
         self._cache(batch, feeds)
         return feeds
 
+    def fingerprint(self) -> str:
+        """What changes when these samples do, or their order."""
+        digest = hashlib.sha256()
+        for batch in self._batches:
+            digest.update(batch.tobytes())
+            digest.update(self._versions[batch].tobytes())
+        return digest.hexdigest()
+
     def example(self) -> Feeds:
         """Some samples, the same for every process of which none has none itself."""
-        if self._batches and self._batches[0]:
+        if self._batches:
             return self.feeds(0)
-        return self._fill([0])[0]
+        return self._fill(np.zeros(1, np.int64))[0]
 
     def regroup(self, batch_size: int) -> None:
         """Make batches of another size."""
         if batch_size != self._batch_size and max(self.counts, default=0) != batch_size:
-            samples = np.array([one for batch in self._batches for one in batch], np.int64)
+            samples = np.concatenate([np.zeros(0, np.int64), *self._batches])
             self._room += sum(_nbytes(feeds) for feeds in self._cached.values())
             self._cached.clear()
             self._batches = list(in_batches(samples, batch_size))
@@ -238,31 +245,33 @@ class SampleBatches:
             self._room -= size
             self._cached[batch] = feeds
 
-    def _fill(self, samples: Sequence[int]) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:
+    def _fill(self, samples: NDArray[np.int64]) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:
         feeds = {
             name: np.empty((len(samples), *shape), dtype)
             for name, (shape, dtype) in self._source.shapes.items()
         }
-        reasons = self._source.fill(samples, feeds)
+        numbers: list[int] = samples.tolist()
+        reasons = self._source.fill(numbers, feeds)
         for row, reason in reasons.items():
             if self._options.strict:
-                name = self._source.name(samples[row])
+                name = self._source.name(numbers[row])
                 raise DataError(f"can't read the picture {name}: {reason}")
-        self._refuse_changed([s for row, s in enumerate(samples) if row not in reasons])
+        self._refuse_changed([s for row, s in enumerate(numbers) if row not in reasons])
         return feeds, reasons
 
     def _refuse_changed(self, samples: Sequence[int]) -> None:
         for sample in samples:
             try:
-                version = self._source.version(sample)
+                version = hash(self._source.version(sample)) or 1
             except OSError as error:
                 name = self._source.name(sample)
                 raise DataError(f"{name} can't be read any more: {error.strerror}") from None
-            if self._versions.setdefault(sample, version) != version:
+            if self._versions[sample] not in (0, version):
                 raise DataError(
                     f"{self._source.name(sample)} has changed since it was first read; run again "
                     "when it no longer does"
                 )
+            self._versions[sample] = version
 
 
 def _nbytes(feeds: Feeds) -> int:

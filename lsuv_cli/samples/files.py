@@ -5,24 +5,26 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lsuv_cli.core.errors import DataError
-
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-ARRAY_SUFFIXES = frozenset((".npy", ".npz", ".safetensors"))
-# Token ids; in a folder such files are more likely notes or labels, so they must be named.
-TOKEN_SUFFIXES = frozenset((".jsonl", ".txt"))
+from lsuv_cli.samples.braces import expand_braces, has_braces
+from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, FileTableBuilder, joined
+from lsuv_cli.samples.folders import add_folder, folder_text
+from lsuv_cli.samples.kinds import TOKEN_SUFFIXES, Kind, described_types, kind_of
 
 
-def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[Path]:
+def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileTable:
     """The sample files under files, folders and globs: each once, sorted by path.
 
     Folders are searched with their subfolders, links followed; hidden files and files of other
-    types are passed over. A file named by itself must be of a known type.
+    types are passed over. A file named by itself must be of a known type. Braces, as in
+    `shard-{000..099}.tar`, are expanded where nothing has that very name.
 
     Args:
         patterns: what was given as --data.
@@ -32,69 +34,104 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> list[
     Raises:
         DataError: nothing is there, or a named file is of another type.
     """
-    outputs = {path.resolve() for path in leave_out}
-    once: dict[Path, Path] = {}
-    for path, named in sorted(found for pattern in patterns for found in _find(pattern)):
-        real = path.resolve()
-        if named or not outputs & {real, _whole(real)}:
-            # The same file by two paths counts once, under the first of them.
-            once.setdefault(real, path)
-    if not once:
-        raise DataError(f"no sample files in {', '.join(patterns)}; there must be {_types()}")
-    return list(once.values())
+    builder = FileTableBuilder()
+    sources = count()
+    for pattern in patterns:
+        _find(pattern, builder, sources)
+    files = builder.build()
+    if not builder.in_order:
+        files = files.take(np.array(sorted(range(len(files)), key=files.key), np.int64))
+    files = _without(files, {os.path.realpath(path) for path in leave_out})
+    files = _each_once(files, builder.doubtful)
+    if not files:
+        raise DataError(
+            f"no sample files in {', '.join(patterns)}; there must be {described_types()}"
+        )
+    return files
 
 
-def _whole(path: Path) -> Path:
-    """The file that a shard is a part of; the path itself where it is none."""
-    return path.with_name(re.sub(r"-\d{5}-of-\d{5}(?=\.\w+$)", "", path.name))
-
-
-def _find(pattern: str) -> Iterator[tuple[Path, bool]]:
-    """The sample files under one pattern, and whether each was named by itself."""
+def _find(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> None:
+    """Add the sample files under one pattern."""
     path = Path(pattern)
     if not pattern:
         raise DataError("--data is empty; give a file, a folder or a glob")
     if path.is_dir():
-        yield from ((found, False) for found in _walk(path))
+        add_folder(path, builder, next(sources))
     elif path.is_file():
-        if not _is_sample(path) and path.suffix.lower() not in TOKEN_SUFFIXES:
-            raise DataError(f"--data {pattern}: not a type that can be read; use {_types()}")
-        yield path, True
-    elif glob.has_magic(pattern):
-        for match in map(Path, glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
-            if match.is_dir():
-                yield from ((found, False) for found in _walk(match))
-            elif match.is_file() and (_is_sample(match) or path.suffix in TOKEN_SUFFIXES):
-                yield match, False
-    else:
+        if kind_of(path.name) is None:
+            raise DataError(
+                f"--data {pattern}: not a type that can be read; use {described_types()}"
+            )
+        _add_file(path, NAMED, builder, sources)
+    elif glob.has_magic(pattern) and _add_matches(pattern, builder, sources):
+        pass
+    elif has_braces(pattern):
+        for expanded in expand_braces(pattern):
+            _find(expanded, builder, sources)
+    elif not glob.has_magic(pattern):
         raise DataError(f"no such data: {pattern}")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for root, subfolders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in visited:
-            subfolders.clear()
+def _add_file(path: Path, marks: int, builder: FileTableBuilder, sources: Iterator[int]) -> None:
+    links = (path.name,) if path.is_symlink() else ()
+    builder.add(folder_text(path.parent), [path.name], links, marks, next(sources))
+
+
+def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> bool:
+    """Add what a glob matches; returns whether anything does."""
+    tokens_wanted = Path(pattern).suffix in TOKEN_SUFFIXES
+    loose: dict[str, set[str]] = {}
+    matched = False
+    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        matched = True
+        if os.path.isdir(match):  # noqa: PTH112 - a million Paths would take their time
+            add_folder(Path(match), builder, next(sources))
             continue
-        visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            path = Path(root, name)
-            if not name.startswith(".") and _is_sample(path) and path.is_file():
-                yield path
+        folder, name = os.path.split(match)
+        kind = kind_of(name)
+        if kind is None or (kind == Kind.TOKENS and not tokens_wanted):
+            continue
+        if os.path.isfile(match):  # noqa: PTH113
+            loose.setdefault(folder, set()).add(name)
+    for folder in sorted(loose):
+        names = sorted(loose.pop(folder))
+        links = [name for name in names if os.path.islink(joined(folder, name))]  # noqa: PTH114
+        builder.add(folder_text(Path(folder)), names, links, 0, next(sources))
+    return matched
 
 
-def _is_sample(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
+def _without(files: FileTable, outputs: set[str]) -> FileTable:
+    """Leave out the outputs and their shards, unless a file was named by itself."""
+    folders = {os.path.dirname(output) for output in outputs}  # noqa: PTH120 - strings
+    near = _in_folders(files, folders) | files.marked(LINK)
+    keep = np.ones(len(files), bool)
+    for index in np.flatnonzero(near & ~files.marked(NAMED)).tolist():
+        real = files.real(index)
+        keep[index] = real not in outputs and _whole(real) not in outputs
+    return files if keep.all() else files.take(np.flatnonzero(keep))
 
 
-def _types() -> str:
-    return (
-        f"{_listed(IMAGE_SUFFIXES)} pictures, {_listed(ARRAY_SUFFIXES)} arrays or, named by "
-        f"themselves, {_listed(TOKEN_SUFFIXES)} token ids"
-    )
+def _each_once(files: FileTable, doubtful: set[str]) -> FileTable:
+    """Keep the first of the paths that lead to one file."""
+    linked = {index: files.real(index) for index in np.flatnonzero(files.marked(LINK)).tolist()}
+    targets = set(linked.values())
+    suspect = _in_folders(files, doubtful)
+    keep = np.ones(len(files), bool)
+    seen: set[str] = set()
+    for index in range(len(files)) if targets else np.flatnonzero(suspect).tolist():
+        real = linked.get(index) or files.real(index)
+        if suspect[index] or real in targets:
+            keep[index] = real not in seen
+            seen.add(real)
+    return files if keep.all() else files.take(np.flatnonzero(keep))
 
 
-def _listed(suffixes: Iterable[str]) -> str:
-    return ", ".join(sorted(suffixes))
+def _in_folders(files: FileTable, reals: Container[str]) -> NDArray[np.bool_]:
+    """(n,) bool: which of the files lie in some folders, given by their real paths."""
+    inside = np.array([real in reals for real in files.reals], bool)
+    return inside[files.folder_of]
+
+
+def _whole(path: str) -> str:
+    """The file that a shard is a part of; the path itself where it is none."""
+    return re.sub(r"-\d{5}-of-\d{5}(?=\.\w+$)", "", path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import Size
@@ -93,8 +94,12 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
     return PictureFormat(channels, channels_first, height, width, resize)
 
 
-def read_picture(path: Path, wanted: PictureFormat) -> NDArray[np.float32]:
+def read_picture(source: Path | BinaryIO, wanted: PictureFormat) -> NDArray[np.float32]:
     """Decode, turn upright, convert, resize and crop a picture.
+
+    Args:
+        source: its file, or one that is open, which stays so.
+        wanted: what it is made into.
 
     Returns:
         float32 of `wanted.shape`, in [0, 1]; not yet normalised.
@@ -102,7 +107,7 @@ def read_picture(path: Path, wanted: PictureFormat) -> NDArray[np.float32]:
     Raises:
         OSError, ValueError, SyntaxError: Pillow can't decode the file.
     """
-    with Image.open(path) as image:
+    with _opened(source) as image:
         # A JPEG decodes several times faster at a half, a quarter or an eighth of its size.
         least = max(_target_size(image.size, wanted))
         image.draft(None, (least, least))
@@ -119,6 +124,16 @@ def read_picture(path: Path, wanted: PictureFormat) -> NDArray[np.float32]:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], wanted.channels, axis=2)
     return pixels.transpose(2, 0, 1) if wanted.channels_first else pixels
+
+
+def _opened(source: Path | BinaryIO) -> Image.Image:
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        if isinstance(source, Path):
+            raise
+        # Pillow names the object in memory, by an address that means nothing to anybody.
+        raise UnidentifiedImageError("cannot identify image file") from None
 
 
 def _resize_and_crop(image: Image.Image, wanted: PictureFormat) -> Image.Image:

@@ -18,6 +18,7 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
 from lsuv_cli.samples.images import picture_format, read_picture
+from lsuv_cli.samples.pictures import Pictures
 
 UNREADABLE = (
     OSError,
@@ -70,7 +71,7 @@ class PictureSource:
     """Pictures, decoded by several threads; see `Source`."""
 
     def __init__(
-        self, pictures: Sequence[Path], spec: InputSpec, options: SampleOptions, threads: int
+        self, pictures: Pictures, spec: InputSpec, options: SampleOptions, threads: int
     ) -> None:
         """Open without reading any.
 
@@ -98,13 +99,12 @@ class PictureSource:
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
     def name(self, sample: int) -> str:
-        """The picture's file."""
-        return str(self._pictures[sample])
+        """The picture's file, and which one in it."""
+        return self._pictures.name(sample)
 
     def version(self, sample: int) -> tuple[int, ...]:
-        """Size and time of the last change."""
-        status = os.stat(self._pictures[sample])  # noqa: PTH116 - a million Paths are slow
-        return status.st_size, status.st_mtime_ns
+        """Size and time of the last change of a picture's own file."""
+        return self._pictures.version(sample)
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
         """Decode, several pictures at a time."""
@@ -112,7 +112,7 @@ class PictureSource:
 
         def decode(row: int) -> str:
             try:
-                pixels = read_picture(self._pictures[samples[row]], self._wanted)
+                pixels = read_picture(self._pictures.open(samples[row]), self._wanted)
             except UNREADABLE as error:
                 return " ".join(str(error).split()) or type(error).__name__
             if self._normalise is not None:
@@ -248,7 +248,7 @@ def _normalisation(
     return shaped[0], shaped[1]
 
 
-def in_batches(samples: NDArray[np.int64], size: int) -> Iterator[list[int]]:
+def in_batches(samples: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     """Consecutive samples, `size` at a time; the last batch may have fewer."""
     for start in range(0, len(samples), size):
-        yield samples[start : start + size].tolist()
+        yield samples[start : start + size]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from loaded import RGB, load
 from PIL import Image
 from safetensors.numpy import save_file
 
 from lsuv_cli.core.errors import DataError, UsageError
-from lsuv_cli.core.group import Alone
 from lsuv_cli.core.options import SampleOptions, Size
-from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
-from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.images import picture_format, read_picture
 from lsuv_cli.samples.statistics import normalisation_advice
-
-RGB = InputSpec("x", "float32", (None, 3, 8, 8))
 
 
 def save_picture(path: Path, pixels: np.ndarray, **more: Any) -> Path:
@@ -31,32 +27,6 @@ def save_picture(path: Path, pixels: np.ndarray, **more: Any) -> Path:
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-@dataclass
-class Loaded:
-    feeds: Feeds
-    sources: tuple[str, ...]
-    available: int
-    count: int
-    statistics: tuple[InputStatistics, ...]
-
-
-def opened(data: Path, *specs: InputSpec, batch_size: int = 999, **options: Any) -> SampleBatches:
-    """Samples before they are read."""
-    wanted = SampleOptions(data=(str(data),), **options)
-    source, _ = open_samples(specs or (RGB,), wanted, 2)
-    return SampleBatches(source, wanted, batch_size, 1 << 30)
-
-
-def load(data: Path, *specs: InputSpec, **options: Any) -> Loaded:
-    """Samples read into one batch."""
-    batches = opened(data, *specs, **options)
-    batches.read(Alone(), lambda *_: None)
-    sources = tuple(batches._source.name(sample) for sample in batches._batches[0])
-    (count,) = batches.counts
-    assert count == batches.total
-    return Loaded(batches.feeds(0), sources, batches.available, count, batches.statistics)
 
 
 def test_pixels_equal_to_tensors(tmp_path: Path) -> None:
@@ -188,7 +158,7 @@ def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:
         path.touch()
     (tmp_path / "loop").symlink_to(tmp_path)
     expected = [tmp_path / name for name in ("a/1.jpg", "b/2.png", "c.PNG")]
-    assert find_files([str(tmp_path)]) == expected
+    assert list(find_files([str(tmp_path)])) == expected
     patterns = [str(tmp_path / "**/*.png"), str(tmp_path / "b"), str(tmp_path / "b/2.png")]
     assert tmp_path / "b/2.png" in find_files(patterns)
     assert len(find_files(patterns)) == len(set(find_files(patterns)))

@@ -1,0 +1,219 @@
+"""A million paths in a few tens of bytes each."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.samples.kinds import Kind, kind_of
+from lsuv_cli.samples.packed import PackedStrings, pack
+
+# Beside its kind, an entry's mark tells that it is a link, or was named by itself.
+LINK = 0x40
+NAMED = 0x80
+KIND_BITS = 0x0F
+
+# Names packed at once: what packing them takes beside the names stays small.
+CHUNK = 1 << 16
+
+
+class FileTable(Sequence[Path]):
+    """Sample files, as paths that are made when they are asked for.
+
+    Attributes:
+        folders: the folders, as they were given or found.
+        reals: their real paths.
+        folder_of: (n,) uint32, each file's index in `folders`.
+        marks: (n,) uint8, each file's Kind, with LINK and NAMED.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[str],
+        reals: Sequence[str],
+        folder_of: NDArray[np.uint32],
+        marks: NDArray[np.uint8],
+        names: PackedStrings,
+    ) -> None:
+        self.folders = folders
+        self.reals = reals
+        self.folder_of = folder_of
+        self.marks = marks
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+        if isinstance(index, slice):
+            return [Path(self.text(i)) for i in range(*index.indices(len(self)))]
+        return Path(self.text(index))
+
+    def text(self, index: int) -> str:
+        """A path as a string.
+
+        Raises:
+            IndexError: there is no such file.
+        """
+        return joined(self.folders[self.folder_of[index]], self._names[index])
+
+    def real(self, index: int) -> str:
+        """A file's real path; reads the disk only for a link."""
+        if self.marks[index] & LINK:
+            return os.path.realpath(self.text(index))
+        return joined(self.reals[self.folder_of[index]], self._names[index])
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """(n,) uint8: each file's Kind."""
+        return self.marks & np.uint8(KIND_BITS)
+
+    def marked(self, mark: int) -> NDArray[np.bool_]:
+        """(n,) bool: which of the files have LINK or NAMED."""
+        return np.bitwise_and(self.marks, np.uint8(mark)).astype(bool)
+
+    def first(self, kinds: Iterable[Kind]) -> Path | None:
+        """The first file of one of some kinds; None where there is none."""
+        found = np.flatnonzero(np.isin(self.kinds, list(kinds)))
+        return self[int(found[0])] if found.size else None
+
+    def key(self, index: int) -> str:
+        """What orders the files as their paths do: part by part."""
+        return sort_key(self.text(index))
+
+    def take(self, positions: NDArray[np.int64]) -> FileTable:
+        """Some of the files, in another order; shares the names.
+
+        Args:
+            positions: (m,) int64.
+        """
+        return FileTable(
+            self.folders,
+            self.reals,
+            self.folder_of[positions],
+            self.marks[positions],
+            self._names.take(positions),
+        )
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path leads to one of the files, be it through links.
+
+        Needs the files in order. Reads the disk for the path itself and for links among the files;
+        for all files only where the path is one of several hard links.
+        """
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        if status.st_nlink > 1:
+            suspects: Iterable[int] = range(len(self))
+        elif self._holds_by_name(os.path.realpath(path)):
+            return True
+        else:
+            suspects = np.flatnonzero(self.marked(LINK)).tolist()
+        return any(_is(self.text(index), status) for index in suspects)
+
+    def _holds_by_name(self, real: str) -> bool:
+        parent, name = os.path.split(real)
+        for folder, folder_real in zip(self.folders, self.reals, strict=True):
+            if folder_real == parent:
+                wanted = sort_key(joined(folder, name))
+                found = bisect_left(range(len(self)), wanted, key=self.key)
+                if found < len(self) and self.key(found) == wanted:
+                    return True
+        return False
+
+
+class FileTableBuilder:
+    """Collects the files of folders, run by run.
+
+    Attributes:
+        in_order: whether the runs came in the order of their paths.
+        doubtful: real paths of the folders that may hold one file twice, as more than one
+            source named them.
+    """
+
+    def __init__(self) -> None:
+        self.in_order = True
+        self.doubtful: set[str] = set()
+        self._folders: dict[str, int] = {}
+        self._reals: list[str] = []
+        self._source_of: dict[str, tuple[int, int]] = {}
+        self._folder_of = array("I")
+        self._marks = bytearray()
+        self._block = bytearray()
+        self._last = ""
+
+    def add(
+        self, folder: str, names: Sequence[str], links: Iterable[str], marks: int, source: int
+    ) -> None:
+        """Add files of one folder.
+
+        Args:
+            folder: as it shall stand in the paths; "" for the current one.
+            names: of sample files of known kinds, sorted.
+            links: those of them that are, or may be, links.
+            marks: NAMED, or 0.
+            source: a number; within one source no file of this folder comes twice.
+        """
+        if not names:
+            return
+        index = self._index(folder, source)
+        self._folder_of.extend(array("I", [index]) * len(names))
+        linked = frozenset(links)
+        self._marks += bytes(
+            (kind_of(name) or 0) | marks | (LINK if name in linked else 0) for name in names
+        )
+        for start in range(0, len(names), CHUNK):
+            self._block += pack(names[start : start + CHUNK])
+        first, last = (sort_key(joined(folder, names[i])) for i in (0, -1))
+        self.in_order &= self._last < first
+        self._last = last
+
+    def _index(self, folder: str, source: int) -> int:
+        index = self._folders.setdefault(folder, len(self._folders))
+        if index == len(self._reals):
+            real = os.path.realpath(folder)
+            self._reals.append(folder if real == folder else real)
+        real = self._reals[index]
+        if self._source_of.setdefault(real, (source, index)) != (source, index):
+            self.doubtful.add(real)
+        return index
+
+    def build(self) -> FileTable:
+        """All that was added, in that order."""
+        return FileTable(
+            list(self._folders),
+            self._reals,
+            np.frombuffer(self._folder_of, np.uint32),
+            np.frombuffer(self._marks, np.uint8),
+            PackedStrings(self._block),
+        )
+
+
+def joined(folder: str, name: str) -> str:
+    """A path of strings; a Path would take several times as long."""
+    return os.path.join(folder, name)  # noqa: PTH118
+
+
+def sort_key(path: str) -> str:
+    """A string that sorts as the path's parts do."""
+    return path.replace(os.sep, "\0")
+
+
+def _is(path: str, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), status)  # noqa: PTH116 - strings
+    except OSError:
+        return False

@@ -1,0 +1,56 @@
+"""Many short strings without an object for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+END = b"\0"
+
+
+def pack(strings: Sequence[str]) -> bytes:
+    """Strings that hold no NUL, one after another, each with one at its end."""
+    # What is no UTF-8 in a file's name is a lone surrogate in Python.
+    return b"".join((END.decode().join(strings).encode("utf-8", "surrogatepass"), END))
+
+
+class PackedStrings:
+    """Strings in one block of bytes and an offset for each.
+
+    Attributes:
+        starts: (n,) int64, where each begins.
+    """
+
+    __slots__ = ("_block", "starts")
+
+    def __init__(self, block: bytes | bytearray, starts: NDArray[np.int64] | None = None) -> None:
+        """Take over what `pack` made.
+
+        Args:
+            block: not copied; must not be changed afterwards.
+            starts: (n,) int64, where each string begins; None: all that the block holds.
+        """
+        self._block = block
+        if starts is None:
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == END[0])
+            starts = np.zeros_like(ends)
+            starts[1:] = ends[:-1] + 1
+        self.starts = starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> str:
+        start = int(self.starts[index])
+        stop = self._block.index(END, start)
+        return self._block[start:stop].decode("utf-8", "surrogatepass")
+
+    def take(self, positions: NDArray[np.int64]) -> PackedStrings:
+        """Some of the strings, in another order; shares the bytes.
+
+        Args:
+            positions: (m,) int64.
+        """
+        return PackedStrings(self._block, self.starts[positions])

@@ -1,0 +1,79 @@
+"""Pictures in a column of a Parquet file, as Hugging Face's datasets and others write them."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
+
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.samples.parquet_column import picture_column
+from lsuv_cli.samples.parquet_rows import RowReader, Table, opened
+from lsuv_cli.samples.stamp import Stamp
+
+
+class ParquetTable:
+    """A table with a column of encoded pictures: each row is one.
+
+    Only the footer is read at first; of it the number of rows in each row group is kept.
+    """
+
+    def __init__(self, path: Path, reader: RowReader) -> None:
+        """Find the column.
+
+        Args:
+            path: the file.
+            reader: reads the rows; the tables share it, so that what it remembers stays little.
+
+        Raises:
+            DataError: pyarrow is not installed, the file is no Parquet file, or not just one of
+                its columns can hold the pictures.
+        """
+        try:
+            import pyarrow as pa
+        except ImportError:
+            raise DataError(
+                f"{path} is a Parquet file, which pyarrow reads; pip install 'lsuv-cli[data]'"
+            ) from None
+        self._reader = reader
+        try:
+            stamp = Stamp.of(path)
+            with opened(path) as file:
+                column = picture_column(file.schema_arrow, path)
+                counts = [
+                    file.metadata.row_group(group).num_rows
+                    for group in range(file.metadata.num_row_groups)
+                ]
+        except OSError as error:
+            raise DataError(f"can't read {path}: {error.strerror or error}") from None
+        except pa.ArrowException as error:
+            reason = str(error).strip().rstrip(".")
+            raise DataError(
+                f"{path} is damaged, or no Parquet file ({reason}); copy it anew"
+            ) from None
+        self._table = Table(path, stamp, column, tuple(accumulate(counts, initial=0)))
+
+    def __len__(self) -> int:
+        return self._table.starts[-1]
+
+    def name(self, index: int) -> str:
+        """The file's path and the row."""
+        return f"{self._table.path}[{index}]"
+
+    def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
+        """Nothing: `open` looks whether the file is what it was."""
+        return ()
+
+    def open(self, index: int) -> BinaryIO:
+        """A picture's bytes, in memory.
+
+        Raises:
+            OSError: the row can't be read or holds no bytes, or the file has changed.
+        """
+        group = bisect_right(self._table.starts, index) - 1
+        data = self._reader.read(self._table, group, index)
+        if data is None:
+            raise OSError(f"the column {self._table.column} holds no bytes in this row")
+        return io.BytesIO(data)

@@ -1,0 +1,33 @@
+"""Telling whether a file is still the one that was indexed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file's size in bytes and the time of its last change in nanoseconds."""
+
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, file: int | os.PathLike[str]) -> Stamp:
+        """A file's stamp, by its path or descriptor.
+
+        Raises:
+            OSError: it is not there.
+        """
+        status = os.stat(file)  # noqa: PTH116 - a descriptor too
+        return cls(status.st_size, status.st_mtime_ns)
+
+    def check(self, file: int | os.PathLike[str]) -> None:
+        """Make sure that a file is as it was.
+
+        Raises:
+            OSError: it is not there any more, or has changed.
+        """
+        if Stamp.of(file) != self:
+            raise OSError("the file has changed since it was listed")

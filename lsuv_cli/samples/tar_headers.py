@@ -1,0 +1,109 @@
+"""Where the files in a tar archive lie, by its headers alone."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+BLOCK = tarfile.BLOCKSIZE
+EMPTY = bytes(BLOCK)
+
+# Where a header has its fields; see pax in POSIX.1-2008. Only tarfile looks at the checksum.
+NAME = slice(0, 100)
+SIZE = slice(124, 136)
+TYPE = slice(156, 157)
+MAGIC = slice(257, 262)
+PREFIX = slice(345, 346)
+REGULAR = (b"0", b"\0")
+EXTENDED = b"x"
+
+# What an extended header may say that changes where the file's data lie or what it is called;
+# all else, such as fractions of a second, does not matter here.
+DECISIVE = (b" path=", b" size=", b" GNU.sparse.", b" hdrcharset=")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in an archive.
+
+    Attributes:
+        name: with its folders.
+        offset: of its first byte in the archive.
+        size: in bytes.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+def read_headers(file: BinaryIO) -> Iterator[Member]:
+    """The regular files in an archive that is not compressed, in its order.
+
+    Plain headers are read here, which is some times quicker than tarfile; it reads the others.
+
+    Args:
+        file: open for reading, unbuffered or not; its position is changed.
+
+    Raises:
+        tarfile.TarError: a header is damaged.
+        EOFError: the archive is cut short.
+        OSError: the file can't be read.
+    """
+    descriptor = file.fileno()
+    end = os.fstat(descriptor).st_size
+    archive: tarfile.TarFile | None = None
+    offset = 0
+    while offset < end:
+        header = os.pread(descriptor, BLOCK, offset)
+        if header == EMPTY:
+            return
+        member = _plain(descriptor, header, offset)
+        if member is not None:
+            offset = _padded(member.offset + member.size)
+        else:
+            file.seek(offset)
+            archive = archive or tarfile.TarFile(fileobj=file)
+            file.seek(offset)
+            found = tarfile.TarInfo.fromtarfile(archive)
+            offset = archive.offset
+            if not found.isreg() or found.issparse():
+                continue
+            member = Member(found.name, found.offset_data, found.size)
+        if member.offset + member.size > end:
+            raise EOFError(member.name)
+        yield member
+
+
+def _plain(descriptor: int, header: bytes, offset: int) -> Member | None:
+    """A regular file by its header; None where the header takes tarfile to read."""
+    if header[TYPE] == EXTENDED:
+        size = _size(header)
+        if size is None:
+            return None
+        records = os.pread(descriptor, size, offset + BLOCK)
+        if any(decisive in records for decisive in DECISIVE):
+            return None
+        offset = _padded(offset + BLOCK + size)
+        header = os.pread(descriptor, BLOCK, offset)
+    name = header[NAME].partition(b"\0")[0]
+    size = _size(header)
+    plain = header[MAGIC] == b"ustar" and header[TYPE] in REGULAR and header[PREFIX] == b"\0"
+    if size is None or not plain or name.endswith(b"/"):
+        return None
+    return Member(name.decode("utf-8", "surrogateescape"), offset + BLOCK, size)
+
+
+def _size(header: bytes) -> int | None:
+    """The size in octal digits; None where it is written otherwise."""
+    try:
+        return int(header[SIZE].partition(b"\0")[0], 8)
+    except ValueError:
+        return None
+
+
+def _padded(offset: int) -> int:
+    return -(-offset // BLOCK) * BLOCK
