@@ -275,6 +275,24 @@ SpillDirOption = Annotated[
         "[dim]\\[default: the system's temporary folder][/dim]",
     ),
 ]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=MACHINE_PANEL,
+        help="Keep here what has been measured, and go on from it where a run was ended; removed "
+        "when the run is done.",
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        rich_help_panel=MACHINE_PANEL,
+        help="How long to wait for another process of the run (see torchrun in the README).",
+    ),
+]
 NamesOption = Annotated[
     Names,
     typer.Option(

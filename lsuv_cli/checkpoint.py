@@ -72,7 +72,7 @@ class Checkpoint:
             ) from None
         self.is_resumed = bool(self._entries)
         self._spill = SpillFile(folder, self._values_path)
-        self.store = ValueStore(0, self._spill)
+        self.store = ValueStore(0, self._spill)  # all of it on disk
         self._position = 0
 
     def recall(self) -> Entry | None:

@@ -86,6 +86,8 @@ def init(
     batch_size: arguments.BatchSizeOption = None,
     memory: arguments.MemoryOption = "4GB",
     spill_dir: arguments.SpillDirOption = None,
+    checkpoint: arguments.CheckpointOption = None,
+    timeout: arguments.TimeoutOption = 600.0,
 ) -> None:
     """Initialise a model's weights by LSUV and write them as safetensors.
 
@@ -95,7 +97,7 @@ def init(
     Example: [bold]lsuv init model.onnx --data imgs/ --out init.safetensors --preset imagenet[/bold]
     """
 
-    def work(_run: Run) -> ExitCode:
+    def work(run: Run) -> ExitCode:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
         check_positive("--target-std", target_std)
@@ -132,22 +134,27 @@ def init(
             out_model=out_model,
             device=device,
             provider=provider,
-            threads=threads,
+            threads=threads or run.threads,
+            local_rank=run.place.local_rank if run.place else 0,
             batch_size=batch_size,
             memory_bytes=parse_bytes(memory, "--memory"),
             spill_dir=spill_dir,
+            checkpoint=checkpoint,
+            timeout=timeout,
             verify=verify,
             force=force,
             max_shard_bytes=(
                 None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")
             ),
         )
-        return _run_init(options, quiet=quiet, verbose=verbose, json_output=json_output)
+        return _run_init(run, options, quiet=quiet, verbose=verbose, json_output=json_output)
 
     exit_with(work)
 
 
-def _run_init(options: InitOptions, *, quiet: bool, verbose: bool, json_output: bool) -> ExitCode:
+def _run_init(
+    run: Run, options: InitOptions, *, quiet: bool, verbose: bool, json_output: bool
+) -> ExitCode:
     # Imported here, so that --version and --help don't wait for numpy, onnx and ONNX Runtime.
     from lsuv_cli.console import Screen, Verbosity, print_data
     from lsuv_cli.pipeline import initialize
@@ -155,12 +162,17 @@ def _run_init(options: InitOptions, *, quiet: bool, verbose: bool, json_output: 
     from lsuv_cli.report.table import render_summary, render_table
 
     verbosity = Verbosity.NORMAL
-    if quiet:
+    if quiet or not run.is_first:
         verbosity = Verbosity.QUIET
     elif verbose:
         verbosity = Verbosity.VERBOSE
-    with Screen(verbosity) as screen:
-        report = initialize(options, screen)
+    # A few kilobytes of the host's are exchanged; NCCL is for whoever asks for GPUs by name.
+    label = options.device if options.device.startswith("cuda") else "cpu"
+    with Screen(verbosity) as screen, run.open_group(label, options.timeout) as group:
+        report = initialize(options, screen, group)
+    code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
+    if not run.is_first:
+        return code
     screen.show(render_table(report))
     screen.lines(render_summary(report, screen.seconds))
     if json_output:
@@ -173,7 +185,7 @@ def _run_init(options: InitOptions, *, quiet: bool, verbose: bool, json_output: 
                 f"the report can't be written to stdout: {error.strerror or error}; the weights "
                 f"are in {report.out}"
             ) from None
-    return ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
+    return code
 
 
 def main() -> None:

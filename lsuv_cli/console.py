@@ -92,6 +92,11 @@ class Screen:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
+    def detail(self, text: str) -> None:
+        """Say something for whoever asked for more."""
+        if self.verbosity >= Verbosity.VERBOSE:
+            self._say(text, "dim")
+
     def note(self, text: str) -> None:
         """Say something worth knowing."""
         if self.verbosity >= Verbosity.NORMAL:

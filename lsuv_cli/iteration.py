@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from lsuv_cli.engine import (
     set_running_statistics,
 )
 from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.segments import Segment
 from lsuv_cli.sweeper import Sweeper
 from lsuv_cli.writing import WeightsFile, header_texts
 
@@ -32,8 +33,10 @@ def sweep_until_settled(
     weights: Parameters,
     before: Mapping[int, Moments],
     options: InitOptions,
+    settings: Mapping[str, object],
     events: Events,
     file: WeightsFile,
+    forecast: Callable[[Sequence[Segment]], None],
 ) -> list[LayerResult]:
     """Sweep, write and verify; again while a layer is out of tolerance that could be within.
 
@@ -42,8 +45,10 @@ def sweep_until_settled(
         weights: the model's; in the end those that were written.
         before: each layer's moments with the model's own weights; may be empty.
         options: what the user asked for.
+        settings: what decides the numbers, for the written header.
         events: told how the work goes.
         file: the written file.
+        forecast: told the segments before the first sweep.
 
     Returns:
         What became of each layer.
@@ -55,14 +60,20 @@ def sweep_until_settled(
     iteration = 0
     while True:
         iteration += 1
-        scales = _sweep(work, weights, outcome, scales, draws, events, file)
+        sweeper = Sweeper(work, weights, events.advance)
+        if iteration == 1:
+            forecast(sweeper.segments)
+        scales = _sweep(sweeper, work, weights, outcome, scales, draws, events, file)
+        effort = sweeper.effort
+        events.detail(
+            f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
+            f"{work.store.spilled_bytes:,} bytes written to disk"
+        )
         for first, scale in scales.items():
             outcome.scales[first] = outcome.scales.get(first, np.asarray(1.0)) * scale
         events.stage("writing", len(work.model.parameters))
         file.finish(weights, events.advance)
-        file.writer.set_metadata(
-            header_texts(work.model, work.plan, options, work.batches.total, outcome.scales)
-        )
+        file.writer.set_metadata(header_texts(work.model, work.plan, settings, outcome.scales))
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
@@ -103,6 +114,7 @@ class _Draws:
 
 
 def _sweep(
+    sweeper: Sweeper,
     work: Work,
     weights: Parameters,
     outcome: Outcome,
@@ -113,7 +125,6 @@ def _sweep(
 ) -> dict[int, Float64Array]:
     """One sweep over all segments; returns the weights' scales, told by their first use."""
     scales: dict[int, Float64Array] = {}
-    sweeper = Sweeper(work, weights, events.advance)
     while sweeper.position < len(sweeper.segments):
         number, total = sweeper.position + 1, len(sweeper.segments)
         draws.before(sweeper.segments[sweeper.position].parameters)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from lsuv_cli.budget import Budget
+from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
@@ -12,6 +15,9 @@ from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.batch import SampleBatches, open_samples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
+
+# A first guess, where the model is only known once samples have been seen.
+PROVISIONAL_BATCH = 128
 
 
 class Loaded:
@@ -23,25 +29,51 @@ class Loaded:
     """
 
     def __init__(
-        self, inputs: Sequence[InputSpec], options: InitOptions, group: Group, events: Events
+        self,
+        inputs: Sequence[InputSpec],
+        options: InitOptions,
+        group: Group,
+        events: Events,
+        budget_of: Callable[[Shapes], Budget] | None,
     ) -> None:
         """Find, choose and read samples.
+
+        Args:
+            inputs: what the model must be fed.
+            options: what the user asked for.
+            group: the processes that share the samples.
+            events: told how the work goes.
+            budget_of: divides the memory, told what a sample is; None where the model is not known
+                yet, and `fit` is called later.
 
         Raises:
             LsuvError: there are none, they can't be used, or an output is one of them.
         """
         events.stage("reading the samples", options.samples.count)
+        self._options = options
         source, self.files = open_samples(inputs, options.samples, options.threads)
         try:
             self.refuse_overwriting(filter(None, (options.out, options.out_model)))
             wanted = min(options.samples.count or source.available, source.available)
-            size = options.batch_size or wanted
-            self.batches = SampleBatches(source, options.samples, size, options.memory_bytes)
+            self._share = -(-wanted // group.size)
+            budget = budget_of(source.shapes) if budget_of else None
+            self.batches = SampleBatches(source, options.samples, *self._limits(budget))
             self.batches.read(group, events.advance)
         except BaseException:
             source.close()
             raise
         self._tell(options, events)
+
+    def fit(self, budget: Budget) -> None:
+        """Make batches that keep within a budget."""
+        self.batches.regroup(*self._limits(budget))
+
+    def _limits(self, budget: Budget | None) -> tuple[int, int]:
+        """The size of a batch, and the bytes of samples that are kept in memory."""
+        size = min(self._share, self._options.batch_size or PROVISIONAL_BATCH)
+        if budget is not None and self._options.batch_size is None:
+            size = budget.batch_size(self._share)
+        return size, sys.maxsize if size == self._share else self._options.memory_bytes // 4
 
     def refuse_overwriting(self, outputs: Iterable[Path]) -> None:
         """Refuse outputs that are samples.

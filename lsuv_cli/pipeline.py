@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
+from lsuv_cli.budget import Budget, predict
+from lsuv_cli.checkpoint import checkpointing
 from lsuv_cli.control import along, find_way
+from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.journal import Journal, NoJournal
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
@@ -33,11 +39,13 @@ from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.quantised import refuse_quantised
+from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names, some_of
 from lsuv_cli.sweep.session import Device, select_device, unknown_operators
+from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
@@ -72,85 +80,89 @@ def initialize(options: InitOptions, events: Events, group: Group | None = None)
         LsuvError: what the user can mend; nothing is left behind.
     """
     group = group or Alone()
-    _check_outputs(options)
-    device = select_device(options.device, options.provider, options.threads, events.note)
-    events.stage("reading the model")
-    script = TorchScript(options.model) if is_torch_file(options.model) else None
     with ExitStack() as stack:
-
-        def load(inputs: Sequence[InputSpec]) -> Loaded:
-            loaded = Loaded(inputs, options, group, events)
-            stack.callback(loaded.batches.close)
-            return loaded
-
-        if script is None:
-            source, loaded = read_source(options.model), None
-        else:
-            # It does not tell its inputs' shapes, and the exporter wants to see them.
-            loaded = load(script.inputs)
-            events.stage("converting to ONNX")
-            source = script.convert(loaded.batches.example())
-        source = constants_outside(source)
-        if not controlling_nodes(source):
-            model, weights = model_of(source)
-            # It holds the file's weights, which need not stay in memory once others are drawn.
-            del source
-            loaded = loaded or load(model.inputs)
-            return _initialize(
-                _Given(script, loaded, group, device), model, weights, options, events
-            )
-        # Which layers the samples meet is only known once they are there.
-        loaded = loaded or load(model_of(source)[0].inputs)
-        given = _Given(script, loaded, group, device, source)
-        return _along_the_way(given, source, options, events)
+        if not group.is_first:
+            # The first process writes; the others need their weights only as long as they work.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lsuv-"))
+            options = replace(options, out=Path(folder, "out.safetensors"), out_model=None)
+        _check_outputs(options)
+        device = select_device(
+            options.device, options.provider, options.threads, events.note, options.local_rank
+        )
+        given = _Given(options, group, device, events, stack)
+        return _opened(given)
 
 
-def _along_the_way(
-    given: _Given, source: ModelSource, options: InitOptions, events: Events
-) -> Report:
+def _opened(given: _Given) -> Report:
+    """Read the model, and whatever of the samples that takes."""
+    options, events = given.options, given.events
+    events.stage("reading the model")
+    if is_torch_file(options.model):
+        # It does not tell its inputs' shapes, and the exporter wants to see them.
+        script = TorchScript(options.model)
+        loaded = given.load(script.inputs)
+        given = replace(given, script=script, loaded=loaded)
+        events.stage("converting to ONNX")
+        source = script.convert(loaded.batches.example())
+    else:
+        source = read_source(options.model)
+    source = constants_outside(source)
+    if not controlling_nodes(source):
+        model, weights = model_of(source)
+        # It holds the file's weights, which need not stay in memory once others are drawn.
+        del source
+        return _initialize(given, model, weights)
+    if options.checkpoint is not None:
+        raise UsageError(
+            f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and which of "
+            "these the samples meet may change; leave the option out"
+        )
+    # Which layers the samples meet is only known once they are there.
+    loaded = given.loaded or given.load(model_of(source)[0].inputs)
+    return _along_the_way(replace(given, loaded=loaded, source=source), source, loaded)
+
+
+def _along_the_way(given: _Given, source: ModelSource, loaded: Loaded) -> Report:
     """Initialise the layers that the samples meet in a model with If, Loop or Scan."""
-    events.stage("following the samples through If, Loop and Scan")
-    decisions = _way(source, {}, given, options)
+    given.events.stage("following the samples through If, Loop and Scan")
+    decisions = _way(given, source, {}, loaded)
     for _ in range(MAX_WAYS):
+        model, weights = model_of(along(source, decisions))
         try:
-            return _initialize(
-                replace(given, decisions=decisions),
-                *model_of(along(source, decisions)),
-                options,
-                events,
-            )
+            return _initialize(replace(given, decisions=decisions), model, weights)
         except _WayChangedError as changed:
-            events.note("with the new weights the samples take another branch; starting again")
+            given.events.note(
+                "with the new weights the samples take another branch; starting again"
+            )
             decisions = changed.decisions
     raise ModelError(
-        f"{options.model}: which branches the samples take changes with every initialisation, "
-        "so that their layers can't be measured; export the model with one of them"
+        f"{given.options.model}: which branches the samples take changes with every "
+        "initialisation, so that their layers can't be measured; export the model with one of them"
     )
 
 
 def _way(
-    source: ModelSource, weights: Sources, given: _Given, options: InitOptions
+    given: _Given, source: ModelSource, weights: Sources, loaded: Loaded
 ) -> Sequence[Decisions]:
     """The way that every batch takes.
 
     Raises:
         ModelError: they take different ones.
     """
-    batches, group = given.loaded.batches, given.group
+    most = given.options.max_segment_bytes
+    batches = loaded.batches
     ways = [
-        find_way(source, weights, batches.feeds(b), given.device, options.max_segment_bytes)
-        for b in range(len(batches.counts))
+        find_way(source, weights, batches.feeds(batch), given.device, most)
+        for batch in range(len(batches.counts))
     ]
-    everyone: list[list[list[Decisions]]] = [
-        json.loads(text) for text in group.gather_text(json.dumps(ways))
-    ]
-    different = [way for part in everyone for way in part]
-    if any(way != different[0] for way in different):
+    texts = given.group.gather_text(json.dumps(ways))
+    everyone: list[list[Decisions]] = [way for text in texts for way in json.loads(text)]
+    if any(way != everyone[0] for way in everyone):
         raise ModelError(
-            f"{options.model}: not all batches of samples take the same branches; give "
+            f"{given.options.model}: not all batches of samples take the same branches; give "
             "--batch-size the number of samples, or export the model with one of them"
         )
-    return different[0]
+    return everyone[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,62 +170,89 @@ class _Given:
     """What the user gave, opened.
 
     Attributes:
-        script: the TorchScript file; None for ONNX.
-        loaded: the samples.
-        group: the processes that share them.
+        options: what the user asked for.
+        group: the processes that share the samples.
         device: where sessions run.
+        events: told how the work goes.
+        stack: closes what must be closed in the end.
+        script: the TorchScript file; None for ONNX.
+        loaded: the samples, if they have been read.
         source: the model as it was before its bodies were written out; None where they were not.
         decisions: along which way that was done.
     """
 
-    script: TorchScript | None
-    loaded: Loaded
+    options: InitOptions
     group: Group
     device: Device
+    events: Events
+    stack: ExitStack
+    script: TorchScript | None = None
+    loaded: Loaded | None = None
     source: ModelSource | None = None
     decisions: Sequence[Decisions] = ()
 
+    def load(
+        self, inputs: Sequence[InputSpec], budget_of: Callable[[Shapes], Budget] | None = None
+    ) -> Loaded:
+        """Read the samples."""
+        loaded = Loaded(inputs, self.options, self.group, self.events, budget_of)
+        self.stack.callback(loaded.batches.close)
+        return loaded
 
-def _initialize(
-    given: _Given, model: OnnxModel, weights: Parameters, options: InitOptions, events: Events
-) -> Report:
+
+def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
     """Initialise a model whose layers all stand in the main graph."""
+    options, events = given.options, given.events
     sites, naming, others = _layers(model, weights, given.script, options, events)
     layout = _layout(model, naming, options)
     left_alone = layers_left_alone(model)
     plan = _plan(model, sites, left_alone, options, events)
-    loaded, batches = given.loaded, given.loaded.batches
+
+    def budget_of(shapes: Shapes) -> Budget:
+        return Budget(model, weights, shapes, options.memory_bytes)
+
+    loaded = given.loaded or given.load(model.inputs, budget_of)
+    batches = loaded.batches
+    budget = budget_of(batches.specs)
+    loaded.fit(budget)
     loaded.refuse_overwriting(layout.files)
-    norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
-    store = ValueStore(options.memory_bytes, None)
-    work = Work(
-        model,
-        sites,
-        plan,
-        norms,
-        batches,
-        given.group,
-        store,
-        given.device,
-        options.max_segment_bytes,
-    )
-    before: Mapping[int, Moments] = {}
-    if options.verify:
-        events.stage("measuring the weights as they are", len(batches.counts))
-        before = measure(work, weights, events)
-    describe = header_texts(model, plan, options, batches.total, {})
-    with writing_weights(
-        layout, model, naming, others, describe=describe, force=options.force
-    ) as file:
-        results = sweep_until_settled(work, weights, before, options, events, file)
+    settings = options.settings(batches.total, batches.batch_size)
+    with ExitStack() as stack:
+        store, journal = _store(given, stack, model, budget, loaded, settings)
+        norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
+        work = Work(
+            model,
+            sites,
+            plan,
+            norms,
+            batches,
+            given.group,
+            store,
+            given.device,
+            options.max_segment_bytes,
+            journal,
+        )
+        before: Mapping[int, Moments] = {}
+        if options.verify:
+            events.stage("measuring the weights as they are", len(batches.counts))
+            before = measure(work, weights, events)
+        describe = header_texts(model, plan, settings, {})
+        file = stack.enter_context(
+            writing_weights(layout, model, naming, others, describe=describe, force=options.force)
+        )
+        forecast = partial(_tell_plan, budget, batches.counts, store.free_bytes, events)
+        results = sweep_until_settled(
+            work, weights, before, options, settings, events, file, forecast
+        )
         if given.source is not None:
-            written = weights.sources(model.parameters)
-            now = _way(given.source, written, given, options)
+            now = _way(given, given.source, weights.sources(model.parameters), loaded)
             if now != given.decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
         if given.script is not None and options.out_model is not None:
             _write_model(given.script, file, naming, options.out_model, force=options.force)
+        # Until all have come so far, none must write.
+        given.group.gather_text("")
     return Report(
         version=__version__,
         model=str(options.model),
@@ -222,17 +261,71 @@ def _initialize(
         out=str(options.out),
         files=tuple(map(str, layout.files)),
         bytes_written=size,
-        settings=options.settings(batches.total),
+        settings=settings,
         device=given.device.label,
         per=options.per,
         tol=options.tol,
         samples=batches.total,
+        processes=given.group.size,
         available_samples=batches.available,
         skipped_samples=batches.skipped,
         inputs=batches.statistics,
         layers=tuple(results),
         left_alone=tuple(left_alone),
     )
+
+
+def _store(
+    given: _Given,
+    stack: ExitStack,
+    model: OnnxModel,
+    budget: Budget,
+    loaded: Loaded,
+    settings: Mapping[str, object],
+) -> tuple[ValueStore, Journal]:
+    """Where batches are kept between segments, and what has been measured before."""
+    options, batches = given.options, loaded.batches
+    work = {
+        "version": __version__,
+        "model": model.sha256,
+        "settings": settings,
+        "processes": given.group.size,
+        "device": given.device.label,
+    }
+    if len(set(given.group.gather_text(json.dumps(work)))) > 1:
+        raise UsageError(
+            "the processes were given different models, samples, options or versions of lsuv; "
+            "give all the same"
+        )
+    if options.checkpoint is not None:
+        work["samples"] = batches.fingerprint()
+        checkpoint = stack.enter_context(checkpointing(options.checkpoint, work, given.group))
+        if checkpoint.is_resumed:
+            given.events.note(f"going on from the checkpoint in {options.checkpoint}")
+        return checkpoint.store, checkpoint
+    spill = SpillFile(options.spill_dir or Path(tempfile.gettempdir()))
+    stack.callback(spill.close)
+    is_alone = given.group.size == 1 and len(batches.counts) == 1
+    room = options.memory_bytes if is_alone else budget.live_bytes
+    return ValueStore(room, spill), NoJournal()
+
+
+def _tell_plan(
+    budget: Budget,
+    counts: Sequence[int],
+    disk_bytes: int,
+    events: Events,
+    segments: Sequence[Segment],
+) -> None:
+    """Say what a sweep is going to take, before it does."""
+    prediction = predict(budget, segments, counts, disk_bytes)
+    events.detail(prediction.sentence())
+    if prediction.repeated:
+        share = prediction.executions / (prediction.executions - prediction.repeated)
+        events.warn(
+            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
+            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
+        )
 
 
 def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
@@ -256,6 +349,8 @@ def _write_model(
 
 
 def _check_outputs(options: InitOptions) -> None:
+    if options.spill_dir is not None and not options.spill_dir.is_dir():
+        raise UsageError(f"--spill-dir {options.spill_dir}: no such folder; make it first")
     if options.out_model is not None:
         if not is_torch_file(options.model):
             raise UsageError("--out-model is for TorchScript models; this one is not")

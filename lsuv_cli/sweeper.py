@@ -20,6 +20,7 @@ from lsuv_cli.model.steps import sweep_steps
 from lsuv_cli.model.subgraph import needed_nodes
 from lsuv_cli.model.sweeping import Factors, Found, Replayed, Sweepable, sweeping_graph
 from lsuv_cli.model.tracing import SweepTracer
+from lsuv_cli.sweep.passage import Effort
 
 
 class Sweeper:
@@ -53,6 +54,11 @@ class Sweeper:
     def position(self) -> int:
         """How many segments are done."""
         return len(self._founds) - 1
+
+    @property
+    def effort(self) -> Effort:
+        """How much has been done."""
+        return self._passage.effort
 
     def _cut_whole(self) -> list[Segment]:
         """The segments of a sweep, which runs as far as the last layer that is scaled."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lsuv_cli import __version__
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.moments import Float64Array
-from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import Plan
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters, WeightSource
@@ -109,23 +108,22 @@ def writing_weights(
 
 
 def header_texts(
-    model: OnnxModel, plan: Plan, options: InitOptions, samples: int, scales: Scales
+    model: OnnxModel, plan: Plan, settings: Mapping[str, object], scales: Scales
 ) -> Callable[[Sequence[str]], Mapping[str, str]]:
     """What the header of a file with some tensors says.
 
     Args:
         model: the model.
         plan: the layers, their parameters called as they are written.
-        options: what the user asked for.
-        samples: samples that were fed.
+        settings: what decides the numbers.
         scales: for each scaled layer's index its scale; texts of the same length without them.
     """
     common = {
         "format": "pt",  # the readers of Hugging Face's libraries ask for it
         "lsuv.version": __version__,
         "lsuv.model_sha256": model.sha256,
-        "lsuv.seed": str(options.seed),
-        "lsuv.options": json.dumps(options.settings(samples), sort_keys=True),
+        "lsuv.seed": str(settings["seed"]),
+        "lsuv.options": json.dumps(settings, sort_keys=True),
     }
 
     def texts(names: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,9 @@ class Events(Protocol):
     def advance(self, done: int, total: int) -> None:
         """Steps of the current stage are done."""
 
+    def detail(self, text: str) -> None:
+        """Something for whoever wants to know more."""
+
     def note(self, text: str) -> None:
         """Something worth knowing."""
 

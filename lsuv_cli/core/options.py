@@ -122,6 +122,9 @@ class InitOptions:
         batch_size: samples that go through the network at once; None to choose.
         memory_bytes: bytes of samples and activations in memory.
         spill_dir: where activations go that don't fit; None for the system's temporary folder.
+        checkpoint: a folder from which a run that was ended goes on; None for none.
+        timeout: seconds to wait for another process.
+        local_rank: this process's number on its machine.
     """
 
     model: Path
@@ -151,18 +154,23 @@ class InitOptions:
     batch_size: int | None = None
     memory_bytes: int = MEMORY_BYTES
     spill_dir: Path | None = None
+    checkpoint: Path | None = None
+    timeout: float = 600.0
+    local_rank: int = 0
 
-    def settings(self, samples: int) -> dict[str, object]:
+    def settings(self, samples: int, batch_size: int) -> dict[str, object]:
         """The options that decide the numbers, by name, for reports and metadata.
 
         No paths: what is written must not depend on where files lie.
 
         Args:
             samples: the number of samples that were really used.
+            batch_size: how many of them went through the network at once.
         """
         pictures = self.samples
         return {
             "samples": samples,
+            "batch_size": batch_size,
             "seed": self.seed,
             "target_std": self.target_std,
             "targets": [list(pair) for pair in self.targets],

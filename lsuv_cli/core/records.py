@@ -264,6 +264,7 @@ class Report:
         per: what shared one scale.
         tol: tolerated |Var / target_std^2 - 1|.
         samples: samples that were fed.
+        processes: how many shared them.
         available_samples: samples that were found.
         skipped_samples: (file, reason) of what could not be read.
         inputs: what entered the network, measured.
@@ -283,6 +284,7 @@ class Report:
     per: Per
     tol: float
     samples: int
+    processes: int
     available_samples: int
     skipped_samples: tuple[tuple[str, str], ...]
     inputs: tuple[InputStatistics, ...]

@@ -66,6 +66,18 @@ class Run:
         return place is None or place.rank == 0
 
     @property
+    def threads(self) -> int:
+        """This process's share of the machine's cores; 0, for all of them, where it is alone.
+
+        Raises:
+            UsageError: the launcher's variables can't be understood.
+        """
+        place = self.place
+        if place is None or place.local_size == 1:
+            return 0
+        return max(1, (os.cpu_count() or 1) // place.local_size)
+
+    @property
     def prefix(self) -> str:
         """What a message of this process begins with, so that one can tell whose it is."""
         try:

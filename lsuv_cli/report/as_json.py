@@ -35,6 +35,7 @@ def render_json(report: Report) -> str:
         "options": dict(report.settings),
         "samples": {
             "used": report.samples,
+            "processes": report.processes,
             "available": report.available_samples,
             "skipped": [
                 {"path": path, "reason": reason} for path, reason in report.skipped_samples

@@ -119,6 +119,11 @@ class SampleBatches:
         return self._source.available
 
     @property
+    def batch_size(self) -> int:
+        """Samples in a batch; the last may have fewer."""
+        return self._batch_size
+
+    @property
     def counts(self) -> list[int]:
         """The number of samples in each batch."""
         return [len(batch) for batch in self._batches]
@@ -225,14 +230,19 @@ class SampleBatches:
             return self.feeds(0)
         return self._fill(np.zeros(1, np.int64))[0]
 
-    def regroup(self, batch_size: int) -> None:
-        """Make batches of another size."""
-        if batch_size != self._batch_size and max(self.counts, default=0) != batch_size:
-            samples = np.concatenate([np.zeros(0, np.int64), *self._batches])
-            self._room += sum(_nbytes(feeds) for feeds in self._cached.values())
+    def regroup(self, batch_size: int, cache: int) -> None:
+        """Make batches of another size.
+
+        Args:
+            batch_size: see `__init__`.
+            cache: see `__init__`.
+        """
+        if batch_size != self._batch_size:
             self._cached.clear()
+            samples = np.concatenate([np.zeros(0, np.int64), *self._batches])
             self._batches = list(in_batches(samples, batch_size))
         self._batch_size = batch_size
+        self._room = cache - sum(map(_nbytes, self._cached.values()))
 
     def close(self) -> None:
         """Let threads, files and memory go."""

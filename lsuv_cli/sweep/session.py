@@ -54,7 +54,9 @@ class Device:
     threads: int
 
 
-def select_device(name: str, provider: str | None, threads: int, notify: Notify) -> Device:
+def select_device(
+    name: str, provider: str | None, threads: int, notify: Notify, gpu: int = 0
+) -> Device:
     """Choose the execution providers.
 
     Args:
@@ -63,6 +65,7 @@ def select_device(name: str, provider: str | None, threads: int, notify: Notify)
         threads: threads within an operator; 0 for one a core.
         notify: told, once, when `auto` falls back to the CPU although the installed ONNX Runtime
             has CUDA.
+        gpu: which one `auto` and `cuda` mean.
 
     Raises:
         UsageError: there is no such device or provider here; the text says what is missing.
@@ -90,7 +93,7 @@ def select_device(name: str, provider: str | None, threads: int, notify: Notify)
     cpu = Device(((CPU, {}),), "cpu", threads)
     if name == "cpu":
         return cpu
-    index = match.group(1) or "0"
+    index = match.group(1) or str(gpu)
     problem = _cuda_problem(available)
     if problem is None:
         options = {"device_id": index, **CUDA_OPTIONS}
@@ -236,7 +239,10 @@ def _session_error(error: BaseException) -> ModelError:
 def _run_error(error: BaseException) -> DataError:
     text = _reason(error)
     if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
-        return DataError("not enough memory for this many samples at once; lower --samples")
+        return DataError(
+            "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
+            "or a smaller --memory from which it follows"
+        )
     return DataError(
         f"the model can't be run on these samples: {text}; if the batch size is fixed in the "
         "model, export it with a dynamic batch axis"

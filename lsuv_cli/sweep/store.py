@@ -52,6 +52,11 @@ class ValueStore:
         self._values: dict[int, dict[str, _Kept]] = {}
         self._positions: dict[int, int] = {}
 
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that can be written to disk."""
+        return 0 if self._spill is None else self._spill.free_bytes
+
     def position(self, batch: int) -> int:
         """The boundary whose values are kept of a batch; 0, that of the inputs, without any."""
         return self._positions.get(batch, 0)

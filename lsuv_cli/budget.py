@@ -1,0 +1,148 @@
+"""How a run keeps within its memory: what is predicted before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lsuv_cli.core.batches import Shapes
+from lsuv_cli.model.footprint import Footprint, footprint
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.segments import Segment
+from lsuv_cli.model.value_sizes import Sizes, value_sizes
+
+
+class Budget:
+    """Divides the memory for samples and activations.
+
+    Half is for the batch that is running, and of the rest half for samples that are read already
+    and half for what segments hand on; all of it is for the one batch where one is enough.
+
+    Attributes:
+        memory_bytes: what there is to divide.
+    """
+
+    def __init__(self, model: OnnxModel, weights: Parameters, shapes: Shapes, memory: int) -> None:
+        """Find what the model takes.
+
+        Args:
+            model: the model.
+            weights: its parameters; only those that shapes depend on are read.
+            shapes: for each input the shape of a sample and its dtype.
+            memory: bytes to divide.
+        """
+        self.memory_bytes = memory
+        self.sizes: Sizes = value_sizes(
+            model.skeleton,
+            {name: shape for name, (shape, _) in shapes.items()},
+            model.weights,
+            weights,
+        )
+        self._whole: Footprint = footprint(model.nodes, (), self.sizes)
+
+    def batch_size(self, samples: int) -> int:
+        """How many of some samples to run at once."""
+        if self.working_bytes(samples) <= self.memory_bytes:
+            return samples
+        return self._whole.largest_batch(self.memory_bytes // 2, samples)
+
+    def working_bytes(self, batch_size: int) -> int:
+        """What a batch takes while it runs."""
+        return self._whole.peak_bytes(batch_size)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What samples may take that wait for their turn, where they are several batches."""
+        return self.memory_bytes // 4
+
+    @property
+    def live_bytes(self) -> int:
+        """What may be kept in memory between segments."""
+        return self.memory_bytes // 4
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a sweep is going to take.
+
+    Attributes:
+        segments: how many there are.
+        batches: how many batches this process has.
+        working_bytes: of memory, while a batch runs.
+        kept_bytes: of memory, between segments, at most.
+        spilled_bytes: of disk, at most.
+        executions: of the model's nodes.
+        repeated: those of them that are run again because what they gave is not kept.
+    """
+
+    segments: int
+    batches: int
+    working_bytes: int = 0
+    kept_bytes: int = 0
+    spilled_bytes: int = 0
+    executions: int = 0
+    repeated: int = 0
+
+    def sentence(self) -> str:
+        """The prediction in words."""
+        work = f"{self.executions:,} node executions"
+        if self.repeated:
+            work += f", {self.repeated:,} of them again since their results fit nowhere"
+        spill = f", {_amount(self.spilled_bytes)} on disk" if self.spilled_bytes else ""
+        return (
+            f"plan: {self.batches} batches through {self.segments} segments, {work}; "
+            f"{_amount(self.working_bytes)} for a running batch, up to "
+            f"{_amount(self.kept_bytes)} between segments{spill}"
+        )
+
+
+def predict(
+    budget: Budget,
+    segments: Sequence[Segment],
+    counts: Sequence[int],
+    disk_bytes: int,
+) -> Prediction:
+    """Predict a sweep.
+
+    Args:
+        budget: the memory.
+        segments: the sweep's.
+        counts: samples in each of this process's batches.
+        disk_bytes: free space for what memory has no room for.
+    """
+    working = budget.working_bytes(max(counts, default=0))
+    prediction = Prediction(len(segments), len(counts), working)
+    positions = [0] * len(counts)
+    places: list[tuple[int, int]] = [(0, 0)] * len(counts)  # bytes in memory, and on disk
+    memory = disk = 0
+    nodes = [segment.node_count for segment in segments]
+    for number, segment in enumerate(segments):
+        sizes = {
+            samples: sum(budget.sizes.bytes(name, samples) for name in segment.leaving)
+            for samples in set(counts)
+        }
+        for batch, samples in enumerate(counts):
+            start, size, (in_memory, on_disk) = positions[batch], sizes[samples], places[batch]
+            prediction.executions += sum(nodes[start : number + 1])
+            prediction.repeated += sum(nodes[start:number])
+            if memory - in_memory + size <= budget.live_bytes:
+                places[batch] = size, 0
+            elif disk - on_disk + size <= disk_bytes:
+                places[batch] = 0, size
+            else:
+                continue
+            positions[batch] = number + 1
+            memory += places[batch][0] - in_memory
+            disk += places[batch][1] - on_disk
+            prediction.kept_bytes = max(prediction.kept_bytes, memory)
+            prediction.spilled_bytes = max(prediction.spilled_bytes, disk)
+    return prediction
+
+
+def _amount(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
