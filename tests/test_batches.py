@@ -32,12 +32,12 @@ def convolutional(folder: Path) -> Path:
         "wg": random_weight(5, 12, seed=7),
         "bg": random_weight(5, seed=8) * 0.1,
     }
-    for norm in ("n1", "n2"):
+    for kind in ("n1", "n2"):
         weights |= {
-            f"{norm}_scale": 1 + random_weight(CHANNELS, seed=9) * 0.2,
-            f"{norm}_shift": random_weight(CHANNELS, seed=10) * 0.2,
-            f"{norm}_mean": random_weight(CHANNELS, seed=11),
-            f"{norm}_var": np.abs(random_weight(CHANNELS, seed=12)) + 0.5,
+            f"{kind}_scale": 1 + random_weight(CHANNELS, seed=9) * 0.2,
+            f"{kind}_shift": random_weight(CHANNELS, seed=10) * 0.2,
+            f"{kind}_mean": random_weight(CHANNELS, seed=11),
+            f"{kind}_var": np.abs(random_weight(CHANNELS, seed=12)) + 0.5,
         }
 
     def conv(data: str, output: str, *weight: str) -> onnx.NodeProto:
