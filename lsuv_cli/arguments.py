@@ -46,9 +46,9 @@ DataOption = Annotated[
         metavar="PATH",
         rich_help_panel=DATA_PANEL,
         help="Samples: a file, a folder (searched with its subfolders) or a quoted glob; "
-        "repeatable. Pictures (JPEG, PNG, WebP, BMP, TIFF, PPM), arrays (.npy, .npz and "
-        ".safetensors keyed by the model's input names), or token ids (.txt, .jsonl; a sample a "
-        "line).",
+        "repeatable. Pictures (JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet "
+        "files), arrays (.npy, .npz and .safetensors keyed by the model's input names), or token "
+        "ids (.txt, .jsonl; a sample a line).",
     ),
 ]
 OutOption = Annotated[

@@ -56,23 +56,26 @@ class Loaded:
             self.refuse_overwriting(filter(None, (options.out, options.out_model)))
             wanted = min(options.samples.count or source.available, source.available)
             self._share = -(-wanted // group.size)
-            budget = budget_of(source.shapes) if budget_of else None
-            self.batches = SampleBatches(source, options.samples, *self._limits(budget))
+            self._budget = budget_of(source.shapes) if budget_of else None
+            self.batches = SampleBatches(source, options.samples, *self._limits())
             self.batches.read(group, events.advance)
         except BaseException:
             source.close()
             raise
         self._tell(options, events)
 
-    def fit(self, budget: Budget) -> None:
-        """Make batches that keep within a budget."""
-        self.batches.regroup(*self._limits(budget))
+    def fit(self, budget_of: Callable[[Shapes], Budget]) -> Budget:
+        """Have batches keep within a budget, if they do not yet."""
+        if self._budget is None:
+            self._budget = budget_of(self.batches.specs)
+            self.batches.regroup(*self._limits())
+        return self._budget
 
-    def _limits(self, budget: Budget | None) -> tuple[int, int]:
+    def _limits(self) -> tuple[int, int]:
         """The size of a batch, and the bytes of samples that are kept in memory."""
         size = min(self._share, self._options.batch_size or PROVISIONAL_BATCH)
-        if budget is not None and self._options.batch_size is None:
-            size = budget.batch_size(self._share)
+        if self._budget is not None and self._options.batch_size is None:
+            size = self._budget.batch_size(self._share)
         return size, sys.maxsize if size == self._share else self._options.memory_bytes // 4
 
     def refuse_overwriting(self, outputs: Iterable[Path]) -> None:

@@ -213,8 +213,7 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
 
     loaded = given.loaded or given.load(model.inputs, budget_of)
     batches = loaded.batches
-    budget = budget_of(batches.specs)
-    loaded.fit(budget)
+    budget = loaded.fit(budget_of)
     loaded.refuse_overwriting(layout.files)
     settings = options.settings(batches.total, batches.batch_size)
     with ExitStack() as stack:
