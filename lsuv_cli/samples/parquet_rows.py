@@ -129,7 +129,7 @@ class RowReader:
         try:
             if stream is None or stream.table is not table:
                 if stream is not None:
-                    stream.file.close()
+                    stream.file.close(force=True)
                 stream = _Stream(table, group, _open(table.path))
                 table.stamp.check(table.path)
             elif stream.group != group or stream.position > row:
@@ -184,4 +184,4 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         yield file
     finally:
-        file.close()
+        file.close(force=True)
