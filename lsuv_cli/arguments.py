@@ -266,6 +266,14 @@ MemoryOption = Annotated[
         "top.",
     ),
 ]
+DeviceMemoryOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=MACHINE_PANEL,
+        help="The same of a GPU, where batches run and activations stay between segments.",
+    ),
+]
 SpillDirOption = Annotated[
     Path | None,
     typer.Option(

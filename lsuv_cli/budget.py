@@ -16,23 +16,35 @@ from lsuv_cli.model.value_sizes import Sizes, value_sizes
 class Budget:
     """Divides the memory for samples and activations.
 
-    Half is for the batch that is running, and of the rest half for samples that are read already
-    and half for what segments hand on; all of it is for the one batch where one is enough.
+    Half is for the batch that is running, a quarter for samples that are read already and a quarter
+    for what segments hand on; all of it is for the one batch where one is enough. On an accelerator
+    with its own memory the running batch is there, and as much as a quarter of it is handed on.
 
     Attributes:
-        memory_bytes: what there is to divide.
+        live_bytes: what may be kept in the host's memory between segments.
+        device_live_bytes: what may be kept in the accelerator's.
     """
 
-    def __init__(self, model: OnnxModel, weights: Parameters, shapes: Shapes, memory: int) -> None:
+    def __init__(
+        self,
+        model: OnnxModel,
+        weights: Parameters,
+        shapes: Shapes,
+        memory: int,
+        device_memory: int | None,
+    ) -> None:
         """Find what the model takes.
 
         Args:
             model: the model.
             weights: its parameters; only those that shapes depend on are read.
             shapes: for each input the shape of a sample and its dtype.
-            memory: bytes to divide.
+            memory: bytes of the host's to divide.
+            device_memory: bytes of the accelerator's; None where it has none of its own.
         """
-        self.memory_bytes = memory
+        self._running_bytes = memory if device_memory is None else device_memory
+        self.live_bytes = memory // 4
+        self.device_live_bytes = (device_memory or 0) // 4
         self.sizes: Sizes = value_sizes(
             model.skeleton,
             {name: shape for name, (shape, _) in shapes.items()},
@@ -43,23 +55,13 @@ class Budget:
 
     def batch_size(self, samples: int) -> int:
         """How many of some samples to run at once."""
-        if self.working_bytes(samples) <= self.memory_bytes:
+        if self.working_bytes(samples) <= self._running_bytes:
             return samples
-        return self._whole.largest_batch(self.memory_bytes // 2, samples)
+        return self._whole.largest_batch(self._running_bytes // 2, samples)
 
     def working_bytes(self, batch_size: int) -> int:
         """What a batch takes while it runs."""
         return self._whole.peak_bytes(batch_size)
-
-    @property
-    def cache_bytes(self) -> int:
-        """What samples may take that wait for their turn, where they are several batches."""
-        return self.memory_bytes // 4
-
-    @property
-    def live_bytes(self) -> int:
-        """What may be kept in memory between segments."""
-        return self.memory_bytes // 4
 
 
 @dataclass(slots=True)
@@ -126,7 +128,7 @@ def predict(
             start, size, (in_memory, on_disk) = positions[batch], sizes[samples], places[batch]
             prediction.executions += sum(nodes[start : number + 1])
             prediction.repeated += sum(nodes[start:number])
-            if memory - in_memory + size <= budget.live_bytes:
+            if memory - in_memory + size <= budget.live_bytes + budget.device_live_bytes:
                 places[batch] = size, 0
             elif disk - on_disk + size <= disk_bytes:
                 places[batch] = 0, size

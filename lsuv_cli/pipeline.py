@@ -209,7 +209,8 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
     plan = _plan(model, sites, left_alone, options, events)
 
     def budget_of(shapes: Shapes) -> Budget:
-        return Budget(model, weights, shapes, options.memory_bytes)
+        on_device = options.device_memory_bytes if given.device.memory else None
+        return Budget(model, weights, shapes, options.memory_bytes, on_device)
 
     loaded = given.loaded or given.load(model.inputs, budget_of)
     batches = loaded.batches
@@ -306,7 +307,7 @@ def _store(
     stack.callback(spill.close)
     is_alone = given.group.size == 1 and len(batches.counts) == 1
     room = options.memory_bytes if is_alone else budget.live_bytes
-    return ValueStore(room, spill), NoJournal()
+    return ValueStore(room, spill, budget.device_live_bytes), NoJournal()
 
 
 def _tell_plan(
