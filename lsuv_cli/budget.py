@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.events import Events
 from lsuv_cli.model.footprint import Footprint, footprint
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
@@ -140,6 +141,32 @@ def predict(
             prediction.kept_bytes = max(prediction.kept_bytes, memory)
             prediction.spilled_bytes = max(prediction.spilled_bytes, disk)
     return prediction
+
+
+def tell_plan(
+    budget: Budget,
+    counts: Sequence[int],
+    disk_bytes: int,
+    events: Events,
+    segments: Sequence[Segment],
+) -> None:
+    """Say what a sweep is going to take, before it does.
+
+    Args:
+        budget: the memory.
+        counts: samples in each of this process's batches.
+        disk_bytes: free space for what memory has no room for.
+        events: told.
+        segments: the sweep's.
+    """
+    prediction = predict(budget, segments, counts, disk_bytes)
+    events.detail(prediction.sentence())
+    if prediction.repeated:
+        share = prediction.executions / (prediction.executions - prediction.repeated)
+        events.warn(
+            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
+            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
+        )
 
 
 def _amount(size: float) -> str:
