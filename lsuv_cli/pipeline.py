@@ -120,7 +120,7 @@ def _opened(given: _Given) -> Report:
 def _along_the_way(given: _Given, source: ModelSource, loaded: Loaded) -> Report:
     """Initialise the layers that the samples meet in a model with If, Loop or Scan."""
     given.events.stage("following the samples through If, Loop and Scan")
-    decisions = given.way(source, {}, loaded)
+    decisions: Sequence[Decisions] = given.way(source, {}, loaded)
     for _ in range(MAX_WAYS):
         model, weights = model_of(along(source, decisions))
         try:
