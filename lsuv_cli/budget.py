@@ -46,19 +46,23 @@ class Budget:
         self._running_bytes = memory if device_memory is None else device_memory
         self.live_bytes = memory // 4
         self.device_live_bytes = (device_memory or 0) // 4
-        self.sizes: Sizes = value_sizes(
+        self._sizes: Sizes = value_sizes(
             model.skeleton,
             {name: shape for name, (shape, _) in shapes.items()},
             model.weights,
             weights,
         )
-        self._whole: Footprint = footprint(model.nodes, (), self.sizes)
+        self._whole: Footprint = footprint(model.nodes, (), self._sizes)
 
     def batch_size(self, samples: int) -> int:
         """How many of some samples to run at once."""
         if self.working_bytes(samples) <= self._running_bytes:
             return samples
         return self._whole.largest_batch(self._running_bytes // 2, samples)
+
+    def bytes(self, name: str, samples: int) -> int:
+        """What a value takes; nothing for a constant of the graph."""
+        return self._sizes.bytes(name, samples) if name in self._sizes.values else 0
 
     def working_bytes(self, batch_size: int) -> int:
         """What a batch takes while it runs."""
@@ -122,7 +126,7 @@ def predict(
     nodes = [segment.node_count for segment in segments]
     for number, segment in enumerate(segments):
         sizes = {
-            samples: sum(budget.sizes.bytes(name, samples) for name in segment.leaving)
+            samples: sum(budget.bytes(name, samples) for name in segment.leaving)
             for samples in set(counts)
         }
         for batch, samples in enumerate(counts):

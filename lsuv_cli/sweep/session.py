@@ -163,6 +163,9 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = device.threads
+        # From the second run on the plans would take a block on top of what the first has taken.
+        options.enable_mem_pattern = False
+        options.enable_mem_reuse = False
         self._device = device
         # The buffers are copied by ONNX Runtime before the constructor returns.
         names = list(initializers)
