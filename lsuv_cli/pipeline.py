@@ -218,7 +218,7 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
     loaded.refuse_overwriting(layout.files)
     settings = options.settings(batches.total, batches.batch_size)
     with ExitStack() as stack:
-        store, journal = _store(given, stack, model, budget, loaded, settings)
+        store, journal = _store(given, stack, model, plan, budget, loaded, settings)
         norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
         work = Work(
             model,
@@ -279,6 +279,7 @@ def _store(
     given: _Given,
     stack: ExitStack,
     model: OnnxModel,
+    plan: Plan,
     budget: Budget,
     loaded: Loaded,
     settings: Mapping[str, object],
@@ -289,6 +290,9 @@ def _store(
         "version": __version__,
         "model": model.sha256,
         "settings": settings,
+        "verify": options.verify,
+        # The draws of weights depend on them.
+        "names": [planned.layer.parameter for planned in plan.layers],
         "processes": given.group.size,
         "device": given.device.label,
     }
