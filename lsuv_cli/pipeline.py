@@ -197,6 +197,9 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
         "version": __version__,
         "model": model.sha256,
         "settings": settings,
+        "verify": options.verify,
+        # The draws of weights depend on them.
+        "names": [planned.layer.parameter for planned in plan.layers],
         "processes": given.group.size,
         "device": given.device.label,
     }

@@ -141,6 +141,8 @@ class Sweep:
                 true = self.builder.node("Mul", [true, value])
             self._represent(name, true, factor)
         self.found, self.scaling = found, scaling
+        # What is normalised from here on has its factor again, as its moments have.
+        self.norms_done_again.clear()
 
     def close(self, feeds: Specs) -> InstrumentedGraph:
         """Close the graph.
