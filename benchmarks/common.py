@@ -170,14 +170,27 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def processor_seconds_of(work: Callable[[], object]) -> float:
+    """The seconds that this process's threads compute during one call, whatever else runs.
+
+    With more than one thread in a session these also count the threads that wait for each other.
+    """
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def interleaved(
-    works: Sequence[tuple[str, Callable[[], object]]], rounds: int
+    works: Sequence[tuple[str, Callable[[], object]]],
+    rounds: int,
+    timed: Callable[[Callable[[], object]], float] = seconds_of,
 ) -> dict[str, list[float]]:
     """Time several pieces of work in turn, so that the machine's other load meets them alike.
 
     Args:
         works: (label, call); a label may come more than once in a round.
         rounds: how often each is called.
+        timed: tells the seconds of a call.
 
     Returns:
         The seconds of each call, by label.
@@ -186,7 +199,7 @@ def interleaved(
     for _ in range(rounds):
         for label, work in works:
             time.sleep(PAUSE_SECONDS)
-            seconds[label].append(seconds_of(work))
+            seconds[label].append(timed(work))
     return seconds
 
 
