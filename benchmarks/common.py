@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lsuv_cli.core.batches import GivenBatches
+import numpy as np
+
+from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.errors import LsuvError
-from lsuv_cli.core.group import Alone
-from lsuv_cli.core.options import PRESETS, InitOptions, SampleOptions
+from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.options import PRESETS, SEGMENT_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.engine import Work
+from lsuv_cli.engine import Work, apply, clear_biases, pre_initialise, set_running_statistics
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.samples.batch import SampleBatches, open_samples
-from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.session import Device, select_device
+from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweep.store import ValueStore
+from lsuv_cli.sweeper import Sweeper
+from lsuv_cli.weights.qr import choose_qr
 
 HERE = Path(__file__).parent
 SAMPLE_MODELS = HERE.parent / "sample_models"
@@ -143,8 +149,18 @@ def captured(command: Sequence[str]) -> str:
 
 def peak_bytes(command: Sequence[str]) -> int:
     """Run a command and return the most memory that it had resident."""
+    return peak_and_words(command)[0]
+
+
+def peak_and_words(command: Sequence[str]) -> tuple[int, str]:
+    """Run a command; return the most memory that it had resident, and what it said."""
+    launched = [sys.executable, "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise subprocess.CalledProcessError(done.returncode, list(command))
     unit = 1 if sys.platform == "darwin" else 1024
-    return int(captured([sys.executable, "-c", LAUNCHER, *command])) * unit
+    return int(done.stdout) * unit, done.stderr
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -154,14 +170,27 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def processor_seconds_of(work: Callable[[], object]) -> float:
+    """The seconds that this process's threads compute during one call, whatever else runs.
+
+    With more than one thread in a session these also count the threads that wait for each other.
+    """
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def interleaved(
-    works: Sequence[tuple[str, Callable[[], object]]], rounds: int
+    works: Sequence[tuple[str, Callable[[], object]]],
+    rounds: int,
+    timed: Callable[[Callable[[], object]], float] = seconds_of,
 ) -> dict[str, list[float]]:
     """Time several pieces of work in turn, so that the machine's other load meets them alike.
 
     Args:
         works: (label, call); a label may come more than once in a round.
         rounds: how often each is called.
+        timed: tells the seconds of a call.
 
     Returns:
         The seconds of each call, by label.
@@ -170,7 +199,7 @@ def interleaved(
     for _ in range(rounds):
         for label, work in works:
             time.sleep(PAUSE_SECONDS)
-            seconds[label].append(seconds_of(work))
+            seconds[label].append(timed(work))
     return seconds
 
 
@@ -208,17 +237,89 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     print("\n".join(line(row) for row in rows), flush=True)
 
 
+class Silent:
+    """Events that nobody is told of."""
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """A stage begins."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Steps of the stage are done."""
+
+    def detail(self, text: str) -> None:
+        """Something for whoever wants to know more."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def warn(self, text: str) -> None:
+        """Something to change."""
+
+
 def work_on(
     model: OnnxModel,
-    batches: Sequence[Feeds],
-    options: InitOptions,
+    batches: Batches,
+    *,
     memory_bytes: int = sys.maxsize,
+    spill: SpillFile | None = None,
+    group: Group | None = None,
+    device: Device | None = None,
 ) -> Work:
-    """The engine's work on a model and samples that are there already."""
+    """The engine's work on a model and samples, with the command's default options.
+
+    Args:
+        model: the model.
+        batches: the samples.
+        memory_bytes: for what segments hand on.
+        spill: where it goes that has no room there.
+        group: the processes that share the samples; by default this one alone.
+        device: by default the CPU with all its cores.
+    """
     sites = find_layers(model)
-    plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
-    device = select_device("cpu", None, 0, print)
-    store = ValueStore(memory_bytes, None)
-    norms = batch_norms(model)
-    given = GivenBatches(batches)
-    return Work(model, sites, plan, norms, given, Alone(), store, device, sys.maxsize)
+    plan = plan_layers([site.layer for site in sites], [None] * len(sites), _options(model))
+    return Work(
+        model,
+        sites,
+        plan,
+        batch_norms(model),
+        batches,
+        group or Alone(),
+        ValueStore(memory_bytes, spill),
+        device or select_device("cpu", None, 0, print),
+        SEGMENT_BYTES,
+    )
+
+
+def _options(model: OnnxModel) -> InitOptions:
+    return InitOptions(model.path, Path(), SampleOptions(()))
+
+
+def draw(work: Work, weights: Parameters) -> None:
+    """Do what precedes the sweep: draw the weights and clear the biases."""
+    factorisation = choose_qr(float("inf"))  # torch's, the quickest for large matrices
+    drawn = work.plan.initialised()
+    pre_initialise(work, weights, drawn, _options(work.model), factorisation, Silent())
+    clear_biases(work, weights)
+
+
+def sweep(work: Work, weights: Parameters) -> Sweeper:
+    """One sweep, as the command does it: through all segments, each layer scaled on the way.
+
+    Args:
+        work: the model and the samples.
+        weights: drawn before; scaled. Sweeping them again is as much work.
+
+    Returns:
+        The sweeper, which knows its segments and its effort.
+    """
+    sweeper = Sweeper(work, weights, Silent().advance)
+    while sweeper.position < len(sweeper.segments):
+        _, solutions = sweeper.run()
+        apply(work, weights, solutions.layers, solutions.scales)
+        set_running_statistics(work, weights, solutions.norms)
+    return sweeper
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """The power of the size that the seconds grow with: least squares between logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])

@@ -10,50 +10,38 @@ model. Sweep: the graph that `lsuv init` runs, on orthonormal weights. Both are 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 
 import common
 import onnxruntime as ort
 
-from lsuv_cli.core.choices import PreInit
-from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.options import InitOptions, SampleOptions
-from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.preinit import draw, generator
-from lsuv_cli.core.records import Feeds, InstrumentedGraph
-from lsuv_cli.model.layers import LayerSite, find_layers
+from lsuv_cli.core.batches import GivenBatches
+from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
 from lsuv_cli.model.onnx_model import OnnxModel, read_model
-from lsuv_cli.model.segments import cut_segments
-from lsuv_cli.model.sweeping import sweeping_graph
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.sweeping import Found, Sweepable, sweeping_graph
 from lsuv_cli.sweep.session import Session, select_device
-from lsuv_cli.weights.qr import choose_qr
+from lsuv_cli.sweeper import Sweeper
 
 GOAL = 1.15
-TORCH_FLOPS = float("inf")
 
 
-def orthonormal(sites: list[LayerSite], weights: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """The model's weights after the draws that precede the sweep."""
-    drawn = dict(weights)
-    qr = choose_qr(TORCH_FLOPS)  # the quickest for caffenet; the values don't matter here
-    for site in sites:
-        name, layout = site.layer.weight, site.layer.layout
-        drawn[name] = draw(PreInit.ORTHONORMAL, layout, generator(0, name), qr)
-    return drawn
+def sweep_of(model: OnnxModel, weights: Parameters, feeds: Feeds) -> InstrumentedGraph:
+    """The graph of the sweep over one batch, with the command's default options.
 
-
-def sweep_of(
-    model: OnnxModel, weights: Mapping[str, FloatArray], feeds: Feeds
-) -> InstrumentedGraph:
-    """The graph of the sweep, with the command's default options."""
-    sites = find_layers(model)
-    options = InitOptions(model.path, Path(), SampleOptions(()))
-    plan = plan_layers([site.layer for site in sites], [None] * len(sites), options)
-    (whole,) = cut_segments(model, sites, [site.node.output[0] for site in sites], sys.maxsize)
-    drawn = orthonormal(sites, weights)
-    return sweeping_graph(model, sites, plan, drawn, whole, feeds, {}, cautious=False)
+    Args:
+        model: the model.
+        weights: its; drawn anew.
+        feeds: the batch.
+    """
+    work = common.work_on(model, GivenBatches([feeds]))
+    common.draw(work, weights)
+    whole = Sweeper(work, weights, common.Silent().advance).segments[0]
+    about = Sweepable(model, work.sites, work.plan, work.norms, work.alone)
+    specs = {
+        name: InputSpec(name, value.dtype.name, (None, *value.shape[1:]))
+        for name, value in feeds.items()
+    }
+    return sweeping_graph(about, weights, whole, specs, Found())[0]
 
 
 def measure(name: str, rounds: int, openings: int) -> list[str]:

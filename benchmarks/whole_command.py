@@ -25,14 +25,11 @@ import torch
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 
+from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.measuring import measuring_graph
+from lsuv_cli.engine import measure
 from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.model.segments import cut_segments
-from lsuv_cli.sweep.session import select_device
-from lsuv_cli.sweep.whole import run_graph
 
 GOAL = 30.0
 SAME_OUTPUT = 1e-4
@@ -74,14 +71,12 @@ def check_same_network(case: common.Case, weights: Mapping[str, FloatArray], fee
 
 def worst_deviation(case: common.Case, weights: Mapping[str, FloatArray], feeds: Feeds) -> float:
     """The largest |Var - 1| over the layers, measured on the untouched graph."""
-    model, _ = read_model(case.model)
-    sites = find_layers(model)
-    layers = range(len(sites))
-    (whole,) = cut_segments(model, sites, [site.layer.output for site in sites], sys.maxsize)
-    graph = measuring_graph(model, sites, weights, whole, feeds, layers, centred=True)
-    count = len(next(iter(feeds.values())))
-    readings = run_graph(graph, feeds, count, select_device("cpu", None, 0, print)).layers
-    return max(reading.moments.deviation(1.0, per_channel=False) for reading in readings.values())
+    model, values = read_model(case.model)
+    for name, value in weights.items():
+        values.set(name, value)
+    work = common.work_on(model, GivenBatches([feeds]))
+    moments = measure(work, values, common.Silent())
+    return max(one.deviation(1.0, per_channel=False) for one in moments.values())
 
 
 def compare(name: str, rounds: int) -> None:
