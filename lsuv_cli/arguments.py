@@ -298,8 +298,8 @@ TimeoutOption = Annotated[
         min=1,
         metavar="SECONDS",
         rich_help_panel=MACHINE_PANEL,
-        help="How long to wait for another process of the run, where torchrun or the like has started "
-        "several.",
+        help="How long to wait for another process of the run, where torchrun or the like has "
+        "started several.",
     ),
 ]
 NamesOption = Annotated[
