@@ -21,6 +21,7 @@ from lsuv_cli.sweep.store import ValueStore
 
 JOURNAL = "journal.jsonl"
 VALUES = "values.bin"
+LOCK = "lock"
 
 
 class Checkpoint:
@@ -42,7 +43,7 @@ class Checkpoint:
 
         Raises:
             OutputError: the folder can't be written.
-            UsageError: it holds another run's checkpoint.
+            UsageError: it holds another run's checkpoint, or one that is running uses it.
         """
         self.folder = folder
         self._group = group
@@ -52,6 +53,8 @@ class Checkpoint:
         head = {"lsuv": hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock_path = folder / f"{prefix}{LOCK}"
+            self._lock = _locked(self._lock_path)
             lines = _lines(self._journal_path)
             if lines and lines[0] != head:
                 raise UsageError(
@@ -110,10 +113,36 @@ class Checkpoint:
         self._file.close()
         self._spill.close()
         if finished:
-            for path in (self._journal_path, self._values_path):
+            for path in (self._journal_path, self._values_path, self._lock_path):
                 path.unlink(missing_ok=True)
+        self._lock.close()
+        if finished:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """A file that only one process has open, until that closes it or ends.
+
+    Raises:
+        UsageError: another one has it open.
+    """
+    file = path.open("wb")
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(
+            f"another run uses the checkpoint in {path.parent}; wait for its end, or give another "
+            "folder"
+        ) from None
+    except OSError:  # a file system without locks
+        return file
+    return file
 
 
 def _lines(path: Path) -> list[Any]:

@@ -34,7 +34,7 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
     with Run(os.environ) as run:
         try:
             code: int = work(run)
-        except (LsuvError, KeyboardInterrupt) as error:
+        except (LsuvError, MemoryError, KeyboardInterrupt) as error:
             _ignore_interruptions()
             code, text = _ending(error)
             if run.speaks_of(error):
@@ -71,8 +71,14 @@ def _print_error(text: str) -> None:
     print_error(text)
 
 
-def _ending(error: LsuvError | KeyboardInterrupt) -> tuple[int, str]:
+def _ending(error: LsuvError | MemoryError | KeyboardInterrupt) -> tuple[int, str]:
     """The exit code and the sentence."""
+    if isinstance(error, MemoryError):
+        reason = f" ({error})" if str(error) else ""
+        return ExitCode.UNUSABLE_INPUT, (
+            f"memory ran out{reason}; give a smaller --batch-size, or a smaller --memory from "
+            "which it follows"
+        )
     if isinstance(error, LsuvError):
         return error.exit_code, str(error)
     if isinstance(error, Terminated):

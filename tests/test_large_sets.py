@@ -249,6 +249,28 @@ def test_too_little_memory_for_a_batch(lsuv: Run, folder: Path) -> None:
     assert process.returncode == 0, process.stderr
 
 
+def test_too_little_memory_for_the_samples(lsuv: Run, folder: Path) -> None:
+    """A batch of 3 GB of pictures, where the process may have 2 in all."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"]),
+    ]
+    shape = ("n", 3, 2048, 2048)
+    save_graph(folder / "model.onnx", nodes, {"w": random_weight(3, 5)}, shape)
+    save_pictures(folder / "data", SAMPLES)
+    before = contents(folder)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+    arguments = init("--batch-size", SAMPLES, "--threads", 1, data="data")
+    limited = {"cwd": folder, "preexec_fn": limit, "env": {"OPENBLAS_NUM_THREADS": "1"}}
+    error = check_refused(lsuv(*arguments, **limited), 3, "memory ran out")
+    assert "give a smaller --batch-size" in error
+    check_nothing_left(folder, before)
+
+
 # Interruptions
 
 # Each stage, and the one that reports its time when it begins.

@@ -129,6 +129,17 @@ def test_a_terminated_run_goes_on(lsuv: Run, folder: Path, finished: Path) -> No
 # Another run's checkpoint
 
 
+def test_a_run_that_still_runs(lsuv: Run, folder: Path) -> None:
+    run = Background(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    run.wait_for("measuring the weights as they are")
+    run.process.send_signal(signal.SIGSTOP)
+    process = lsuv(*init(*CHECKPOINT, out="other"), cwd=folder)
+    run.process.send_signal(signal.SIGCONT)
+    check_refused(process, 2, "another run uses the checkpoint in c; wait for its end")
+    assert run.end().returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["m.onnx", "out", "x.npy"]
+
+
 OTHER = "the checkpoint in c is of a run with another model, other samples or other options"
 
 
