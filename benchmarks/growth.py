@@ -71,9 +71,7 @@ def theirs(name: str, layers: int, size: int) -> Callable[[], object]:
     return run
 
 
-def timed(
-    works: Sequence[tuple[str, Callable[[], object]]], rounds: int
-) -> dict[str, float]:
+def timed(works: Sequence[tuple[str, Callable[[], object]]], rounds: int) -> dict[str, float]:
     """The least seconds of each."""
     common.interleaved(works, 1)
     seconds = common.interleaved(works, rounds, common.processor_seconds_of)

@@ -16,9 +16,10 @@ import onnxruntime as ort
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
+from lsuv_cli.model.found import Found, Sweepable
 from lsuv_cli.model.onnx_model import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.sweeping import Found, Sweepable, sweeping_graph
+from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.sweep.session import Session, select_device
 from lsuv_cli.sweeper import Sweeper
 

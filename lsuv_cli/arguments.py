@@ -266,6 +266,14 @@ MemoryOption = Annotated[
         "top.",
     ),
 ]
+DeviceMemoryOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=MACHINE_PANEL,
+        help="The same of a GPU, where batches run and activations stay between segments.",
+    ),
+]
 SpillDirOption = Annotated[
     Path | None,
     typer.Option(
@@ -290,7 +298,8 @@ TimeoutOption = Annotated[
         min=1,
         metavar="SECONDS",
         rich_help_panel=MACHINE_PANEL,
-        help="How long to wait for another process of the run (see torchrun in the README).",
+        help="How long to wait for another process of the run, where torchrun or the like has started "
+        "several.",
     ),
 ]
 NamesOption = Annotated[

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.events import Events
 from lsuv_cli.model.footprint import Footprint, footprint
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
@@ -16,50 +17,56 @@ from lsuv_cli.model.value_sizes import Sizes, value_sizes
 class Budget:
     """Divides the memory for samples and activations.
 
-    Half is for the batch that is running, and of the rest half for samples that are read already
-    and half for what segments hand on; all of it is for the one batch where one is enough.
+    Half is for the batch that is running, a quarter for samples that are read already and a quarter
+    for what segments hand on; all of it is for the one batch where one is enough. On an accelerator
+    with its own memory the running batch is there, and as much as a quarter of it is handed on.
 
     Attributes:
-        memory_bytes: what there is to divide.
+        live_bytes: what may be kept in the host's memory between segments.
+        device_live_bytes: what may be kept in the accelerator's.
     """
 
-    def __init__(self, model: OnnxModel, weights: Parameters, shapes: Shapes, memory: int) -> None:
+    def __init__(
+        self,
+        model: OnnxModel,
+        weights: Parameters,
+        shapes: Shapes,
+        memory: int,
+        device_memory: int | None,
+    ) -> None:
         """Find what the model takes.
 
         Args:
             model: the model.
             weights: its parameters; only those that shapes depend on are read.
             shapes: for each input the shape of a sample and its dtype.
-            memory: bytes to divide.
+            memory: bytes of the host's to divide.
+            device_memory: bytes of the accelerator's; None where it has none of its own.
         """
-        self.memory_bytes = memory
-        self.sizes: Sizes = value_sizes(
+        self._running_bytes = memory if device_memory is None else device_memory
+        self.live_bytes = memory // 4
+        self.device_live_bytes = (device_memory or 0) // 4
+        self._sizes: Sizes = value_sizes(
             model.skeleton,
             {name: shape for name, (shape, _) in shapes.items()},
             model.weights,
             weights,
         )
-        self._whole: Footprint = footprint(model.nodes, (), self.sizes)
+        self._whole: Footprint = footprint(model.nodes, (), self._sizes)
 
     def batch_size(self, samples: int) -> int:
         """How many of some samples to run at once."""
-        if self.working_bytes(samples) <= self.memory_bytes:
+        if self.working_bytes(samples) <= self._running_bytes:
             return samples
-        return self._whole.largest_batch(self.memory_bytes // 2, samples)
+        return self._whole.largest_batch(self._running_bytes // 2, samples)
+
+    def bytes(self, name: str, samples: int) -> int:
+        """What a value takes; nothing for a constant of the graph."""
+        return self._sizes.bytes(name, samples) if name in self._sizes.values else 0
 
     def working_bytes(self, batch_size: int) -> int:
         """What a batch takes while it runs."""
         return self._whole.peak_bytes(batch_size)
-
-    @property
-    def cache_bytes(self) -> int:
-        """What samples may take that wait for their turn, where they are several batches."""
-        return self.memory_bytes // 4
-
-    @property
-    def live_bytes(self) -> int:
-        """What may be kept in memory between segments."""
-        return self.memory_bytes // 4
 
 
 @dataclass(slots=True)
@@ -119,14 +126,14 @@ def predict(
     nodes = [segment.node_count for segment in segments]
     for number, segment in enumerate(segments):
         sizes = {
-            samples: sum(budget.sizes.bytes(name, samples) for name in segment.leaving)
+            samples: sum(budget.bytes(name, samples) for name in segment.leaving)
             for samples in set(counts)
         }
         for batch, samples in enumerate(counts):
             start, size, (in_memory, on_disk) = positions[batch], sizes[samples], places[batch]
             prediction.executions += sum(nodes[start : number + 1])
             prediction.repeated += sum(nodes[start:number])
-            if memory - in_memory + size <= budget.live_bytes:
+            if memory - in_memory + size <= budget.live_bytes + budget.device_live_bytes:
                 places[batch] = size, 0
             elif disk - on_disk + size <= disk_bytes:
                 places[batch] = 0, size
@@ -138,6 +145,32 @@ def predict(
             prediction.kept_bytes = max(prediction.kept_bytes, memory)
             prediction.spilled_bytes = max(prediction.spilled_bytes, disk)
     return prediction
+
+
+def tell_plan(
+    budget: Budget,
+    counts: Sequence[int],
+    disk_bytes: int,
+    events: Events,
+    segments: Sequence[Segment],
+) -> None:
+    """Say what a sweep is going to take, before it does.
+
+    Args:
+        budget: the memory.
+        counts: samples in each of this process's batches.
+        disk_bytes: free space for what memory has no room for.
+        events: told.
+        segments: the sweep's.
+    """
+    prediction = predict(budget, segments, counts, disk_bytes)
+    events.detail(prediction.sentence())
+    if prediction.repeated:
+        share = prediction.executions / (prediction.executions - prediction.repeated)
+        events.warn(
+            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
+            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
+        )
 
 
 def _amount(size: float) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from lsuv_cli.core.batches import Batches
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.group import Group
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.control_flow import (
     Decisions,
@@ -22,6 +26,33 @@ from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.writing_out import written_out
 from lsuv_cli.sweep.session import Device
 from lsuv_cli.sweep.whole import run_once
+
+
+def common_way(
+    source: ModelSource,
+    weights: Sources,
+    batches: Batches,
+    group: Group,
+    device: Device,
+    max_segment_bytes: int,
+) -> list[Decisions]:
+    """The way that all batches of all processes take; see `find_way`.
+
+    Raises:
+        ModelError: they take different ones.
+    """
+    ways = [
+        find_way(source, weights, batches.feeds(batch), device, max_segment_bytes)
+        for batch in range(len(batches.counts))
+    ]
+    texts = group.gather_text(json.dumps(ways))
+    everyone: list[list[Decisions]] = [way for text in texts for way in json.loads(text)]
+    if any(way != everyone[0] for way in everyone):
+        raise ModelError(
+            f"{source.path}: not all batches of samples take the same branches; give --batch-size "
+            "the number of samples, or export the model with one of them"
+        )
+    return everyone[0]
 
 
 def find_way(

@@ -138,11 +138,11 @@ def _measure_segment(
         centred |= doubts
 
 
-def choose_factorisation(plan: Plan, pre_init: PreInit) -> QrFactorisation:
+def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> QrFactorisation:
     """The QR factorisation for all the orthonormal matrices that the plan wants."""
     drawn = [plan.layers[index].layer.layout for index in plan.initialised()]
     flops = sum(map(orthonormal_flops, drawn)) if pre_init is PreInit.ORTHONORMAL else 0.0
-    return choose_qr(flops)
+    return choose_qr(flops, device.label)
 
 
 def pre_initialise(

@@ -99,7 +99,7 @@ class _Draws:
         self._options = options
         self._events = events
         self._pending = work.plan.initialised()
-        self._factorisation = choose_factorisation(work.plan, options.pre_init)
+        self._factorisation = choose_factorisation(work.plan, options.pre_init, work.device)
 
     def before(self, parameters: Collection[str] | None) -> None:
         """Draw what has not been drawn of some parameters; None for all."""

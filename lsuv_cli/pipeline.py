@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,15 +13,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.budget import Budget, predict
-from lsuv_cli.checkpoint import checkpointing
-from lsuv_cli.control import along, find_way
+from lsuv_cli.budget import Budget, tell_plan
+from lsuv_cli.control import along, common_way
 from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Alone, Group
-from lsuv_cli.core.journal import Journal, NoJournal
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.planning import plan_layers
@@ -39,14 +36,12 @@ from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.quantised import refuse_quantised
-from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.naming import choose_names, some_of
+from lsuv_cli.storing import open_store, refuse_different
 from lsuv_cli.sweep.session import Device, select_device, unknown_operators
-from lsuv_cli.sweep.spill import SpillFile
-from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
@@ -125,7 +120,7 @@ def _opened(given: _Given) -> Report:
 def _along_the_way(given: _Given, source: ModelSource, loaded: Loaded) -> Report:
     """Initialise the layers that the samples meet in a model with If, Loop or Scan."""
     given.events.stage("following the samples through If, Loop and Scan")
-    decisions = _way(given, source, {}, loaded)
+    decisions: Sequence[Decisions] = given.way(source, {}, loaded)
     for _ in range(MAX_WAYS):
         model, weights = model_of(along(source, decisions))
         try:
@@ -139,30 +134,6 @@ def _along_the_way(given: _Given, source: ModelSource, loaded: Loaded) -> Report
         f"{given.options.model}: which branches the samples take changes with every "
         "initialisation, so that their layers can't be measured; export the model with one of them"
     )
-
-
-def _way(
-    given: _Given, source: ModelSource, weights: Sources, loaded: Loaded
-) -> Sequence[Decisions]:
-    """The way that every batch takes.
-
-    Raises:
-        ModelError: they take different ones.
-    """
-    most = given.options.max_segment_bytes
-    batches = loaded.batches
-    ways = [
-        find_way(source, weights, batches.feeds(batch), given.device, most)
-        for batch in range(len(batches.counts))
-    ]
-    texts = given.group.gather_text(json.dumps(ways))
-    everyone: list[list[Decisions]] = [way for text in texts for way in json.loads(text)]
-    if any(way != everyone[0] for way in everyone):
-        raise ModelError(
-            f"{given.options.model}: not all batches of samples take the same branches; give "
-            "--batch-size the number of samples, or export the model with one of them"
-        )
-    return everyone[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +170,11 @@ class _Given:
         self.stack.callback(loaded.batches.close)
         return loaded
 
+    def way(self, source: ModelSource, weights: Sources, loaded: Loaded) -> list[Decisions]:
+        """Which way the samples go through a model's If, Loop and Scan."""
+        most = self.options.max_segment_bytes
+        return common_way(source, weights, loaded.batches, self.group, self.device, most)
+
 
 def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
     """Initialise a model whose layers all stand in the main graph."""
@@ -209,15 +185,28 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
     plan = _plan(model, sites, left_alone, options, events)
 
     def budget_of(shapes: Shapes) -> Budget:
-        return Budget(model, weights, shapes, options.memory_bytes)
+        on_device = options.device_memory_bytes if given.device.memory else None
+        return Budget(model, weights, shapes, options.memory_bytes, on_device)
 
     loaded = given.loaded or given.load(model.inputs, budget_of)
     batches = loaded.batches
     budget = loaded.fit(budget_of)
     loaded.refuse_overwriting(layout.files)
     settings = options.settings(batches.total, batches.batch_size)
+    about = {
+        "version": __version__,
+        "model": model.sha256,
+        "settings": settings,
+        "verify": options.verify,
+        # The draws of weights depend on them.
+        "names": [planned.layer.parameter for planned in plan.layers],
+        "processes": given.group.size,
+        "device": given.device.label,
+    }
+    refuse_different(about, given.group)
     with ExitStack() as stack:
-        store, journal = _store(given, stack, model, budget, loaded, settings)
+        stored = open_store(options, given.group, budget, batches, about, events)
+        store, journal = stack.enter_context(stored)
         norms = batch_norms(model) if options.bn is BatchNorm.BATCH else []
         work = Work(
             model,
@@ -239,12 +228,12 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
         file = stack.enter_context(
             writing_weights(layout, model, naming, others, describe=describe, force=options.force)
         )
-        forecast = partial(_tell_plan, budget, batches.counts, store.free_bytes, events)
+        forecast = partial(tell_plan, budget, batches.counts, store.free_bytes, events)
         results = sweep_until_settled(
             work, weights, before, options, settings, events, file, forecast
         )
         if given.source is not None:
-            now = _way(given, given.source, weights.sources(model.parameters), loaded)
+            now = given.way(given.source, weights.sources(model.parameters), loaded)
             if now != given.decisions:
                 raise _WayChangedError(now)
         size = file.writer.bytes_written
@@ -272,59 +261,6 @@ def _initialize(given: _Given, model: OnnxModel, weights: Parameters) -> Report:
         layers=tuple(results),
         left_alone=tuple(left_alone),
     )
-
-
-def _store(
-    given: _Given,
-    stack: ExitStack,
-    model: OnnxModel,
-    budget: Budget,
-    loaded: Loaded,
-    settings: Mapping[str, object],
-) -> tuple[ValueStore, Journal]:
-    """Where batches are kept between segments, and what has been measured before."""
-    options, batches = given.options, loaded.batches
-    work = {
-        "version": __version__,
-        "model": model.sha256,
-        "settings": settings,
-        "processes": given.group.size,
-        "device": given.device.label,
-    }
-    if len(set(given.group.gather_text(json.dumps(work)))) > 1:
-        raise UsageError(
-            "the processes were given different models, samples, options or versions of lsuv; "
-            "give all the same"
-        )
-    if options.checkpoint is not None:
-        work["samples"] = batches.fingerprint()
-        checkpoint = stack.enter_context(checkpointing(options.checkpoint, work, given.group))
-        if checkpoint.is_resumed:
-            given.events.note(f"going on from the checkpoint in {options.checkpoint}")
-        return checkpoint.store, checkpoint
-    spill = SpillFile(options.spill_dir or Path(tempfile.gettempdir()))
-    stack.callback(spill.close)
-    is_alone = given.group.size == 1 and len(batches.counts) == 1
-    room = options.memory_bytes if is_alone else budget.live_bytes
-    return ValueStore(room, spill), NoJournal()
-
-
-def _tell_plan(
-    budget: Budget,
-    counts: Sequence[int],
-    disk_bytes: int,
-    events: Events,
-    segments: Sequence[Segment],
-) -> None:
-    """Say what a sweep is going to take, before it does."""
-    prediction = predict(budget, segments, counts, disk_bytes)
-    events.detail(prediction.sentence())
-    if prediction.repeated:
-        share = prediction.executions / (prediction.executions - prediction.repeated)
-        events.warn(
-            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
-            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
-        )
 
 
 def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:

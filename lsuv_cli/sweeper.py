@@ -14,11 +14,12 @@ from lsuv_cli.core.records import InstrumentedGraph, Readings, Specs
 from lsuv_cli.core.solve import Known, Solutions, solve
 from lsuv_cli.engine import Work
 from lsuv_cli.model.biases import per_channel_bias
+from lsuv_cli.model.found import Factors, Found, Replayed, Sweepable
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment, cut_steps
 from lsuv_cli.model.steps import sweep_steps
 from lsuv_cli.model.subgraph import needed_nodes
-from lsuv_cli.model.sweeping import Factors, Found, Replayed, Sweepable, sweeping_graph
+from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.tracing import SweepTracer
 from lsuv_cli.sweep.passage import Effort
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,12 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_batches_give_what_one_batch_gives(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("disk", [True, False], ids=["spilled", "computed again"])
+def test_batches_give_what_one_batch_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], disk: bool
+) -> None:
+    if not disk:
+        monkeypatch.setattr("lsuv_cli.sweep.spill.RESERVE_BYTES", sys.maxsize)
     model = convolutional(tmp_path)
     samples = save_samples(tmp_path, (3, 4, 4), SAMPLES)
     one, written = run(model, samples, count=SAMPLES, **options)
@@ -104,8 +110,8 @@ def test_batches_give_what_one_batch_gives(tmp_path: Path, options: dict[str, An
                 np.testing.assert_allclose(
                     value, written[name], rtol=1e-5, atol=spread * 1e-5, err_msg=name
                 )
-            assert [layer.status for layer in report.layers] == [
-                layer.status for layer in one.layers
+            assert [(layer.status, layer.iterations) for layer in report.layers] == [
+                (layer.status, layer.iterations) for layer in one.layers
             ]
             several.add(scales(report).tobytes())
     assert len(several) > 1, "all batches went the same way"

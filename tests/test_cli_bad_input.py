@@ -550,7 +550,7 @@ def test_a_full_disk(lsuv: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "number", "code", "words"),
     [
-        ("loading samples", signal.SIGINT, 130, "interrupted"),
+        ("reading the samples", signal.SIGINT, 130, "interrupted"),
         ("sweeping", signal.SIGINT, 130, "interrupted"),
         ("verifying the written file", signal.SIGINT, 130, "interrupted"),
         ("sweeping", signal.SIGTERM, 143, "terminated"),
@@ -567,7 +567,7 @@ def test_interruption_leaves_nothing(
     """A signal during a stage: the stage before has just reported its time on stderr."""
     stages = [
         "reading the model",
-        "loading samples",
+        "reading the samples",
         "measuring the weights as they are",
         "pre-initialising",
         "sweeping",

@@ -229,6 +229,7 @@ def test_options_reach_the_engine(lsuv: Run, tiny: Path) -> None:
     )
     assert report["options"] == {
         "samples": 8,
+        "batch_size": 8,
         "seed": 5,
         "target_std": 2,
         "tol": 0.01,

@@ -47,7 +47,7 @@ def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDAr
             out=out,
             samples=SampleOptions(data=(str(data),), count=options.pop("count", SAMPLES)),
             force=True,
-            device="cpu",
+            device=options.pop("device", "cpu"),
             **options,
         ),
         Silent(),

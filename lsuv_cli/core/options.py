@@ -121,6 +121,7 @@ class InitOptions:
         max_segment_bytes: bytes of weights in memory at once while the model runs.
         batch_size: samples that go through the network at once; None to choose.
         memory_bytes: bytes of samples and activations in memory.
+        device_memory_bytes: the same of an accelerator that has its own.
         spill_dir: where activations go that don't fit; None for the system's temporary folder.
         checkpoint: a folder from which a run that was ended goes on; None for none.
         timeout: seconds to wait for another process.
@@ -153,6 +154,7 @@ class InitOptions:
     max_segment_bytes: int = SEGMENT_BYTES
     batch_size: int | None = None
     memory_bytes: int = MEMORY_BYTES
+    device_memory_bytes: int = MEMORY_BYTES
     spill_dir: Path | None = None
     checkpoint: Path | None = None
     timeout: float = 600.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,14 @@ import onnx
 
 from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.records import InstrumentedGraph, Plan, Specs, Tap
-from lsuv_cli.core.solve import Known
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.model.found import Factor, Factors, Found, Replayed, Sweepable
 from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder
 from lsuv_cli.model.graph_scales import GraphScales
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import captured_values, rename_captured
 from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
-from lsuv_cli.model.norms import NormSite
-from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.steps import Kind, Step
 from lsuv_cli.model.subgraph import add_parameters, instrumented
@@ -31,75 +27,6 @@ from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
 # product of the layers' gains; orthonormal layers with ReLU lose 0.7 each, so twelve stay far
 # from the ends of float32's range. What drifts further is caught and swept again cautiously.
 MAX_DEFERRED_LAYERS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """What a value must be multiplied by to be true.
-
-    Attributes:
-        layers: the layers whose factors, multiplied, are this one.
-        shape: what the factor is reshaped to before it multiplies; () for a scalar.
-        depth: how many layers it has passed.
-    """
-
-    layers: tuple[int, ...]
-    shape: tuple[int, ...]
-    depth: int
-
-
-Factors = Mapping[str, Factor]
-
-
-@dataclass(frozen=True, slots=True)
-class Sweepable:
-    """What a sweep is about; the same for each of its segments.
-
-    Attributes:
-        model: the model.
-        sites: its layers, in execution order.
-        plan: which of them are initialised, and how.
-        norms: batch normalisations that are to normalise with the samples' own statistics.
-        alone: whether all samples are one batch, so that a scale follows from it in the graph.
-    """
-
-    model: OnnxModel
-    sites: Sequence[LayerSite]
-    plan: Plan
-    norms: Sequence[NormSite]
-    alone: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What is known of a model when a segment begins.
-
-    Attributes:
-        layers: what is known of each layer that earlier segments have measured.
-        norms: the moments of what each normalisation normalises, as it is handed on.
-        settled: for each weight of an earlier segment, told by the index of its first use, 1 where
-            that has decided its scale and 0 elsewhere, like its scale.
-        factors: the values handed on that are not true, and what makes them.
-    """
-
-    layers: Mapping[int, Known] = field(default_factory=dict)
-    norms: Mapping[int, Moments] = field(default_factory=dict)
-    settled: Mapping[int, Float64Array] = field(default_factory=dict)
-    factors: Factors = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """Segments whose work is done again, because what they handed on was not kept.
-
-    Attributes:
-        steps: theirs, in execution order.
-        found: what was known before the first of them; and of their own layers that the weights are
-            final by now, and of their own normalisations the moments of true values.
-    """
-
-    steps: Sequence[Step]
-    found: Found
 
 
 def sweeping_graph(
@@ -214,6 +141,8 @@ class Sweep:
                 true = self.builder.node("Mul", [true, value])
             self._represent(name, true, factor)
         self.found, self.scaling = found, scaling
+        # What is normalised from here on has its factor again, as its moments have.
+        self.norms_done_again.clear()
 
     def close(self, feeds: Specs) -> InstrumentedGraph:
         """Close the graph.

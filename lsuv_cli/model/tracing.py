@@ -10,10 +10,11 @@ from lsuv_cli.core.choices import Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.solve import Known
+from lsuv_cli.model.found import Found, Sweepable
 from lsuv_cli.model.graph_scales import ScaleWantedError
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.steps import Kind, Step
-from lsuv_cli.model.sweeping import Found, Sweep, Sweepable
+from lsuv_cli.model.sweeping import Sweep
 
 
 class SweepTracer:

@@ -63,8 +63,8 @@ class ParquetTable:
         return f"{self._table.path}[{index}]"
 
     def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
-        """Nothing: `open` looks whether the file is what it was."""
-        return ()
+        """Size and time of the last change of the file, as it was found; `open` compares them."""
+        return self._table.stamp.size, self._table.stamp.changed_ns
 
     def open(self, index: int) -> BinaryIO:
         """A picture's bytes, in memory.

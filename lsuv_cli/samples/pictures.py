@@ -42,7 +42,7 @@ class Pictures(Protocol):
         ...
 
     def version(self, index: int) -> tuple[int, ...]:
-        """What changes when a picture's file does; () where `open` finds that out by itself.
+        """What changes when a picture's file does.
 
         Raises:
             OSError: the file is gone.

@@ -50,7 +50,7 @@ class Source(Protocol):
         """What messages call a sample."""
 
     def version(self, sample: int) -> tuple[int, ...]:
-        """What changes when the file that a sample is in does; () where that can't be."""
+        """What changes when the file that a sample is in does."""
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
         """Read some samples.
@@ -103,7 +103,7 @@ class PictureSource:
         return self._pictures.name(sample)
 
     def version(self, sample: int) -> tuple[int, ...]:
-        """Size and time of the last change of a picture's own file."""
+        """Size and time of the last change of the picture's file."""
         return self._pictures.version(sample)
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:

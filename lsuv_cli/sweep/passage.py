@@ -14,7 +14,6 @@ from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import (
-    Feeds,
     InputSpec,
     InstrumentedGraph,
     Reading,
@@ -22,6 +21,7 @@ from lsuv_cli.core.records import (
     Specs,
     Tap,
 )
+from lsuv_cli.sweep.device_array import Value
 from lsuv_cli.sweep.session import Device, Session
 from lsuv_cli.sweep.store import ValueStore
 
@@ -29,6 +29,7 @@ from lsuv_cli.sweep.store import ValueStore
 Build = Callable[[int, Specs], InstrumentedGraph]
 
 Doubts = frozenset[int]
+Values = Mapping[str, Value]
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class Passage:
             graph = build(start, specs)
             for batch, feeds, fetched in self._runs(graph, start, starts):
                 self._count(node_counts, start, position)
-                taken[batch] = [fetched[tap.output] for tap in _taps(graph)]
+                taken[batch] = [np.asarray(fetched[tap.output]) for tap in _taps(graph)]
                 if first is None:
                     first = _merged(graph, {batch: taken[batch]}, self._batches.counts)
                     doubts = self._agree(doubtful(first))
@@ -135,10 +136,11 @@ class Passage:
 
     def _runs(
         self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
-    ) -> Iterator[tuple[int, Feeds, Feeds]]:
+    ) -> Iterator[tuple[int, Values, Values]]:
         """Each batch that begins at a boundary, what it is fed there, and what it gives."""
         taps = (tap.output for tap in _taps(graph))
         outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
+        staying = frozenset(graph.carried.values())
         with Session(graph.model, graph.initializers, self._device) as session:
             for batch, feeds in self._ahead(start, starts[start]):
                 if feeds is None:
@@ -146,12 +148,12 @@ class Passage:
                     self._store.forget(batch)
                     starts[0].append(batch)
                     continue
-                yield batch, feeds, session.run(outputs, feeds) if outputs else {}
+                yield batch, feeds, session.run(outputs, feeds, staying) if outputs else {}
 
-    def _ahead(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Feeds | None]]:
+    def _ahead(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
         """What each batch is fed at a boundary, the next one's being read meanwhile."""
 
-        def load(batch: int) -> Feeds | None:
+        def load(batch: int) -> Values | None:
             if start == 0:
                 return self._batches.feeds(batch)
             try:

@@ -6,18 +6,18 @@ import contextlib
 import ctypes
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from lsuv_cli.core.errors import DataError, ModelError, UsageError
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.sweep.device_array import DeviceArray, Value
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -47,11 +47,16 @@ class Device:
         providers: ONNX Runtime's execution providers with their options, in order of preference.
         label: how the device is called in the report.
         threads: threads within an operator; 0 for one a core.
+        memory: the kind of the accelerator's own memory, in which values can stay between
+            sessions; "" where there is none.
+        index: which accelerator of that kind.
     """
 
     providers: tuple[tuple[str, Mapping[str, str]], ...]
     label: str
     threads: int
+    memory: str = ""
+    index: int = 0
 
 
 def select_device(
@@ -97,7 +102,7 @@ def select_device(
     problem = _cuda_problem(available)
     if problem is None:
         options = {"device_id": index, **CUDA_OPTIONS}
-        return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads)
+        return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads, "cuda", int(index))
     if name != "auto":
         raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
     if CUDA in available:
@@ -158,6 +163,10 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = device.threads
+        # From the second run on the plans would take a block on top of what the first has taken.
+        options.enable_mem_pattern = False
+        options.enable_mem_reuse = False
+        self._device = device
         # The buffers are copied by ONNX Runtime before the constructor returns.
         names = list(initializers)
         values = [
@@ -190,8 +199,11 @@ class Session:
         self._session = None
 
     def run(
-        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        staying: Collection[str] = (),
+    ) -> dict[str, Value]:
         """Run the graph once.
 
         The run is on a second thread: only so can Ctrl-C reach this one, which then has ONNX
@@ -199,29 +211,65 @@ class Session:
 
         Args:
             outputs: names of what to fetch.
-            feeds: an array for each input; others are passed over.
+            feeds: a value for each input; others are passed over.
+            staying: those of the outputs that stay in the accelerator's memory, if it has its own.
 
         Returns:
-            The fetched arrays by name.
+            The fetched values by name.
 
         Raises:
-            DataError: the graph does not take these arrays, or memory ran out.
+            DataError: the graph does not take these values, or memory ran out.
         """
         taken = {value.name for value in self._session.get_inputs()}
-        feeds = {name: array for name, array in feeds.items() if name in taken}
+        feeds = {name: value for name, value in feeds.items() if name in taken}
         run_options = ort.RunOptions()
         run_options.log_severity_level = FATAL
+        run = self._run_bound if self._device.memory else self._run_on_host
         with ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(self._session.run, list(outputs), feeds, run_options)
+            running = pool.submit(run, outputs, feeds, staying, run_options)
             try:
-                fetched = running.result()
+                return running.result()
             except KeyboardInterrupt:
                 run_options.terminate = True
                 raise
             except ORT_ERRORS as error:
                 raise _run_error(error) from None
+
+    def _run_on_host(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        _staying: Collection[str],
+        run_options: Any,
+    ) -> dict[str, Value]:
+        fetched = self._session.run(list(outputs), feeds, run_options)
         # Copies: what ONNX Runtime returns keeps all the memory of the session alive.
         return {name: value.copy() for name, value in zip(outputs, fetched, strict=True)}
+
+    def _run_bound(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        staying: Collection[str],
+        run_options: Any,
+    ) -> dict[str, Value]:
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, DeviceArray):
+                binding.bind_ortvalue_input(name, value.ort_value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in outputs:
+            if name in staying:
+                binding.bind_output(name, self._device.memory, self._device.index)
+            else:
+                binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding, run_options)
+        fetched = dict(zip(outputs, binding.get_outputs(), strict=True))
+        return {
+            name: DeviceArray(value) if name in staying else np.array(value.numpy())
+            for name, value in fetched.items()
+        }
 
 
 def _reason(error: BaseException) -> str:

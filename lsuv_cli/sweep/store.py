@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lsuv_cli.core.records import Feeds
+from lsuv_cli.sweep.device_array import DeviceArray, Value
 from lsuv_cli.sweep.spill import SpillFile
+
+
+class Place(Enum):
+    """Where a value is kept."""
+
+    DEVICE = auto()
+    HOST = auto()
+    DISK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +28,25 @@ class _Kept:
     Attributes:
         shape: its shape.
         dtype: its dtype.
-        array: the value, where it is in memory.
+        value: where it is in the host's memory or the accelerator's.
         offset: where it is in the spill file, else.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    array: NDArray[Any] | None
-    offset: int
+    value: Value | None
+    offset: int = -1
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        if self.value is None:
+            return Place.DISK
+        return Place.DEVICE if isinstance(self.value, DeviceArray) else Place.HOST
 
     @property
     def nbytes(self) -> int:
+        """Its size."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
@@ -43,12 +59,19 @@ class ValueStore:
         dropped: how often a batch's values were not kept.
     """
 
-    def __init__(self, memory_bytes: int, spill: SpillFile | None) -> None:
+    def __init__(self, memory_bytes: int, spill: SpillFile | None, device_bytes: int = 0) -> None:
+        """Begin empty.
+
+        Args:
+            memory_bytes: what may be held in the host's memory.
+            spill: where more is written; None for nowhere.
+            device_bytes: what may stay in the accelerator's memory.
+        """
         self.memory_bytes = memory_bytes
         self.spilled_bytes = 0
         self.dropped = 0
         self._spill = spill
-        self._used = 0
+        self._room = {Place.DEVICE: device_bytes, Place.HOST: memory_bytes}
         self._values: dict[int, dict[str, _Kept]] = {}
         self._positions: dict[int, int] = {}
 
@@ -61,7 +84,9 @@ class ValueStore:
         """The boundary whose values are kept of a batch; 0, that of the inputs, without any."""
         return self._positions.get(batch, 0)
 
-    def keep(self, batch: int, position: int, made: Feeds, wanted: Collection[str]) -> bool:
+    def keep(
+        self, batch: int, position: int, made: Mapping[str, Value], wanted: Collection[str]
+    ) -> bool:
         """Keep what a batch has at a boundary in place of what was kept of it before.
 
         Args:
@@ -75,17 +100,19 @@ class ValueStore:
         """
         before = self._values.get(batch, {})
         leaving = [kept for name, kept in before.items() if name not in wanted or name in made]
-        room = self.memory_bytes - self._used + sum(k.nbytes for k in leaving if k.offset < 0)
+        room = dict(self._room)
+        for one in leaving:
+            if one.place in room:
+                room[one.place] += one.nbytes
         after = {name: kept for name, kept in before.items() if name in wanted}
         new: dict[str, _Kept] = {}
         for name in sorted(made):
-            kept = self._place(made[name], room)
+            kept = self._placed(made[name], room)
             if kept is None:
                 for one in new.values():
                     self._release(one)
                 self.dropped += 1
                 return False
-            room -= kept.nbytes if kept.offset < 0 else 0
             new[name] = kept
         for one in leaving:
             self._release(one)
@@ -93,16 +120,16 @@ class ValueStore:
         self._positions[batch] = position
         return True
 
-    def load(self, batch: int) -> Feeds:
+    def load(self, batch: int) -> dict[str, Value]:
         """The values that are kept of a batch.
 
         Raises:
             OSError: they can't be read any more.
         """
-        loaded = {}
+        loaded: dict[str, Value] = {}
         for name, kept in self._values[batch].items():
-            if kept.array is not None:
-                loaded[name] = kept.array
+            if kept.value is not None:
+                loaded[name] = kept.value
             elif self._spill is not None:
                 loaded[name] = self._spill.read(kept.offset, kept.shape, kept.dtype)
         return loaded
@@ -144,18 +171,26 @@ class ValueStore:
         for batch in list(self._values):
             self.forget(batch)
 
-    def _place(self, value: NDArray[Any], room: int) -> _Kept | None:
-        if value.nbytes <= room:
-            self._used += value.nbytes
-            return _Kept(value.shape, value.dtype, value, -1)
+    def _placed(self, value: Value, room: dict[Place, int]) -> _Kept | None:
+        """Place a value where there is room for it; None where there is none."""
+        shape, dtype, size = value.shape, value.dtype, value.nbytes
+        for place in (Place.DEVICE, Place.HOST):
+            if place is Place.HOST and isinstance(value, DeviceArray):
+                value = value.numpy()
+            kept = _Kept(shape, dtype, value)
+            if kept.place is place and size <= room[place]:
+                room[place] -= size
+                self._room[place] -= size
+                return kept
+        assert not isinstance(value, DeviceArray)
         offset = self._spill.write(value) if self._spill is not None else None
         if offset is None:
             return None
-        self.spilled_bytes += value.nbytes
-        return _Kept(value.shape, value.dtype, None, offset)
+        self.spilled_bytes += size
+        return _Kept(shape, dtype, None, offset)
 
     def _release(self, kept: _Kept) -> None:
-        if kept.array is not None:
-            self._used -= kept.nbytes
+        if kept.place in self._room:
+            self._room[kept.place] += kept.nbytes
         elif self._spill is not None:
             self._spill.release(kept.offset, kept.nbytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lsuv_cli.core.records import Feeds, InstrumentedGraph
 from lsuv_cli.sweep.session import Device, Session
 
@@ -23,4 +25,4 @@ def run_once(graph: InstrumentedGraph, feeds: Feeds, device: Device) -> Feeds:
     outputs = list(dict.fromkeys(graph.carried.values()))
     with Session(graph.model, graph.initializers, device) as session:
         fetched = session.run(outputs, feeds)
-    return {name: fetched[output] for name, output in graph.carried.items()}
+    return {name: np.asarray(fetched[output]) for name, output in graph.carried.items()}

@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 TORCH_WORTHWHILE_FLOPS = 8e10
 
 
-def choose_qr(flops: float) -> QrFactorisation:
+def choose_qr(flops: float, device: str = "cpu") -> QrFactorisation:
     """The faster factorisation for this much work in all.
 
-    The choice depends on the model alone, so that runs repeat each other to the bit.
+    The choice depends on the model and the device alone, so that runs repeat each other to the bit.
+
+    Args:
+        flops: the work.
+        device: where the model runs; on a GPU that torch can use too, it factorises there.
     """
     if flops < TORCH_WORTHWHILE_FLOPS:
         return numpy_qr
     import torch
 
-    return _torch_qr(torch)
+    has_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    return _torch_qr(torch, device if has_gpu else "cpu")
 
 
-def _torch_qr(torch: ModuleType) -> QrFactorisation:
+def _torch_qr(torch: ModuleType, device: str) -> QrFactorisation:
     def qr(matrix: Float32Array) -> tuple[Float32Array, Float32Array]:
-        q, r = torch.linalg.qr(torch.from_numpy(matrix))
-        return np.asarray(q), np.asarray(r)
+        q, r = torch.linalg.qr(torch.from_numpy(matrix).to(device))
+        return np.asarray(q.cpu()), np.asarray(r.cpu())
 
     return qr

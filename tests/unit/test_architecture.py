@@ -54,10 +54,11 @@ MAY_IMPORT = {
     "loading": {"budget", "core", "samples"},
     "budget": {"core", "model"},
     "checkpoint": {"core", "sweep"},
+    "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
     "control": {"core", "model", "sweep"},
     "pipeline": {
-        *("budget", "checkpoint", "control", "core", "engine", "iteration", "loading", "model"),
-        *("naming", "sweep", "weights", "writing"),
+        *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
+        *("storing", "sweep", "weights", "writing"),
     },
     "arguments": {"core"},
     "cli": {"arguments", "core", "console", "exits", "pipeline", "processes", "report"},

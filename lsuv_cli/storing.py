@@ -1,0 +1,73 @@
+"""Where batches are kept between segments, and what has been measured before."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lsuv_cli.budget import Budget
+from lsuv_cli.checkpoint import checkpointing
+from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Group
+from lsuv_cli.core.journal import Journal, NoJournal
+from lsuv_cli.core.options import InitOptions
+from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.sweep.spill import SpillFile
+from lsuv_cli.sweep.store import ValueStore
+
+
+@contextmanager
+def open_store(
+    options: InitOptions,
+    group: Group,
+    budget: Budget,
+    batches: SampleBatches,
+    about: Mapping[str, Any],
+    events: Events,
+) -> Iterator[tuple[ValueStore, Journal]]:
+    """Open what holds values between segments, on disk too.
+
+    Args:
+        options: what the user asked for.
+        group: the processes that share the samples.
+        budget: how much may be kept in memory.
+        batches: the samples.
+        about: what tells this run from another, but for the samples.
+        events: told where an earlier run is gone on with.
+
+    Raises:
+        OutputError: the checkpoint can't be written.
+        UsageError: it is that of another run.
+    """
+    if options.checkpoint is not None:
+        work = {**about, "samples": batches.fingerprint()}
+        with checkpointing(options.checkpoint, work, group) as checkpoint:
+            if checkpoint.is_resumed:
+                events.note(f"going on from the checkpoint in {options.checkpoint}")
+            yield checkpoint.store, checkpoint
+        return
+    spill = SpillFile(options.spill_dir or Path(tempfile.gettempdir()))
+    is_alone = group.size == 1 and len(batches.counts) == 1
+    room = options.memory_bytes if is_alone else budget.live_bytes
+    try:
+        yield ValueStore(room, spill, budget.device_live_bytes), NoJournal()
+    finally:
+        spill.close()
+
+
+def refuse_different(about: Mapping[str, Any], group: Group) -> None:
+    """Refuse processes that would not do the same.
+
+    Raises:
+        UsageError: they were not given the same.
+    """
+    if len(set(group.gather_text(json.dumps(about)))) > 1:
+        raise UsageError(
+            "the processes were given different models, samples, options or versions of lsuv; "
+            "give all the same"
+        )

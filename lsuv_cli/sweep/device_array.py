@@ -1,0 +1,46 @@
+"""A value that stays in the memory of the device that made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DeviceArray:
+    """A value in an accelerator's memory, as ONNX Runtime holds it.
+
+    Attributes:
+        ort_value: ONNX Runtime's handle.
+        shape: its shape.
+        dtype: its dtype.
+        nbytes: its size.
+    """
+
+    def __init__(self, ort_value: Any) -> None:
+        self.ort_value = ort_value
+        self.shape: tuple[int, ...] = tuple(ort_value.shape())
+        self.dtype: np.dtype[Any] = np.dtype(DTYPES[ort_value.data_type()])
+        self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy in the host's memory."""
+        # A copy of its own: where the device is the host, this would be the device's memory.
+        return np.array(self.ort_value.numpy())
+
+
+Value = NDArray[Any] | DeviceArray
+
+# What ONNX Runtime calls the types of tensors.
+DTYPES = {
+    "tensor(bool)": "bool",
+    "tensor(double)": "float64",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    **{
+        f"tensor({sign}int{bits})": f"{sign}int{bits}"
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+}

@@ -1,0 +1,40 @@
+"""`lsuv` that dies as it is about to write a line of its checkpoint's journal.
+
+Usage: dying_process.py RANK LINE init ...; the line is counted from 1, the head.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from unittest import mock
+
+from lsuv_cli.checkpoint import Checkpoint
+from lsuv_cli.cli import main
+
+# So that the others have written theirs.
+DELAY_SECONDS = 1.0
+
+
+def die_at(line: int) -> None:
+    """Have the next checkpoint's journal stop short of a line."""
+    write, written = Checkpoint._write, [0]
+
+    def dying(self: Checkpoint, entry: object) -> None:
+        written[0] += 1
+        if written[0] == line:
+            time.sleep(DELAY_SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, entry)
+
+    mock.patch.object(Checkpoint, "_write", dying).start()
+
+
+if __name__ == "__main__":
+    _, rank, line, *arguments = sys.argv
+    if os.environ["RANK"] == rank:
+        die_at(int(line))
+    sys.argv = ["lsuv", *arguments]
+    main()

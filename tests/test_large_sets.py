@@ -1,0 +1,325 @@
+"""More samples than memory holds, as a user meets them: many batches, full disks, lost files."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from background import Background
+from conftest import Run
+from graphs import random_weight, save_graph
+from onnx import helper
+from safetensors.numpy import load_file
+from test_batches import convolutional
+from test_cli_bad_input import check_refused, contents, save_pictures, small_model
+
+from lsuv_cli.model.onnx_model import read_model
+
+SAMPLES, BATCH, BATCHES = 60, 7, 9
+# All but the last, which adds the last layer's bias.
+NODES = 18
+# A batch's values at a boundary have some 10 kB: of this, a quarter, none of it is kept in memory.
+MEMORY = "20KB"
+SPILLING = ("--batch-size", BATCH, "--memory", MEMORY, "--spill-dir", "spill")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model that takes several parts to sweep, samples, and an empty folder to spill to."""
+    (tmp_path / "spill").mkdir()
+    convolutional(tmp_path).rename(tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", random_weight(SAMPLES, 3, 4, 4))
+    return tmp_path
+
+
+def init(*arguments: object, data: str = "x.npy", out: str = "out") -> list[object]:
+    return ["init", "model.onnx", "--data", data, "--samples", "all", "--out", out, *arguments]
+
+
+def effort(process: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
+    """Node executions, those of them that were repeated, and bytes written to disk."""
+    pattern = r"^([\d,]+) node executions, ([\d,]+) of them again; ([\d,]+) bytes written to disk$"
+    ((executions, repeated, spilled),) = re.findall(pattern, process.stderr, re.MULTILINE)
+    return tuple(int(text.replace(",", "")) for text in (executions, repeated, spilled))  # type: ignore[return-value]
+
+
+def check_same_weights(path: Path, other: Path) -> None:
+    weights, others = load_file(path), load_file(other)
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        largest = np.abs(others[name]).max()
+        np.testing.assert_allclose(value, others[name], rtol=0, atol=1e-6 * largest, err_msg=name)
+
+
+def check_nothing_left(folder: Path, before: dict[Path, bytes]) -> None:
+    """No file is new or different, hidden ones included."""
+    assert contents(folder) == before
+    assert not list((folder / "spill").iterdir())
+
+
+# Many batches
+
+
+@pytest.fixture
+def whole(lsuv: Run, folder: Path) -> Path:
+    """What is written where all samples are one batch."""
+    process = lsuv(*init("--verbose", out="whole"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert len(read_model(folder / "model.onnx")[0].nodes) == NODES + 1
+    assert effort(process) == (NODES, 0, 0)
+    return folder / "whole"
+
+
+def limit_files(size: int) -> Callable[[], None]:
+    """As a full disk: no file can become larger than this."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+def test_batches_that_spill(lsuv: Run, folder: Path, whole: Path) -> None:
+    process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    executions, repeated, spilled = effort(process)
+    assert (executions, repeated) == (BATCHES * NODES, 0)
+    assert spilled > 100_000
+    check_same_weights(folder / "out", whole)
+    assert not list((folder / "spill").iterdir())
+
+
+def test_a_disk_that_becomes_full(lsuv: Run, folder: Path, whole: Path) -> None:
+    """Some of it is spilled, the rest computed again; the output itself still fits."""
+    limit = limit_files(40_000)
+    process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder, preexec_fn=limit)
+    assert process.returncode == 0, process.stderr
+    executions, repeated, spilled = effort(process)
+    assert repeated > 0
+    assert spilled > 0
+    assert executions - repeated == BATCHES * NODES
+    check_same_weights(folder / "out", whole)
+    assert not list((folder / "spill").iterdir())
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system with less room than is left to others."""
+    where = folder / "spill"
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(where)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield where
+    subprocess.run(["umount", str(where)], check=True)
+
+
+def test_a_small_disk(lsuv: Run, folder: Path, whole: Path, small_disk: Path) -> None:
+    """It is known beforehand that nothing fits, and said what that costs."""
+    process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    executions, repeated, spilled = effort(process)
+    assert spilled == 0
+    assert executions - repeated == BATCHES * NODES
+    share = f"computes {executions / (BATCHES * NODES):.1f} times as much"
+    assert share in process.stderr
+    assert "give more --memory or a larger --spill-dir" in process.stderr
+    check_same_weights(folder / "out", whole)
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("line", ["reading the samples", "sweeping, part 2"])
+def test_the_spill_folder_is_removed(folder: Path, whole: Path, line: str) -> None:
+    """Before the file there is made, and after."""
+    run = Background(*init(*SPILLING, "--verbose"), cwd=folder)
+    run.wait_for(line)
+    (folder / "spill").rmdir()
+    process = run.end()
+    assert process.returncode == 0, process.stderr
+    check_same_weights(folder / "out", whole)
+    assert not (folder / "spill").exists()
+
+
+def test_the_same_command_writes_the_same_bytes(lsuv: Run, folder: Path) -> None:
+    for out in ("out", "again"):
+        process = lsuv(*init(*SPILLING, out=out), cwd=folder)
+        assert process.returncode == 0, process.stderr
+    assert (folder / "out").read_bytes() == (folder / "again").read_bytes()
+
+
+# Samples that go, or change, between two readings
+
+
+def pictures(folder: Path) -> Path:
+    return save_pictures(folder / "data", SAMPLES) / "33.png"
+
+
+def array(folder: Path) -> Path:
+    np.save(folder / "data.npy", random_weight(SAMPLES, 3, 8, 8))
+    return folder / "data.npy"
+
+
+def shard(folder: Path) -> Path:
+    save_pictures(folder / "pictures", SAMPLES)
+    with tarfile.open(folder / "data.tar", "w") as archive:
+        for path in sorted((folder / "pictures").iterdir()):
+            archive.add(path, path.name)
+    return folder / "data.tar"
+
+
+def parquet(folder: Path) -> Path:
+    """With more row groups than are remembered."""
+    files = sorted(save_pictures(folder / "pictures", SAMPLES).iterdir())
+    table = pa.table({"image": [path.read_bytes() for path in files]})
+    pq.write_table(table, folder / "data.parquet", row_group_size=2)
+    return folder / "data.parquet"
+
+
+def lengthen(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lengthen])
+@pytest.mark.parametrize("arrange", [pictures, array, shard, parquet])
+def test_a_sample_that_changes(
+    folder: Path, arrange: Callable[[Path], Path], change: Callable[[Path], None]
+) -> None:
+    small_model(folder / "model.onnx")
+    path = arrange(folder)
+    data = "data" if arrange is pictures else path.name
+    before = contents(folder)
+    arguments = init("--batch-size", 1, "--memory", "1KB", "--spill-dir", "spill", data=data)
+    run = Background(*arguments, "--verbose", cwd=folder)
+    # Everything is read again by the sweep, and once more when the written file is verified.
+    run.wait_for("measuring the weights as they are")
+    change(path)
+    error = check_refused(run.end(), 3, str(path.relative_to(folder)))
+    assert ("No such file" if change is Path.unlink else "has changed") in error
+    changed = {path: path.read_bytes()} if path.exists() else {}
+    before.pop(path)
+    check_nothing_left(folder, before | changed)
+
+
+# Memory
+
+
+def test_too_little_memory_for_a_batch(lsuv: Run, folder: Path) -> None:
+    """A value of 3.3 GB, where the process may have 3 in all."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Resize", ["c", "", "factors"], ["t"], mode="nearest"),
+        helper.make_node("GlobalAveragePool", ["t"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "v"], ["y"]),
+    ]
+    weights = {
+        "w": random_weight(4, 3, 1, 1),
+        "factors": np.array([1, 1, 900, 900], np.float32),
+        "v": random_weight(4, 5),
+    }
+    save_graph(folder / "model.onnx", nodes, weights, ("n", 3, 4, 4))
+    np.save(folder / "x.npy", random_weight(16, 3, 4, 4))
+    before = contents(folder)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+    limited = {"cwd": folder, "preexec_fn": limit, "env": {"OPENBLAS_NUM_THREADS": "1"}}
+    process = lsuv(*init("--batch-size", 16, "--threads", 1, "--no-verify"), **limited)
+    error = check_refused(process, 3, "smaller --batch-size")
+    assert "smaller --memory" in error
+    check_nothing_left(folder, before)
+    process = lsuv(*init("--memory", "1GB", "--threads", 1, "--no-verify"), **limited)
+    assert process.returncode == 0, process.stderr
+
+
+# Interruptions
+
+# Each stage, and the one that reports its time when it begins.
+STAGES = {
+    "reading the samples": "reading the model",
+    "measuring the weights as they are": "reading the samples",
+    "sweeping, part 1 of 5": "measuring the weights as they are",
+    "sweeping, part 4 of 5": "sweeping, part 3 of 5",
+    "writing": "sweeping, part 5 of 5",
+    "verifying the written file": "writing",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", STAGES)
+def test_interruption_leaves_nothing(folder: Path, stage: str, number: signal.Signals) -> None:
+    np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
+    (folder / "out").write_bytes(b"precious")
+    before = contents(folder)
+    run = Background(*init(*SPILLING, "--force", "--verbose"), cwd=folder)
+    run.wait_for(STAGES[stage])
+    if stage != "writing":
+        time.sleep(0.03)  # it takes longer than that
+    run.process.send_signal(number)
+    words = "terminated" if number is signal.SIGTERM else "interrupted"
+    error = check_refused(run.end(), 128 + number, words)
+    assert error == f"error: {words}; nothing was written"
+    check_nothing_left(folder, before)
+
+
+# Two runs at once
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_runs_with_one_output(folder: Path, force: bool) -> None:
+    arguments = [*init(*SPILLING, "--quiet"), *(["--force"] if force else [])]
+    runs = [Background(*arguments, cwd=folder) for _ in range(2)]
+    ends = sorted((run.end() for run in runs), key=lambda process: process.returncode)
+    check_whole(folder / "out")
+    assert ends[0].returncode == 0, ends[0].stderr
+    if force:
+        assert ends[1].returncode == 0, ends[1].stderr
+    else:
+        check_refused(ends[1], 5, "exists already; give --force")
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "out", "spill", "x.npy"]
+
+
+def check_whole(path: Path) -> None:
+    assert all(np.isfinite(weight).all() for weight in load_file(path).values())
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "--samples 0: not a number of samples", ["--samples", "0"]),
+        (2, "--samples many: not a number of samples", ["--samples", "many"]),
+        (2, "--samples -3: not a number of samples", ["--samples", "-3"]),
+        (2, "--memory nonsense: not a size", ["--memory", "nonsense"]),
+        (2, "--memory 0: not a size", ["--memory", "0"]),
+        (2, "--batch-size", ["--batch-size", "0"]),
+        (2, "--spill-dir nosuch: no such folder", ["--spill-dir", "nosuch"]),
+        (2, "--spill-dir x.npy: no such folder", ["--spill-dir", "x.npy"]),
+        (2, "--timeout", ["--timeout", "0"]),
+        (5, "the checkpoint can't be written in x.npy", ["--checkpoint", "x.npy"]),
+        (5, "the checkpoint can't be written in x.npy/c", ["--checkpoint", "x.npy/c"]),
+    ],
+)
+def test_bad_values(lsuv: Run, folder: Path, code: int, words: str, arguments: list[str]) -> None:
+    before = contents(folder)
+    check_refused(lsuv(*init(), *arguments, cwd=folder), code, words)
+    check_nothing_left(folder, before)

@@ -1,0 +1,165 @@
+"""Runs with --checkpoint that are killed, and go on where they were."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from background import PATIENCE, Background
+from conftest import COMMAND, Run
+from graphs import random_weight
+from test_batches import convolutional
+from test_cli_bad_input import check_refused, contents, small_model
+from test_large_sets import check_same_weights, effort, parquet, shard
+
+SAMPLES, BATCHES, NODES = 500, 72, 18
+JOURNAL = "c/journal.jsonl"
+# The head, the measurement before, five parts of the sweep, the measurement after.
+LINES = 8
+DYING = Path(__file__).parent / "dying_process.py"
+
+
+def init(*arguments: object, out: str = "out", data: str = "x.npy") -> list[object]:
+    limits = ("--batch-size", 7, "--memory", "20KB")
+    return ["init", "m.onnx", "--data", data, "--samples", "all", *limits, "--out", out, *arguments]
+
+
+CHECKPOINT = ("--checkpoint", "c")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, samples, and what runs that nothing happens to write with and without it."""
+    folder = tmp_path_factory.mktemp("finished")
+    convolutional(folder)
+    np.save(folder / "x.npy", random_weight(SAMPLES, 3, 4, 4))
+    for arguments in (init(), init(*CHECKPOINT, out="kept")):
+        subprocess.run([COMMAND, *map(str, arguments)], cwd=folder, check=True, capture_output=True)
+    assert not (folder / "c").exists()
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, finished: Path) -> Path:
+    """The same model and samples, and nothing done."""
+    for name in ("m.onnx", "x.npy"):
+        (tmp_path / name).symlink_to(finished / name)
+    return tmp_path
+
+
+def lines(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def kill_at(folder: Path, count: int, **more: str) -> None:
+    """Kill a run when its journal has so many lines."""
+    run = Background(*init(*CHECKPOINT, "--quiet", **more), cwd=folder)
+    deadline = time.monotonic() + PATIENCE
+    while lines(folder / JOURNAL) < count:
+        assert time.monotonic() < deadline
+        assert run.process.poll() is None, run.end().stderr
+        time.sleep(0.001)
+    run.process.kill()
+    assert run.end().returncode == -signal.SIGKILL
+    assert not (folder / "out").exists()
+
+
+def test_a_checkpoint_does_not_show_in_what_is_written(finished: Path) -> None:
+    assert (finished / "kept").read_bytes() == (finished / "out").read_bytes()
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, LINES - 1])
+def test_a_killed_run_goes_on(lsuv: Run, folder: Path, finished: Path, count: int) -> None:
+    kill_at(folder, count)
+    left = lines(folder / JOURNAL)
+    if count % 2:
+        # The process was killed while it wrote.
+        with (folder / JOURNAL).open("ab") as journal:
+            journal.write(b'{"doubtful": fal')
+    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "going on from the checkpoint in c\n" in process.stderr
+    executions, repeated, _ = effort(process)
+    whole = BATCHES * NODES
+    assert repeated == 0
+    assert executions == 0 if left == LINES - 1 else 0 < executions <= whole
+    assert (executions < whole) == (left > 2)
+    assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
+    assert not (folder / "c").exists()
+
+
+def test_killed_again_and_again(lsuv: Run, folder: Path, finished: Path) -> None:
+    for count in (1, 3, 6):
+        kill_at(folder, count)
+    process = lsuv(*init(*CHECKPOINT), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
+
+
+def test_values_that_are_gone(lsuv: Run, folder: Path, finished: Path) -> None:
+    """What was measured is still used; what is missing is computed again."""
+    kill_at(folder, 4)
+    (folder / "c" / "values.bin").unlink()
+    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert effort(process)[1] > 0
+    check_same_weights(folder / "out", finished / "out")
+    assert not (folder / "c").exists()
+
+
+def test_a_terminated_run_goes_on(lsuv: Run, folder: Path, finished: Path) -> None:
+    """Its checkpoint is the one thing it leaves."""
+    run = Background(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    run.wait_for("sweeping, part 2 of 5")
+    run.process.terminate()
+    check_refused(run.end(), 143, "terminated")
+    assert sorted(path.name for path in folder.iterdir()) == ["c", "m.onnx", "x.npy"]
+    process = lsuv(*init(*CHECKPOINT), cwd=folder)
+    assert "going on from the checkpoint" in process.stderr
+    assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
+
+
+# Another run's checkpoint
+
+
+OTHER = "the checkpoint in c is of a run with another model, other samples or other options"
+
+
+def test_other_options(lsuv: Run, folder: Path) -> None:
+    kill_at(folder, 3)
+    before = contents(folder)
+    for arguments in (["--seed", "1"], ["--no-verify"], ["--batch-size", "8"], ["--bias", "keep"]):
+        check_refused(lsuv(*init(*CHECKPOINT), *arguments, cwd=folder), 2, OTHER)
+        assert contents(folder) == before
+
+
+def test_another_model_or_other_samples(lsuv: Run, folder: Path, finished: Path) -> None:
+    kill_at(folder, 3)
+    (folder / "x.npy").unlink()
+    np.save(folder / "x.npy", random_weight(SAMPLES, 3, 4, 4))
+    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, OTHER)
+    (folder / "x.npy").unlink()
+    (folder / "x.npy").symlink_to(finished / "x.npy")
+    model = onnx.load(folder / "m.onnx")
+    model.producer_name = "another"
+    (folder / "m.onnx").unlink()
+    onnx.save(model, folder / "m.onnx")
+    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, OTHER)
+
+
+@pytest.mark.parametrize("arrange", [shard, parquet])
+def test_collections_that_have_changed(
+    lsuv: Run, tmp_path: Path, arrange: Callable[[Path], Path]
+) -> None:
+    small_model(tmp_path / "m.onnx")
+    path = arrange(tmp_path)
+    kill_at(tmp_path, 2, data=path.name)
+    os.utime(path, (0, 0))
+    check_refused(lsuv(*init(*CHECKPOINT, data=path.name), cwd=tmp_path), 2, OTHER)
