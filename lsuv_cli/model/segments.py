@@ -31,6 +31,10 @@ SEQUENCE_MAKERS = frozenset(
     )
 )
 
+# ONNX Runtime opens a session in a time that grows with the square of its nodes, and a layer that
+# is measured has some 25. With so many steps at once it grows with their number.
+MAX_SEGMENT_STEPS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -106,7 +110,7 @@ def cut_steps(
         model: the model that they, or what they read, belong to.
         steps: in execution order.
         max_bytes: see `cut_for_values`.
-        tracer: tells where a segment must end; None where nothing but weights ends one.
+        tracer: tells where a segment must end; None where only weights and nodes end one.
         later: values that are wanted once all steps are done.
         cautious: whether the segments are.
 
@@ -126,7 +130,10 @@ def cut_steps(
 
     for position, step in enumerate(steps):
         wanted = sizes_read(step, sizes)
-        if parts[-1] and sum((loaded | wanted).values()) > max_bytes and position not in whole:
+        is_full = (
+            len(parts[-1]) >= MAX_SEGMENT_STEPS or sum((loaded | wanted).values()) > max_bytes
+        )
+        if parts[-1] and is_full and position not in whole:
             end()
         if tracer is not None and not tracer.takes(step):
             if position in whole:

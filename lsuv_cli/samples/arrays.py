@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,18 @@ class ArrayFile:
     def count(self) -> int:
         """The number of samples."""
         return int(next(iter(self.arrays.values())).shape[0])
+
+    def release(self) -> None:
+        """Let the pages go that were read of mapped arrays, which count as this process's memory.
+
+        They stay in the system's cache, as far as it has room.
+        """
+        for array in self.arrays.values():
+            mapping: object = array
+            while isinstance(mapping, np.ndarray):
+                mapping = mapping.base
+            if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:

@@ -193,6 +193,8 @@ class ArraySource:
                 rows[position] = (
                     value if normalise is None else (value - normalise[0]) / normalise[1]
                 )
+        for file in {file for file, _ in places}:
+            self._files[file].release()
         return {}
 
     def close(self) -> None:
