@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -17,6 +18,8 @@ from lsuv_cli.processes.run import Run
 INTERRUPTIONS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+
+AGAIN_SECONDS = 0.01
 
 
 def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
@@ -31,6 +34,7 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
         # nohup and a shell's & have a signal ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _interrupt_again
     with Run(os.environ) as run:
         try:
             code: int = work(run)
@@ -89,6 +93,20 @@ def _ending(error: LsuvError | MemoryError | KeyboardInterrupt) -> tuple[int, st
 def _interrupt(signum: int, _frame: FrameType | None) -> NoReturn:
     _ignore_interruptions()
     raise KeyboardInterrupt if signum == signal.SIGINT else Terminated(signum)
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Deliver a signal anew that came while an object was destroyed, where nothing can be raised.
+
+    A little later, and not from here, where nothing can be raised either.
+    """
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = error.args[0] if isinstance(error, Terminated) else signal.SIGINT
+    signal.signal(number, _interrupt)
+    threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
 
 
 def _ignore_interruptions() -> None:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -299,6 +300,33 @@ def test_interruption_leaves_nothing(folder: Path, stage: str, number: signal.Si
     error = check_refused(run.end(), 128 + number, words)
     assert error == f"error: {words}; nothing was written"
     check_nothing_left(folder, before)
+
+
+UNLUCKY = """
+import os, signal, sys, time, typer
+from lsuv_cli.exits import exit_with
+
+class Fragile:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{})
+
+def work(run):
+    Fragile()
+    time.sleep(60)
+
+try:
+    exit_with(work)
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_an_object_is_destroyed(name: str, code: int) -> None:
+    """Python itself drops what is raised there."""
+    command = [sys.executable, "-c", UNLUCKY.format(name)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    check_refused(process, code, "nothing was written")
 
 
 # Two runs at once

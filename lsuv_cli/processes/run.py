@@ -151,7 +151,7 @@ class Run:
 
     def _cause_of(self, termination: Terminated) -> BaseException:
         """Why a launcher may have ended this process: another one died, which is to be told."""
-        died = self._meeting.who_died() if self._meeting is not None and self.is_first else None
+        died = self._meeting.who_died() if self._meeting is not None else None
         error = termination if died is None else ProcessError(died)
         self.speaks_of(error)
         return error
