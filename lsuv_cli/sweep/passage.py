@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,10 +40,12 @@ class Effort:
     Attributes:
         executions: of the model's nodes, by this process.
         repeated: those of them that had been done before, because what they gave was not kept.
+        waited_seconds: in which nothing was computed, since what a batch is fed had not been read.
     """
 
     executions: int = 0
     repeated: int = 0
+    waited_seconds: float = 0.0
 
 
 class Passage:
@@ -165,7 +168,9 @@ class Passage:
         try:
             loading = pool.submit(load, batches[0])
             for number, batch in enumerate(batches):
+                began = time.monotonic()
                 feeds = loading.result()
+                self.effort.waited_seconds += time.monotonic() - began
                 if number + 1 < len(batches):
                     loading = pool.submit(load, batches[number + 1])
                 yield batch, feeds
