@@ -574,12 +574,12 @@ def test_interruption_leaves_nothing(
         "writing",
         "verifying the written file",
     ]
-    np.save(tmp_path / "x.npy", random_weight(1024, 3, 32, 32))
+    np.save(tmp_path / "x.npy", random_weight(512, 3, 32, 32))
     (tmp_path / "old").write_bytes(b"precious")
     before = contents(tmp_path)
     process = subprocess.Popen(
         [
-            *(COMMAND, "init", sample_models("fitnet4"), "--data", "x.npy", "--samples", "1024"),
+            *(COMMAND, "init", sample_models("fitnet4"), "--data", "x.npy", "--samples", "512"),
             *("--out", "old", "--force", "--verbose"),
         ],
         cwd=tmp_path,
