@@ -130,9 +130,7 @@ def cut_steps(
 
     for position, step in enumerate(steps):
         wanted = sizes_read(step, sizes)
-        is_full = (
-            len(parts[-1]) >= MAX_SEGMENT_STEPS or sum((loaded | wanted).values()) > max_bytes
-        )
+        is_full = len(parts[-1]) >= MAX_SEGMENT_STEPS or sum((loaded | wanted).values()) > max_bytes
         if parts[-1] and is_full and position not in whole:
             end()
         if tracer is not None and not tracer.takes(step):
