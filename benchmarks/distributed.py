@@ -6,7 +6,8 @@
 Processes in turn, two of them started by torchrun. The seconds are those of the sweep, draws and
 start-up excluded; the processes begin together, and the slower one counts. Efficiency is the one
 process's time over twice that of the two, and 1 at best; the two share the machine's memory, and
-whatever else runs takes a core from them. The bytes are what a process receives from the other
+whatever else runs takes a core from them. What that does not change is the processor's time: the
+one process's over that of the two together. The bytes are what a process receives from the other
 during the sweep, for each layer.
 """
 
@@ -47,13 +48,13 @@ def work(path: Path, batches: int, size: int) -> None:
         common.sweep(sweeping, weights)
         group.gather_text("")
         before = group.bytes_exchanged
-        started = time.perf_counter()
+        started, computed = time.perf_counter(), time.process_time()
         common.sweep(sweeping, weights)
-        seconds = time.perf_counter() - started
+        taken = [time.perf_counter() - started, time.process_time() - computed]
         exchanged = group.bytes_exchanged - before
-        slowest = float(np.max(group.gather(np.array([seconds]))))
+        seconds, processor = np.stack(group.gather(np.array(taken))).T
         if group.is_first:
-            print(slowest, exchanged / len(sweeping.sites))
+            print(seconds.max(), processor.sum(), exchanged / len(sweeping.sites))
 
 
 def measure(name: str, folder: Path, batches: int, rounds: int) -> list[str]:
@@ -63,13 +64,13 @@ def measure(name: str, folder: Path, batches: int, rounds: int) -> list[str]:
     alone = [sys.executable, *script]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     together = [*launcher, "--nproc-per-node", str(PROCESSES), *script]
-    one: list[float] = []
-    two: list[float] = []
-    exchanged = 0.0
-    for _ in range(rounds):
-        one.append(float(common.captured(alone).split()[0]))
-        seconds, exchanged = map(float, common.captured(together).split())
-        two.append(seconds)
+    runs = [
+        [list(map(float, common.captured(command).split())) for command in (alone, together)]
+        for _ in range(rounds)
+    ]
+    one, two = ([run[which][0] for run in runs] for which in (0, 1))
+    processor_one, processor_two = ([run[which][1] for run in runs] for which in (0, 1))
+    exchanged = runs[0][1][2]
     efficiency = common.median_ratio(one, two) / PROCESSES
     return [
         name,
@@ -78,6 +79,7 @@ def measure(name: str, folder: Path, batches: int, rounds: int) -> list[str]:
         f"{statistics.median(two):.2f}",
         f"{efficiency:.2f}",
         common.verdict(efficiency >= GOAL),
+        f"{common.median_ratio(processor_one, processor_two):.2f}",
         f"{exchanged:.0f}",
         common.verdict(exchanged <= GOAL_BYTES),
     ]
@@ -106,6 +108,7 @@ def main() -> None:
         f"{options.rounds} runs; goals: efficiency >= {GOAL}, {GOAL_BYTES} bytes a layer",
         [
             *("network", "batches", "one", "two", "efficiency", "goal"),
+            "processor, one / two",
             *("bytes a layer", "goal"),
         ],
         rows,

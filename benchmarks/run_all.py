@@ -19,6 +19,12 @@ SCRIPTS = (
     "peak_memory.py",
     "orthonormalisation.py",
     "whole_command.py",
+    "segmented.py",
+    "growth.py",
+    "flat_memory.py",
+    "input_pipeline.py",
+    "distributed.py",
+    "gpu.py",
 )
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "lsuv")
 

@@ -158,11 +158,13 @@ def _run_init(
     run: Run, options: InitOptions, *, quiet: bool, verbose: bool, json_output: bool
 ) -> ExitCode:
     # Imported here, so that --version and --help don't wait for numpy, onnx and ONNX Runtime.
+    from lsuv_cli.allocator import return_large_blocks
     from lsuv_cli.console import Screen, Verbosity, print_data
     from lsuv_cli.pipeline import initialize
     from lsuv_cli.report.as_json import render_json
     from lsuv_cli.report.table import render_summary, render_table
 
+    return_large_blocks()
     verbosity = Verbosity.NORMAL
     if quiet or not run.is_first:
         verbosity = Verbosity.QUIET

@@ -26,6 +26,8 @@ from test_oracle import node, run, save_samples
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.model import segments
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.parameters import Parameters, WeightSource
 from lsuv_cli.model.views import Sliced, View
 from lsuv_cli.weights.shards import plan_shards, writing_shards
@@ -72,6 +74,26 @@ def test_ties_and_views_across_segments(tmp_path: Path, name: str) -> None:
         assert result.after is not None
         if result.status is Status.CONVERGED:
             assert result.after.blob_variance == pytest.approx(1, abs=1e-4)
+
+
+def test_a_deep_model_is_cut_into_segments_of_so_many_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {f"w{i}": random_weight(8, 8, seed=i) for i in range(20)}
+    nodes = []
+    for i in range(20):
+        nodes += [node("MatMul", f"r{i} w{i}", f"m{i}"), node("Relu", f"m{i}", f"r{i + 1}")]
+    nodes[0] = node("MatMul", "x w0", "m0")
+    model = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
+    samples = save_samples(tmp_path, (8,))
+    _, expected = run(model, samples)
+    monkeypatch.setattr(segments, "MAX_SEGMENT_STEPS", 7)
+    report, written = run(model, samples)
+    assert [layer.status for layer in report.layers] == [Status.CONVERGED] * 20
+    for name, value in expected.items():
+        np.testing.assert_allclose(written[name], value, rtol=1e-5, atol=1e-6)
+    model_read, _ = read_model(model)
+    assert len(segments.cut_for_values(model_read, ["r20"], 1 << 30)) == 6
 
 
 def test_running_statistics_across_segments(tmp_path: Path) -> None:

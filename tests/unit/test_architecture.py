@@ -60,8 +60,11 @@ MAY_IMPORT = {
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
         *("storing", "sweep", "weights", "writing"),
     },
+    "allocator": set(),
     "arguments": {"core"},
-    "cli": {"arguments", "core", "console", "exits", "pipeline", "processes", "report"},
+    "cli": {
+        *("allocator", "arguments", "core", "console", "exits", "pipeline", "processes", "report"),
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
