@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SAMPLE_MODELS = ROOT / "sample_models"
 COMMAND = Path(sys.executable).parent / "lsuv"
+
+# The commands under test inherit what is ignored here, as Ctrl-C is where a shell's & started this.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        is_interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
