@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from conftest import COMMAND
+from conftest import COMMAND, UNMEASURED
 
 PATIENCE = 120
 
@@ -22,7 +22,7 @@ class Background:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **more,
+            **{"env": UNMEASURED, **more},
         )
 
     def wait_for(self, beginning: str) -> None:

@@ -22,6 +22,9 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
+# A signal that breaks into coverage's own code leaves its lock taken, and the command hangs.
+UNMEASURED = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

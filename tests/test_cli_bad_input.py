@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import COMMAND, Run
+from conftest import COMMAND, UNMEASURED, Run
 from graphs import random_weight, save_graph
 from onnx import TensorProto, helper
 from PIL import Image
@@ -583,6 +583,7 @@ def test_interruption_leaves_nothing(
             *("--out", "old", "--force", "--verbose"),
         ],
         cwd=tmp_path,
+        env=UNMEASURED,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
