@@ -68,10 +68,6 @@ class Segment:
         """The values that it makes."""
         return {name for step in self.steps for name in step.makes}
 
-    def reads(self) -> set[str]:
-        """The values and parameters that it reads."""
-        return {name for step in self.steps for name in step.reads}
-
 
 class Tracer(Protocol):
     """Tells where a segment must end."""

@@ -54,9 +54,7 @@ class ValueStore:
     """The values of each batch at the last boundary between segments where they were kept.
 
     Attributes:
-        memory_bytes: bytes that may be held in memory.
         spilled_bytes: bytes that were written to disk so far.
-        dropped: how often a batch's values were not kept.
     """
 
     def __init__(self, memory_bytes: int, spill: SpillFile | None, device_bytes: int = 0) -> None:
@@ -67,9 +65,7 @@ class ValueStore:
             spill: where more is written; None for nowhere.
             device_bytes: what may stay in the accelerator's memory.
         """
-        self.memory_bytes = memory_bytes
         self.spilled_bytes = 0
-        self.dropped = 0
         self._spill = spill
         self._room = {Place.DEVICE: device_bytes, Place.HOST: memory_bytes}
         self._values: dict[int, dict[str, _Kept]] = {}
@@ -111,7 +107,6 @@ class ValueStore:
             if kept is None:
                 for one in new.values():
                     self._release(one)
-                self.dropped += 1
                 return False
             new[name] = kept
         for one in leaving:
