@@ -17,7 +17,8 @@ import numpy as np
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.errors import LsuvError
 from lsuv_cli.core.group import Alone, Group
-from lsuv_cli.core.options import PRESETS, SEGMENT_BYTES, InitOptions, SampleOptions
+from lsuv_cli.core.option_texts import PRESETS
+from lsuv_cli.core.options import SEGMENT_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine import Work, apply, clear_biases, pre_initialise, set_running_statistics
@@ -291,7 +292,7 @@ def work_on(
 
 
 def _options(model: OnnxModel) -> InitOptions:
-    return InitOptions(model.path, Path(), SampleOptions(()))
+    return InitOptions(model=model.path, out=Path(), samples=SampleOptions(()))
 
 
 def draw(work: Work, weights: Parameters) -> None:

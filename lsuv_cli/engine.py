@@ -14,7 +14,7 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal, moments_entry, moments_of
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.preinit import QrFactorisation, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import InstrumentedGraph, Plan, Reading, Readings, Specs
 from lsuv_cli.core.solve import Solution
@@ -149,7 +149,7 @@ def pre_initialise(
     work: Work,
     weights: Parameters,
     layers: Sequence[int],
-    options: InitOptions,
+    options: WorkOptions,
     qr: QrFactorisation,
     events: Events,
 ) -> None:

@@ -11,9 +11,9 @@ from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
-from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.samples.batch import FindSamples, SampleBatches
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 
 # A first guess, where the model is only known once samples have been seen.
@@ -31,9 +31,10 @@ class Loaded:
     def __init__(
         self,
         inputs: Sequence[InputSpec],
-        options: InitOptions,
+        options: WorkOptions,
         group: Group,
         events: Events,
+        find: FindSamples,
         budget_of: Callable[[Shapes], Budget] | None,
     ) -> None:
         """Find, choose and read samples.
@@ -43,6 +44,7 @@ class Loaded:
             options: what the user asked for.
             group: the processes that share the samples.
             events: told how the work goes.
+            find: finds the samples.
             budget_of: divides the memory, told what a sample is; None where the model is not known
                 yet, and `fit` is called later.
 
@@ -51,9 +53,9 @@ class Loaded:
         """
         events.stage("reading the samples", options.samples.count)
         self._options = options
-        source, self.files = open_samples(inputs, options.samples, options.threads)
+        source, self.files = find(inputs, options.samples, options.threads)
         try:
-            self.refuse_overwriting(filter(None, (options.out, options.out_model)))
+            self.refuse_overwriting(options.outputs)
             wanted = min(options.samples.count or source.available, source.available)
             self._share = -(-wanted // group.size)
             self._budget = budget_of(source.shapes) if budget_of else None
@@ -88,7 +90,7 @@ class Loaded:
             if self.files.holds(path):
                 raise OutputError(f"the output {path} is one of the samples itself; choose another")
 
-    def _tell(self, options: InitOptions, events: Events) -> None:
+    def _tell(self, options: WorkOptions, events: Events) -> None:
         for path, reason in self.batches.skipped:
             events.warn(f"skipped {path}: {reason}")
         wanted = options.samples.count

@@ -15,7 +15,7 @@ from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal
-from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.samples.batch import SampleBatches
 from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweep.store import ValueStore
@@ -23,7 +23,7 @@ from lsuv_cli.sweep.store import ValueStore
 
 @contextmanager
 def open_store(
-    options: InitOptions,
+    options: WorkOptions,
     group: Group,
     budget: Budget,
     batches: SampleBatches,

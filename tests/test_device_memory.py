@@ -11,7 +11,7 @@ import pytest
 from test_batches import SAMPLES, convolutional, scales
 from test_oracle import run, save_samples
 
-from lsuv_cli import pipeline
+from lsuv_cli.jobs import opening
 from lsuv_cli.sweep.device_array import DeviceArray
 from lsuv_cli.sweep.session import CPU, Device, _cuda_problem
 from lsuv_cli.sweep.store import ValueStore
@@ -40,7 +40,7 @@ def test_bound_runs_give_what_unbound_ones_give(
 
     monkeypatch.setattr(ValueStore, "keep", watch)
     device = Device(((CPU, {}),), "bound", 0, memory="cpu")
-    monkeypatch.setattr(pipeline, "select_device", lambda *_: device)
+    monkeypatch.setattr(opening, "select_device", lambda *_: device)
     _, written = run(model, samples, device_memory_bytes=device_memory, **options)
     assert "DeviceArray" in kept
     for name, value in written.items():

@@ -19,9 +19,9 @@ from test_oracle import Silent, node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.jobs.init import initialize
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.pipeline import initialize
 
 Array = NDArray[Any]
 Graph = tuple[list[onnx.NodeProto], dict[str, Array]]
@@ -324,9 +324,9 @@ def test_nothing_is_said_of_it_that_is_not_so(tmp_path: Path) -> None:
     path = tied_embedding(tmp_path / "m.onnx", between=False)
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 30, (8, 5)))
     options = InitOptions(
-        path,
-        tmp_path / "out",
-        SampleOptions((str(tmp_path / "ids.npy"),)),
+        model=path,
+        out=tmp_path / "out",
+        samples=SampleOptions((str(tmp_path / "ids.npy"),)),
         device="cpu",
         max_iter=1,
         verify=False,

@@ -123,7 +123,7 @@ sys.path.insert(0, sys.argv[1])
 from test_oracle import Silent
 from lsuv_cli.core.choices import PreInit, Status
 from lsuv_cli.core.options import InitOptions, SampleOptions
-from lsuv_cli.pipeline import initialize
+from lsuv_cli.jobs.init import initialize
 folder = Path(sys.argv[2])
 report = initialize(InitOptions(
     model=folder / "large.onnx", out=folder / "init.safetensors", force=True, device="cpu",

@@ -20,7 +20,7 @@ from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.core.records import LayerResult, Report
-from lsuv_cli.pipeline import initialize
+from lsuv_cli.jobs.init import initialize
 
 # The newest that onnx 1.23 and ONNX Runtime 1.31 both know.
 NEWEST_SHARED_OPSET = 26

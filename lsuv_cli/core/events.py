@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Events(Protocol):
-    """Who is told how the work goes; the pipeline itself never writes to the screen."""
+    """Who is told how the work goes; jobs themselves never write to the screen."""
 
     def stage(self, title: str, total: int | None = None) -> None:
         """A stage begins; `total` steps, None where they can't be counted."""

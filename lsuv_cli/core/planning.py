@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import ModelError, UsageError
-from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
 
 Reason = tuple[str, Status]
@@ -28,7 +28,7 @@ def matches(layer: Layer, glob: str) -> bool:
 def plan_layers(
     layers: Sequence[Layer],
     unusable: Sequence[Reason | None],
-    options: InitOptions,
+    options: WorkOptions,
 ) -> Plan:
     """Decide what is done with each layer.
 
@@ -88,7 +88,7 @@ def _reached_elsewhere(
     return replace(one, skipped=text, skipped_status=Status.SHARED)
 
 
-def _excluded(layer: Layer, options: InitOptions) -> Reason | None:
+def _excluded(layer: Layer, options: WorkOptions) -> Reason | None:
     if any(matches(layer, glob) for glob in options.exclude):
         return "matches --exclude", Status.EXCLUDED
     if options.include and not any(matches(layer, glob) for glob in options.include):
@@ -135,7 +135,7 @@ def _is_inexact(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
     )
 
 
-def _check_globs(layers: Sequence[Layer], options: InitOptions) -> None:
+def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
     """Refuse a glob that matches nothing: it is a slip, and would go unnoticed."""
     given = [
         *(("--include", glob) for glob in options.include),

@@ -42,13 +42,17 @@ class ModelSource:
     external_files: tuple[Path, ...]
 
 
-def read_source(path: Path) -> ModelSource:
+def read_source(path: Path, content: bytes | None = None) -> ModelSource:
     """Read an ONNX file; external data is read when it is asked for.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already; external data lies beside `path`.
 
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
     """
-    return source_of(*_parse(path), path)
+    return source_of(*parse(path, content), path)
 
 
 def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
@@ -80,7 +84,23 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
     return ModelSource(path, sha256, opset, skeleton, weights, _external_files(model.graph, path))
 
 
-def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
+def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, str]:
+    """Parse an ONNX file, external data left aside.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already.
+
+    Returns:
+        The model, and the file's SHA-256 in hexadecimal.
+
+    Raises:
+        ModelError: there is no such file, or it can't be parsed.
+    """
+    if content is not None:
+        if not content:
+            raise ModelError(f"the model {path} is empty")
+        return _parsed(content, path), hashlib.sha256(content).hexdigest()
     if not path.exists():
         raise ModelError(f"no such model file: {path}")
     if not path.is_file():
@@ -89,16 +109,20 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, str]:
         with path.open("rb") as file:
             if path.stat().st_size == 0:
                 raise ModelError(f"the model file {path} is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                sha256 = hashlib.sha256(content).hexdigest()
-                return onnx.ModelProto.FromString(content[:]), sha256
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                return _parsed(mapped[:], path), hashlib.sha256(mapped).hexdigest()
+    except OSError as error:
+        raise ModelError(f"can't read the model {path}: {error.strerror}") from None
+
+
+def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.ModelProto.FromString(content)
     except DecodeError:
         raise ModelError(
             f"{path} is not an ONNX model, or is cut short: it can't be parsed; "
             "check the file, or export it again"
         ) from None
-    except OSError as error:
-        raise ModelError(f"can't read the model {path}: {error.strerror}") from None
 
 
 def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:

@@ -40,10 +40,10 @@ EXAMPLES = 2
 PICKLE_PROTOCOL_2 = b"\x80\x02"
 
 
-def is_torch_file(path: Path) -> bool:
+def is_torch_file(path: Path, content: bytes | None = None) -> bool:
     """Whether a file was written by torch.save or torch.jit.save, by its first bytes."""
     try:
-        with path.open("rb") as file:
+        with _open(path, content) as file:
             head = file.read(4)
     except OSError:
         return False
@@ -58,19 +58,25 @@ class TorchScript:
         inputs: the inputs by name; TorchScript does not tell their shapes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         """Open a file.
+
+        Args:
+            path: the file.
+            content: its bytes, where they are there already.
 
         Raises:
             ModelError: it is no TorchScript, but a checkpoint, or broken.
         """
-        _refuse_checkpoint(path)
+        _refuse_checkpoint(path, content)
         import torch
 
         self.path = path
+        self._content = content
         try:
             load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
-            self._module = load(str(path), map_location="cpu").eval()
+            file = str(path) if content is None else io.BytesIO(content)
+            self._module = load(file, map_location="cpu").eval()
         except RuntimeError as error:
             raise ModelError(
                 f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
@@ -110,7 +116,8 @@ class TorchScript:
             except ConversionError as error:
                 raise self._refusal(str(scripted), str(error)) from None
         self._tie(proto)
-        sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        with _open(self.path, self._content) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return source_of(proto, sha256, self.path)
 
     def _tie(self, proto: onnx.ModelProto) -> None:
@@ -212,14 +219,18 @@ def _by_value(
     return found
 
 
-def _refuse_checkpoint(path: Path) -> None:
+def _open(path: Path, content: bytes | None) -> io.BufferedIOBase:
+    return path.open("rb") if content is None else io.BytesIO(content)
+
+
+def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
     """Refuse what torch.save wrote, without unpickling it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _open(path, content) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
         names = []
-        with path.open("rb") as file:
+        with _open(path, content) as file:
             if not file.read(2).startswith(PICKLE_PROTOCOL_2):
                 raise ModelError(f"{path} is cut short: its end is missing") from None
     if any("/code/" in name or name.startswith("code/") for name in names):

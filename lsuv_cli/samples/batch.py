@@ -26,6 +26,9 @@ from lsuv_cli.samples.statistics import InputMeter
 
 Progress = Callable[[int, int], None]
 
+# Given what the model must be fed, which samples are wanted, and a number of threads.
+FindSamples = Callable[[Sequence[InputSpec], SampleOptions, int], tuple[Source, FileTable]]
+
 
 def open_samples(
     inputs: Sequence[InputSpec], options: SampleOptions, threads: int

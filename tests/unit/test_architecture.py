@@ -25,7 +25,7 @@ STDLIB_FOR_CORE = {
     "typing",
 }
 OWNERS = {
-    "typer": {"arguments", "cli", "exits"},
+    "typer": {"cli", "commands", "exits"},
     "rich": {"console", "report"},
     "onnx": {"model"},
     "onnxruntime": {"sweep"},
@@ -56,15 +56,13 @@ MAY_IMPORT = {
     "checkpoint": {"core", "sweep"},
     "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
     "control": {"core", "model", "sweep"},
-    "pipeline": {
+    "jobs": {
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
-        *("storing", "sweep", "weights", "writing"),
+        *("samples", "storing", "sweep", "weights", "writing"),
     },
     "allocator": set(),
-    "arguments": {"core"},
-    "cli": {
-        *("allocator", "arguments", "core", "console", "exits", "pipeline", "processes", "report"),
-    },
+    "commands": {"allocator", "console", "core", "exits", "jobs", "processes", "report"},
+    "cli": {"commands", "core", "exits"},
     "__main__": {"cli"},
     "__init__": set(),
 }

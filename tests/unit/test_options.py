@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.layout import Order, WeightLayout
-from lsuv_cli.core.options import (
+from lsuv_cli.core.option_texts import (
     PRESETS,
-    InitOptions,
-    SampleOptions,
-    Size,
     normalisation,
     parse_bytes,
     parse_input_shape,
@@ -24,6 +21,7 @@ from lsuv_cli.core.options import (
     parse_size,
     parse_target,
 )
+from lsuv_cli.core.options import InitOptions, SampleOptions, Size
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Layer
 
@@ -130,7 +128,7 @@ LAYERS = [layer("conv1", "conv1.weight"), layer("conv2", "w2"), layer("fc", "fc.
 
 
 def options(**more: object) -> InitOptions:
-    return InitOptions(Path("m"), Path("o"), SampleOptions(("d",)), **more)  # type: ignore[arg-type]
+    return InitOptions(model=Path("m"), out=Path("o"), samples=SampleOptions(("d",)), **more)  # type: ignore[arg-type]
 
 
 def test_plan_includes_excludes_and_targets() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from lsuv_cli import __version__
 from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
-from lsuv_cli.core.options import PRESETS
+from lsuv_cli.core.option_texts import PRESETS
 
 DATA_PANEL = "Data"
 ALGORITHM_PANEL = "Algorithm"

@@ -1,0 +1,96 @@
+"""`lsuv init`."""
+
+from __future__ import annotations
+
+from lsuv_cli.commands import arguments
+from lsuv_cli.commands.flags import (
+    DataFlags,
+    GoalFlags,
+    LayerFlags,
+    MachineFlags,
+    NameFlags,
+    ScreenFlags,
+    with_flags,
+)
+from lsuv_cli.commands.running import at_work, print_result
+from lsuv_cli.core.choices import Bias, PreInit
+from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.core.option_texts import parse_bytes
+from lsuv_cli.core.options import InitOptions
+from lsuv_cli.exits import exit_with
+from lsuv_cli.processes.run import Run
+
+
+@with_flags
+def init(
+    model: arguments.ModelArgument,
+    *,
+    data: DataFlags,
+    seed: arguments.SeedOption = 0,
+    goal: GoalFlags,
+    max_iter: arguments.MaxIterOption = 10,
+    pre_init: arguments.PreInitOption = PreInit.ORTHONORMAL,
+    bias: arguments.BiasOption = Bias.ZERO,
+    layers: LayerFlags,
+    out: arguments.OutOption,
+    names: NameFlags,
+    out_model: arguments.OutModelOption = None,
+    max_shard_size: arguments.MaxShardSizeOption = None,
+    verify: arguments.VerifyOption = True,
+    force: arguments.ForceOption = False,
+    screen: ScreenFlags,
+    machine: MachineFlags,
+    checkpoint: arguments.CheckpointOption = None,
+) -> None:
+    """Initialise a model's weights by LSUV and write them as safetensors.
+
+    Every convolution and fully connected layer gets an orthonormal matrix and is scaled, from the
+    first to the last, so that its output on the samples has the target standard deviation.
+
+    Example: [bold]lsuv init model.onnx --data imgs/ --out init.safetensors --preset imagenet[/bold]
+    """
+
+    def work(run: Run) -> ExitCode:
+        screen.check()
+        outputs = (out,) if out_model is None else (out, out_model)
+        options = InitOptions(
+            model=model,
+            out=out,
+            out_model=out_model,
+            samples=data.options(seed, outputs),
+            seed=seed,
+            max_iter=max_iter,
+            pre_init=pre_init,
+            bias=bias,
+            checkpoint=checkpoint,
+            verify=verify,
+            force=force,
+            max_shard_bytes=(
+                None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")
+            ),
+            **goal.options(),
+            **layers.options(),
+            **names.options(),
+            **machine.options(run),
+        )
+        return _run(run, options, screen)
+
+    exit_with(work)
+
+
+def _run(run: Run, options: InitOptions, flags: ScreenFlags) -> ExitCode:
+    with at_work(run, options, flags) as (screen, group):
+        from lsuv_cli.jobs.init import initialize
+
+        report = initialize(options, screen, group)
+    code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
+    if not run.is_first:
+        return code
+    from lsuv_cli.report.as_json import render_json
+    from lsuv_cli.report.table import render_summary, render_table
+
+    screen.show(render_table(report))
+    screen.lines(render_summary(report, screen.seconds))
+    if flags.json_output:
+        print_result(lambda: render_json(report), f"the weights are in {report.out}")
+    return code

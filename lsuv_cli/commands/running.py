@@ -1,0 +1,64 @@
+"""What the commands that run a model have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lsuv_cli.commands.flags import ScreenFlags
+from lsuv_cli.core.errors import OutputError
+from lsuv_cli.core.group import Group
+from lsuv_cli.core.options import WorkOptions
+from lsuv_cli.processes.run import Run
+
+if TYPE_CHECKING:
+    from lsuv_cli.console import Screen
+
+
+@contextmanager
+def at_work(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tuple[Screen, Group]]:
+    """Open the screen, and join the processes of the run.
+
+    Args:
+        run: the processes of the run.
+        options: what the user asked for.
+        flags: what is said.
+    """
+    # Imported here, so that --version and --help don't wait for numpy, onnx and ONNX Runtime.
+    from lsuv_cli.allocator import return_large_blocks
+    from lsuv_cli.console import Screen, Verbosity
+
+    return_large_blocks()
+    verbosity = Verbosity.NORMAL
+    if flags.quiet or not run.is_first:
+        verbosity = Verbosity.QUIET
+    elif flags.verbose:
+        verbosity = Verbosity.VERBOSE
+    # A few kilobytes of the host's are exchanged; NCCL is for whoever asks for GPUs by name.
+    label = options.device if options.device.startswith("cuda") else "cpu"
+    with Screen(verbosity) as screen, run.open_group(label, options.timeout) as group:
+        yield screen, group
+
+
+def print_result(render: Callable[[], str], what_stands: str = "") -> None:
+    """Write a command's result to stdout.
+
+    Args:
+        render: makes its text.
+        what_stands: what has been done all the same, for the error's text.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    from lsuv_cli.console import print_data
+
+    try:
+        print_data(render())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        also = f"; {what_stands}" if what_stands else ""
+        raise OutputError(
+            f"the report can't be written to stdout: {error.strerror or error}{also}"
+        ) from None

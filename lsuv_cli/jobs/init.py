@@ -1,0 +1,174 @@
+"""The main job: initialise a model's weights by LSUV and write them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lsuv_cli import __version__
+from lsuv_cli.budget import tell_plan
+from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.records import LayerResult, Report
+from lsuv_cli.engine import Work, measure
+from lsuv_cli.iteration import sweep_until_settled
+from lsuv_cli.jobs.opening import Given, with_model
+from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.stored import Naming
+from lsuv_cli.model.torchscript import TorchScript, is_torch_file
+from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
+from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
+
+
+def initialize(
+    options: InitOptions,
+    events: Events,
+    group: Group | None = None,
+    find: FindSamples = open_samples,
+) -> Report:
+    """Initialise a model's weights by LSUV and write them.
+
+    Args:
+        options: what the user asked for.
+        events: told how the work goes.
+        group: the processes that share the samples; None for this one alone.
+        find: finds the samples.
+
+    Raises:
+        LsuvError: what the user can mend; nothing is left behind.
+    """
+    group = group or Alone()
+    with ExitStack() as stack:
+        if not group.is_first:
+            # The first process writes; the others need their weights only as long as they work.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lsuv-"))
+            options = replace(options, out=Path(folder, "out.safetensors"), out_model=None)
+        _check_outputs(options)
+
+        def job(given: Given, model: OnnxModel, weights: Parameters) -> Report:
+            if options.checkpoint is not None and given.source is not None:
+                raise UsageError(
+                    f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
+                    "which of these the samples meet may change; leave the option out"
+                )
+            return _initialize(options, given, model, weights)
+
+        return with_model(options, events, group, stack, find, job)
+
+
+def _initialize(
+    options: InitOptions, given: Given, model: OnnxModel, weights: Parameters
+) -> Report:
+    layers = find_planned_layers(given, model, weights)
+    layout = _layout(model, layers.naming, options)
+    prepared = prepare(given, model, weights, layers)
+    prepared.loaded.refuse_overwriting(layout.files)
+    with prepared.opened_work({"verify": options.verify}) as work:
+        before: Mapping[int, Moments] = {}
+        if options.verify:
+            given.events.stage("measuring the weights as they are", len(work.batches.counts))
+            before = measure(work, weights, given.events)
+        results, size = _written(options, prepared, work, weights, before, layout)
+    return _report(prepared, options, layout, size, results)
+
+
+def _written(
+    options: InitOptions,
+    prepared: Prepared,
+    work: Work,
+    weights: Parameters,
+    before: Mapping[int, Moments],
+    layout: Layout,
+) -> tuple[list[LayerResult], int]:
+    """Sweep, and write; what became of each layer, and the bytes written."""
+    given, layers, batches = prepared.given, prepared.layers, prepared.loaded.batches
+    describe = header_texts(work.model, work.plan, prepared.settings, {})
+    with writing_weights(
+        layout, work.model, layers.naming, layers.others, describe=describe, force=options.force
+    ) as file:
+        forecast = partial(
+            tell_plan, prepared.budget, batches.counts, work.store.free_bytes, given.events
+        )
+        results = sweep_until_settled(
+            work, weights, before, options, prepared.settings, given.events, file, forecast
+        )
+        given.refuse_other_way(weights.sources(work.model.parameters), prepared.loaded)
+        if given.script is not None and options.out_model is not None:
+            _write_model(given.script, file, layers.naming, options.out_model, force=options.force)
+        # Until all have come so far, none must write.
+        given.group.gather_text("")
+        return results, file.writer.bytes_written
+
+
+def _report(
+    prepared: Prepared,
+    options: InitOptions,
+    layout: Layout,
+    size: int,
+    results: Sequence[LayerResult],
+) -> Report:
+    model, batches = prepared.model, prepared.loaded.batches
+    return Report(
+        version=__version__,
+        model=str(options.model),
+        model_sha256=model.sha256,
+        opset=model.opset,
+        out=str(options.out),
+        files=tuple(map(str, layout.files)),
+        bytes_written=size,
+        settings=prepared.settings,
+        device=prepared.given.device.label,
+        per=options.per,
+        tol=options.tol,
+        samples=batches.total,
+        processes=prepared.given.group.size,
+        available_samples=batches.available,
+        skipped_samples=batches.skipped,
+        inputs=batches.statistics,
+        layers=tuple(results),
+        left_alone=tuple(prepared.layers.left_alone),
+    )
+
+
+def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
+    """The files that will be written; refused where they can't be."""
+    tensors = {name: stored.info for name, stored in naming.items()}
+    layout = plan_shards(options.out, tensors, options.max_shard_bytes)
+    check_layout(layout, force=options.force)
+    # The target itself too: shards take its place.
+    for path in (options.out, *layout.files):
+        refuse_overwriting(path, "the model's external data", model.external_files)
+    return layout
+
+
+def _write_model(
+    script: TorchScript, file: WeightsFile, naming: Naming, out: Path, *, force: bool
+) -> None:
+    """Write the TorchScript model with the written weights."""
+    written = {name: file.writer.read(name) for name in naming}
+    with replacing_file(out, force=force) as (model_file, _):
+        model_file.write(script.with_values(written))
+
+
+def _check_outputs(options: InitOptions) -> None:
+    if options.spill_dir is not None and not options.spill_dir.is_dir():
+        raise UsageError(f"--spill-dir {options.spill_dir}: no such folder; make it first")
+    if options.out_model is not None:
+        if not is_torch_file(options.model, options.content):
+            raise UsageError("--out-model is for TorchScript models; this one is not")
+        if options.out_model.resolve() == options.out.resolve():
+            raise UsageError("--out and --out-model are the same file; give two")
+    for path in options.outputs:
+        refuse_overwriting(path, "the model", [options.model])
+        check_output(path, force=options.force)

@@ -1,0 +1,207 @@
+"""What jobs with samples have in common: layers, names, the plan, and the memory's division."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lsuv_cli import __version__
+from lsuv_cli.budget import Budget
+from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.choices import BatchNorm, Status
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.options import WorkOptions
+from lsuv_cli.core.planning import plan_layers
+from lsuv_cli.core.records import Plan
+from lsuv_cli.engine import Work
+from lsuv_cli.jobs.opening import Given
+from lsuv_cli.loading import Loaded
+from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
+from lsuv_cli.model.names import renamed
+from lsuv_cli.model.norms import batch_norms
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.quantised import refuse_quantised
+from lsuv_cli.model.stored import Naming
+from lsuv_cli.model.topology import operators_used
+from lsuv_cli.model.torchscript import TorchScript
+from lsuv_cli.naming import choose_names, some_of
+from lsuv_cli.storing import open_store, refuse_different
+from lsuv_cli.sweep.session import unknown_operators
+from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What is known of a model before samples are read.
+
+    Attributes:
+        sites: its layers, in execution order.
+        naming: the tensors of a file with its weights.
+        others: values of those of them that are no parameter in the graph.
+        left_alone: what looks like a layer but is left as it is, as `name (operator)`.
+        plan: what is done with each layer.
+    """
+
+    sites: Sequence[LayerSite]
+    naming: Naming
+    others: Mapping[str, NDArray[Any]]
+    left_alone: Sequence[str]
+    plan: Plan
+
+
+def find_planned_layers(given: Given, model: OnnxModel, weights: Parameters) -> Layers:
+    """Find a model's layers and decide what is done with each.
+
+    Raises:
+        LsuvError: there are none, or not what the options ask for.
+    """
+    options, events = given.options, given.events
+    sites, naming, others = named_layers(model, weights, given.script, options, events)
+    if not sites:
+        raise ModelError(
+            f"{model.path} has no convolution or fully connected layer with a constant weight, "
+            "so there is nothing to initialise"
+        )
+    left_alone = layers_left_alone(model)
+    if left_alone:
+        events.warn(f"these are left as they are: {', '.join(left_alone)}")
+    unusable = [_unusable(site) for site in sites]
+    plan = plan_layers([site.layer for site in sites], unusable, options)
+    return Layers(sites, naming, others, left_alone, plan)
+
+
+def named_layers(
+    model: OnnxModel,
+    weights: Parameters,
+    script: TorchScript | None,
+    options: WorkOptions,
+    events: Events,
+) -> tuple[list[LayerSite], Naming, Mapping[str, NDArray[Any]]]:
+    """The layers, the written names, and the values of what is written but no parameter here.
+
+    Raises:
+        LsuvError: the model has what can't be run or initialised, or the names can't be had.
+    """
+    _check_operators(model)
+    refuse_quantised(model)
+    sites = find_layers(model)
+    others: Mapping[str, NDArray[Any]] = {}
+    like = None if options.like is None else read_shapes(options.like)
+    if script is None:
+        naming = choose_names(model, sites, options.names, events, like)
+    else:
+        naming, others = script.naming(model, weights)
+    if options.like is not None and like is not None:
+        shapes = {name: stored.info.shape for name, stored in naming.items()}
+        missing = sorted(like.keys() - shapes.keys())
+        if model.is_from_tf2onnx and missing and shapes.keys() <= like.keys():
+            events.warn(f"tf2onnx has left out, as zeros or within constants: {some_of(missing)}")
+            like = {name: like[name] for name in shapes}
+        compare_shapes(shapes, like, options.like)
+    return renamed(model, sites, naming), naming, others
+
+
+def _check_operators(model: OnnxModel) -> None:
+    unknown = unknown_operators(operators_used(model.nodes, model.skeleton.functions))
+    if unknown:
+        raise ModelError(
+            f"{model.path} uses operators that this ONNX Runtime does not know: "
+            f"{', '.join(unknown)}; export it with operators of a released opset"
+        )
+
+
+def _unusable(site: LayerSite) -> tuple[str, Status] | None:
+    """Why a layer can't be initialised, whatever the options say."""
+    if not site.takes_data:
+        return "no data reaches it", Status.UNREACHABLE
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model whose samples have been read.
+
+    Attributes:
+        given: what the user gave.
+        model: the model.
+        layers: its layers.
+        loaded: the samples.
+        budget: how the memory is divided.
+        settings: the options that decide the numbers, by name.
+    """
+
+    given: Given
+    model: OnnxModel
+    layers: Layers
+    loaded: Loaded
+    budget: Budget
+    settings: Mapping[str, object]
+
+    def about(self, more: Mapping[str, object]) -> dict[str, object]:
+        """What tells this run from another."""
+        return {
+            "version": __version__,
+            "model": self.model.sha256,
+            "settings": self.settings,
+            # The draws of weights depend on them.
+            "names": [planned.layer.parameter for planned in self.layers.plan.layers],
+            "processes": self.given.group.size,
+            "device": self.given.device.label,
+            **more,
+        }
+
+    @contextmanager
+    def opened_work(self, more: Mapping[str, object]) -> Iterator[Work]:
+        """Open what holds values between segments; with it there is all that the engine needs.
+
+        Args:
+            more: what else tells this run from another.
+
+        Raises:
+            LsuvError: the processes differ, or there is no room.
+        """
+        given, batches = self.given, self.loaded.batches
+        about = self.about(more)
+        refuse_different(about, given.group)
+        options = given.options
+        norms = batch_norms(self.model) if options.bn is BatchNorm.BATCH else []
+        stored = open_store(options, given.group, self.budget, batches, about, given.events)
+        with stored as (store, journal):
+            yield Work(
+                self.model,
+                self.layers.sites,
+                self.layers.plan,
+                norms,
+                batches,
+                given.group,
+                store,
+                given.device,
+                options.max_segment_bytes,
+                journal,
+            )
+
+
+def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers) -> Prepared:
+    """Read the samples, if that has not been done, and divide the memory.
+
+    Raises:
+        LsuvError: the samples can't be used.
+    """
+    options = given.options
+
+    def budget_of(shapes: Shapes) -> Budget:
+        on_device = options.device_memory_bytes if given.device.memory else None
+        return Budget(model, weights, shapes, options.memory_bytes, on_device)
+
+    loaded = given.loaded or given.load(model.inputs, budget_of)
+    budget = loaded.fit(budget_of)
+    batches = loaded.batches
+    settings = options.settings(batches.total, batches.batch_size)
+    given = replace(given, loaded=loaded)
+    return Prepared(given, model, layers, loaded, budget, settings)
