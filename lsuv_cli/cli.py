@@ -9,6 +9,8 @@ import typer
 from lsuv_cli import __version__
 from lsuv_cli.commands import arguments
 from lsuv_cli.commands.init import init
+from lsuv_cli.commands.inspect import inspect
+from lsuv_cli.commands.verify import verify
 from lsuv_cli.exits import run_app
 
 app = typer.Typer(
@@ -33,7 +35,8 @@ EPILOG = (
     "130 interrupted, nothing left behind."
 )
 
-app.command(epilog=EPILOG)(init)
+for command in (init, inspect, verify):
+    app.command(epilog=EPILOG)(command)
 
 
 def main() -> None:

@@ -126,6 +126,16 @@ class Screen:
         self.console.print(text, style=style, markup=False)
 
 
+def as_plain_text(renderable: RenderableType) -> str:
+    """What stdout is given of a table: in colour and as wide as the terminal, if it is one."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH, no_color=True)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get().rstrip("\n")
+
+
 def print_error(text: str) -> None:
     """Say on stderr what went wrong; even when quiet."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(

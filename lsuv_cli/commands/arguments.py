@@ -38,6 +38,14 @@ VersionOption = Annotated[
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="The model: an ONNX or a TorchScript file.")
 ]
+WeightsArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[WEIGHTS]",
+        help="A file of weights: safetensors, an index of shards, or a .pt of tensors. "
+        "[dim]\\[default: the model's own weights][/dim]",
+    ),
+]
 DataOption = Annotated[
     list[str],
     typer.Option(
@@ -112,6 +120,16 @@ CropOption = Annotated[
         "[dim]\\[default: the model's size][/dim]",
     ),
 ]
+PlanOption = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        metavar="",
+        rich_help_panel=MACHINE_PANEL,
+        help="Also say what init will take with --samples, --batch-size and --memory as they are "
+        "given here: segments, memory, disk, node executions.",
+    ),
+]
 InputShapeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,6 +155,16 @@ SeedOption = Annotated[
         metavar="N",
         rich_help_panel=ALGORITHM_PANEL,
         help="Seeds the choice of samples and the draws of weights.",
+    ),
+]
+SampleSeedOption = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        rich_help_panel=DATA_PANEL,
+        help="Seeds the choice of samples; as in init, the same are taken.",
     ),
 ]
 TargetStdOption = Annotated[

@@ -50,3 +50,21 @@ class GivenBatches:
     def feeds(self, batch: int) -> Feeds:
         """An array for each input."""
         return self._batches[batch]
+
+
+class PlannedBatches:
+    """Batches of which only the sizes are known; see `Batches`."""
+
+    def __init__(self, total: int, batch_size: int, specs: Shapes) -> None:
+        self.total = total
+        self.specs = specs
+        whole, rest = divmod(total, batch_size)
+        self.counts = [batch_size] * whole + [rest] * (rest > 0)
+
+    def feeds(self, batch: int) -> Feeds:
+        """There are none.
+
+        Raises:
+            LookupError: always.
+        """
+        raise LookupError(f"batch {batch} is only planned")

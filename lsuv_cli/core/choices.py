@@ -59,6 +59,8 @@ class Status(StrEnum):
     SHARED = "shared"
     EXCLUDED = "excluded"
     UNSCALED = "unscaled"
+    WITHIN = "within"
+    OUTSIDE = "outside"
 
     @property
     def is_failure(self) -> bool:
@@ -67,5 +69,11 @@ class Status(StrEnum):
 
 
 _FAILURES = frozenset(
-    (Status.MAX_ITERATIONS, Status.ZERO_VARIANCE, Status.NON_FINITE, Status.UNREACHABLE)
+    (
+        Status.MAX_ITERATIONS,
+        Status.ZERO_VARIANCE,
+        Status.NON_FINITE,
+        Status.UNREACHABLE,
+        Status.OUTSIDE,
+    )
 )

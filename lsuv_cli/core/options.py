@@ -177,3 +177,36 @@ class InitOptions(WorkOptions):
     def outputs(self) -> tuple[Path, ...]:
         """The files that will be written."""
         return (self.out,) if self.out_model is None else (self.out, self.out_model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions(WorkOptions):
+    """Everything `lsuv verify` is told.
+
+    Attributes:
+        weights: a file of weights; None to measure the model's own.
+        distributions: look at how outputs are distributed, too.
+    """
+
+    weights: Path | None = None
+    distributions: bool = True
+
+    def settings(self, samples: int, batch_size: int) -> dict[str, object]:
+        """The options that decide the numbers; see `WorkOptions.settings`."""
+        settings = WorkOptions.settings(self, samples, batch_size)
+        return {name: value for name, value in settings.items() if name not in DRAWING}
+
+
+# What decides how weights are made, and nothing of how they are measured.
+DRAWING = frozenset(("bias", "max_iter", "pre_init"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectOptions(WorkOptions):
+    """Everything `lsuv inspect` is told.
+
+    Attributes:
+        plan: say what a run is going to take.
+    """
+
+    plan: bool = False

@@ -247,18 +247,15 @@ class LayerResult:
     after: Moments | None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything one run has to say.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What every job with samples has to say.
 
     Attributes:
         version: this tool's version.
         model: the model file's path, as it was given.
         model_sha256: of the model file, in hexadecimal.
         opset: the model's version of the default operator set.
-        out: the written file's path, as it was given.
-        files: the written files' paths: the same one, or shards and last their index.
-        bytes_written: their size, but for the index.
         settings: the options that decide the numbers, by name.
         device: what the sessions ran on.
         per: what shared one scale.
@@ -268,7 +265,6 @@ class Report:
         available_samples: samples that were found.
         skipped_samples: (file, reason) of what could not be read.
         inputs: what entered the network, measured.
-        layers: in execution order.
         left_alone: what looks like a layer but is left as it is, as `name (operator)`.
     """
 
@@ -276,9 +272,6 @@ class Report:
     model: str
     model_sha256: str
     opset: int
-    out: str
-    files: tuple[str, ...]
-    bytes_written: int
     settings: Mapping[str, object]
     device: str
     per: Per
@@ -288,8 +281,24 @@ class Report:
     available_samples: int
     skipped_samples: tuple[tuple[str, str], ...]
     inputs: tuple[InputStatistics, ...]
-    layers: tuple[LayerResult, ...]
     left_alone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(RunReport):
+    """Everything a run of `lsuv init` has to say.
+
+    Attributes:
+        out: the written file's path, as it was given.
+        files: the written files' paths: the same one, or shards and last their index.
+        bytes_written: their size, but for the index.
+        layers: in execution order.
+    """
+
+    out: str
+    files: tuple[str, ...]
+    bytes_written: int
+    layers: tuple[LayerResult, ...]
 
     @property
     def failures(self) -> tuple[LayerResult, ...]:

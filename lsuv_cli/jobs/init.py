@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lsuv_cli import __version__
 from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
@@ -19,6 +18,7 @@ from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
+from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
 from lsuv_cli.model.onnx_model import OnnxModel
@@ -80,7 +80,13 @@ def _initialize(
             given.events.stage("measuring the weights as they are", len(work.batches.counts))
             before = measure(work, weights, given.events)
         results, size = _written(options, prepared, work, weights, before, layout)
-    return _report(prepared, options, layout, size, results)
+    return Report(
+        **run_facts(prepared),
+        out=str(options.out),
+        files=tuple(map(str, layout.files)),
+        bytes_written=size,
+        layers=tuple(results),
+    )
 
 
 def _written(
@@ -109,36 +115,6 @@ def _written(
         # Until all have come so far, none must write.
         given.group.gather_text("")
         return results, file.writer.bytes_written
-
-
-def _report(
-    prepared: Prepared,
-    options: InitOptions,
-    layout: Layout,
-    size: int,
-    results: Sequence[LayerResult],
-) -> Report:
-    model, batches = prepared.model, prepared.loaded.batches
-    return Report(
-        version=__version__,
-        model=str(options.model),
-        model_sha256=model.sha256,
-        opset=model.opset,
-        out=str(options.out),
-        files=tuple(map(str, layout.files)),
-        bytes_written=size,
-        settings=prepared.settings,
-        device=prepared.given.device.label,
-        per=options.per,
-        tol=options.tol,
-        samples=batches.total,
-        processes=prepared.given.group.size,
-        available_samples=batches.available,
-        skipped_samples=batches.skipped,
-        inputs=batches.statistics,
-        layers=tuple(results),
-        left_alone=tuple(prepared.layers.left_alone),
-    )
 
 
 def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:

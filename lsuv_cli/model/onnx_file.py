@@ -41,6 +41,11 @@ class ModelSource:
     weights: Sources
     external_files: tuple[Path, ...]
 
+    @property
+    def producer(self) -> str:
+        """What wrote the file, and its version; "" where it does not tell."""
+        return f"{self.skeleton.producer_name} {self.skeleton.producer_version}".strip()
+
 
 def read_source(path: Path, content: bytes | None = None) -> ModelSource:
     """Read an ONNX file; external data is read when it is asked for.

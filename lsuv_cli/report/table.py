@@ -9,13 +9,14 @@ from rich.text import Text
 
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import LayerResult, Report
+from lsuv_cli.core.records import Layer, LayerResult, Report
 
 STYLES = {
     Status.CONVERGED: "green",
     Status.SHARED: "cyan",
     Status.EXCLUDED: "dim",
     Status.UNSCALED: "cyan",
+    Status.WITHIN: "green",
 }
 FAILURE_STYLE = "bold red"
 
@@ -23,25 +24,37 @@ FAILURE_STYLE = "bold red"
 def render_table(report: Report) -> Table:
     """One row a layer, in execution order."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("layer", "op", "weight"):
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    add_layer_columns(table)
     for title in ("var before", "var after", "scale"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for result in report.layers:
-        layer = result.planned.layer
-        shape = "x".join(map(str, layer.layout.shape))
-        groups = f" g{layer.layout.groups}" if layer.layout.groups > 1 else ""
         table.add_row(
-            Text(layer.name),
-            Text(layer.op),
-            Text(shape + groups),
+            *layer_cells(result.planned.layer),
             _variance(result.before),
             _variance(result.after),
             _scale(result, report.per),
-            Text(result.status.value, style=STYLES.get(result.status, FAILURE_STYLE)),
+            status_cell(result.status),
         )
     return table
+
+
+def add_layer_columns(table: Table) -> None:
+    """Add the columns that say which layer a row is of."""
+    for title in ("layer", "op", "weight"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+
+
+def layer_cells(layer: Layer) -> tuple[Text, Text, Text]:
+    """Which layer it is: name, operator, the weight's shape."""
+    shape = "x".join(map(str, layer.layout.shape))
+    groups = f" g{layer.layout.groups}" if layer.layout.groups > 1 else ""
+    return Text(layer.name), Text(layer.op), Text(shape + groups)
+
+
+def status_cell(status: Status) -> Text:
+    """A status in its colour."""
+    return Text(status.value, style=STYLES.get(status, FAILURE_STYLE))
 
 
 def render_summary(report: Report, seconds: float) -> list[str]:

@@ -47,7 +47,7 @@ def open_samples(
         UsageError: an option contradicts the model's inputs.
         DataError: there are no samples, or they can't be used.
     """
-    specs = _with_shapes(inputs, options.input_shapes)
+    specs = with_shapes(inputs, options.input_shapes)
     files = find_files(options.data, options.leave_out)
     picture, array = files.first(PICTURES), files.first(NUMBERS)
     if picture is None:
@@ -63,10 +63,14 @@ def open_samples(
     return PictureSource(open_pictures(files), specs[0], options, threads), files
 
 
-def _with_shapes(
+def with_shapes(
     inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> list[InputSpec]:
-    """The inputs, with the sizes they leave open filled in from `--input-shape`."""
+    """The inputs, with the sizes they leave open filled in from `--input-shape`.
+
+    Raises:
+        UsageError: that contradicts them, or names no input.
+    """
     names = [spec.name for spec in inputs]
     named = {name or names[0]: sizes for name, sizes in shapes.items()}
     if ("" in shapes and len(inputs) + len(shapes) > 2) or not set(named) <= set(names):

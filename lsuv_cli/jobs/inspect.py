@@ -1,0 +1,185 @@
+"""Say what a model's layers are and what would be done with them; no samples are read."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lsuv_cli import __version__
+from lsuv_cli.budget import Budget, predict
+from lsuv_cli.core.batches import PlannedBatches, Shapes
+from lsuv_cli.core.choices import BatchNorm
+from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Alone
+from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
+from lsuv_cli.core.options import InspectOptions
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.engine import Work
+from lsuv_cli.jobs.opening import Given
+from lsuv_cli.jobs.preparing import Layers, find_planned_layers
+from lsuv_cli.model.hoisting import constants_outside
+from lsuv_cli.model.layers import LayerSite, find_layers
+from lsuv_cli.model.norms import batch_norms
+from lsuv_cli.model.onnx_file import ModelSource, read_source
+from lsuv_cli.model.onnx_model import OnnxModel, model_of
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.model.torchscript import EXAMPLES, TorchScript, is_torch_file
+from lsuv_cli.samples.batch import open_samples, with_shapes
+from lsuv_cli.samples.meaning import what_feeds
+from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.spill import SpillFile
+from lsuv_cli.sweep.store import ValueStore
+from lsuv_cli.sweeper import Sweeper
+
+
+def inspect(options: InspectOptions, events: Events) -> Inspection:
+    """Read a model and find its layers.
+
+    Args:
+        options: what the user asked for.
+        events: told what is worth knowing.
+
+    Raises:
+        LsuvError: the model can't be used, or an option does not fit it.
+    """
+    device = select_device(options.device, options.provider, options.threads, events.detail)
+    with ExitStack() as stack:
+        given = Given(options, Alone(), device, events, stack, open_samples)
+        events.stage("reading the model")
+        given, source = _source(given, options)
+        model, weights = model_of(constants_outside(source))
+        layers = find_planned_layers(given, model, weights)
+        specs = with_shapes(model.inputs, options.samples.input_shapes)
+        plan = _planned_run(given, options, model, weights, layers, specs) if options.plan else None
+    return Inspection(
+        version=__version__,
+        model=str(options.model),
+        model_sha256=model.sha256,
+        opset=model.opset,
+        producer=source.producer,
+        nodes=len(model.nodes),
+        parameters=sum(math.prod(stored.info.shape) for stored in layers.naming.values()),
+        inputs=tuple(InspectedInput(spec, what_feeds(spec)) for spec in specs),
+        layers=tuple(_inspected(model, layers)),
+        left_alone=tuple(layers.left_alone),
+        plan=plan,
+    )
+
+
+def _source(given: Given, options: InspectOptions) -> tuple[Given, ModelSource]:
+    """The model as ONNX."""
+    if not is_torch_file(options.model, options.content):
+        return given, read_source(options.model, options.content)
+    script = TorchScript(options.model, options.content)
+    specs = with_shapes(script.inputs, options.samples.input_shapes)
+    missing = [spec.name for spec in specs if spec.shape is None]
+    if missing:
+        raise UsageError(
+            f"{options.model} is TorchScript, which does not tell the shapes of its inputs; give "
+            + " ".join(f"--input-shape {name}:SIZES" for name in missing)
+            + ", as 3,224,224"
+        )
+    given.events.stage("converting to ONNX")
+    feeds = {
+        spec.name: np.zeros((EXAMPLES, *(size or 1 for size in (spec.shape or ())[1:])), np.float32)
+        for spec in specs
+    }
+    return replace(given, script=script), script.convert(feeds)
+
+
+def _inspected(model: OnnxModel, layers: Layers) -> list[InspectedLayer]:
+    originals = find_layers(model)
+    names = [planned.layer.name for planned in layers.plan.layers]
+    return [
+        InspectedLayer(
+            planned,
+            originals[index].layer.parameter,
+            tuple(names[other] for other in _sharing(index, originals)),
+        )
+        for index, planned in enumerate(layers.plan.layers)
+    ]
+
+
+def _sharing(index: int, sites: Sequence[LayerSite]) -> list[int]:
+    """The other layers that use elements of a layer's weight."""
+    mine = sites[index].layer.names
+    return [
+        other for other, site in enumerate(sites) if other != index and site.layer.weight in mine
+    ]
+
+
+def _planned_run(
+    given: Given,
+    options: InspectOptions,
+    model: OnnxModel,
+    weights: Parameters,
+    layers: Layers,
+    specs: Sequence[InputSpec],
+) -> PlannedRun:
+    """What `lsuv init` would take with so many samples."""
+    count = options.samples.count
+    if count is None:
+        raise UsageError("--plan wants to know how many samples: give --samples a number")
+    shapes = _shapes(specs)
+    on_device = options.device_memory_bytes if given.device.memory else None
+    budget = Budget(model, weights, shapes, options.memory_bytes, on_device)
+    size = min(count, options.batch_size or budget.batch_size(count))
+    batches = PlannedBatches(count, size, shapes)
+    folder = options.spill_dir or Path(tempfile.gettempdir())
+    spill = SpillFile(folder)
+    given.stack.callback(spill.close)
+    store = ValueStore(budget.live_bytes, spill, budget.device_live_bytes)
+    work = Work(
+        model,
+        layers.sites,
+        layers.plan,
+        batch_norms(model) if options.bn is BatchNorm.BATCH else [],
+        batches,
+        given.group,
+        store,
+        given.device,
+        options.max_segment_bytes,
+    )
+    segments = Sweeper(work, weights, lambda _done, _total: None).segments
+    prediction = predict(budget, segments, batches.counts, store.free_bytes)
+    return PlannedRun(
+        samples=count,
+        batch_size=size,
+        segments=prediction.segments,
+        working_bytes=prediction.working_bytes,
+        kept_bytes=prediction.kept_bytes,
+        spilled_bytes=prediction.spilled_bytes,
+        executions=prediction.executions,
+        repeated=prediction.repeated,
+        weight_bytes=max(
+            sum(model.parameters[name].nbytes for name in segment.parameters)
+            for segment in segments
+        ),
+        text=prediction.sentence(),
+    )
+
+
+def _shapes(specs: Sequence[InputSpec]) -> Shapes:
+    """What a sample is, for each input.
+
+    Raises:
+        UsageError: a size is left open.
+    """
+    shapes: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {}
+    for spec in specs:
+        sizes = (spec.shape or (None, None))[1:]
+        known = tuple(size for size in sizes if size is not None)
+        if len(known) < len(sizes):
+            raise UsageError(
+                f"--plan: the model leaves sizes of its input {spec.describe()} open; give "
+                f"--input-shape {spec.name}:SIZES"
+            )
+        shapes[spec.name] = known, np.dtype(spec.dtype or "float32")
+    return shapes

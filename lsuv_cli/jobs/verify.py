@@ -1,0 +1,73 @@
+"""Measure a model with given weights, and judge every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from lsuv_cli.core.distribution import Distribution
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.options import VerifyOptions
+from lsuv_cli.core.verification import Verification, verdicts
+from lsuv_cli.distributions import find_distributions
+from lsuv_cli.engine import measure
+from lsuv_cli.jobs.facts import run_facts
+from lsuv_cli.jobs.opening import Given, with_model
+from lsuv_cli.jobs.preparing import find_planned_layers, prepare
+from lsuv_cli.model.layers import find_layers
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.weights_file import read_weights
+
+
+def verify(
+    options: VerifyOptions,
+    events: Events,
+    group: Group | None = None,
+    find: FindSamples = open_samples,
+) -> Verification:
+    """Measure a model's layers with the weights of a file, or with its own.
+
+    Args:
+        options: what the user asked for.
+        events: told how the work goes.
+        group: the processes that share the samples; None for this one alone.
+        find: finds the samples.
+
+    Raises:
+        LsuvError: what the user can mend.
+    """
+    group = group or Alone()
+
+    def job(given: Given, model: OnnxModel, weights: Parameters) -> Verification:
+        return _verify(options, given, model, weights)
+
+    with ExitStack() as stack:
+        return with_model(options, events, group, stack, find, job)
+
+
+def _verify(
+    options: VerifyOptions, given: Given, model: OnnxModel, weights: Parameters
+) -> Verification:
+    layers = find_planned_layers(given, model, weights)
+    if options.weights is not None:
+        sites = find_layers(model)
+        read_weights(
+            options.weights, model, weights, sites, script=given.script, names=options.names
+        )
+    prepared = prepare(given, model, weights, layers)
+    if options.weights is not None:
+        given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
+    batches, events = prepared.loaded.batches, given.events
+    with prepared.opened_work({"weights": str(options.weights)}) as work:
+        events.stage("measuring", len(batches.counts))
+        measured = measure(work, weights, events)
+        distributions: Mapping[int, Distribution] = {}
+        if options.distributions:
+            events.stage("looking at the distributions", len(batches.counts))
+            distributions = find_distributions(work, weights, measured, events)
+    found = verdicts(layers.plan, measured, distributions, options.tol)
+    weights_path = None if options.weights is None else str(options.weights)
+    return Verification(**run_facts(prepared), weights=weights_path, layers=tuple(found))

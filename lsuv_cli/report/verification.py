@@ -1,0 +1,118 @@
+"""What `lsuv verify` found, as JSON and as a table; docs/verify.schema.json is the schema."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.table import Table
+
+from lsuv_cli.core.choices import Status
+from lsuv_cli.core.distribution import Distribution
+from lsuv_cli.core.verification import Verdict, Verification
+from lsuv_cli.report.as_json import (
+    as_text,
+    finite,
+    layer_document,
+    moments_document,
+    run_document,
+)
+from lsuv_cli.report.table import add_layer_columns, layer_cells, status_cell
+
+SCHEMA = "lsuv.verify/1"
+
+
+def render_verification_json(verification: Verification) -> str:
+    """All of it, as indented JSON text; strict JSON, without NaN."""
+    return as_text(
+        {
+            "schema": SCHEMA,
+            **run_document(verification),
+            "weights": verification.weights,
+            "layers": [_layer(index, one) for index, one in enumerate(verification.layers)],
+            "within": not verification.failures,
+        }
+    )
+
+
+def _layer(index: int, verdict: Verdict) -> dict[str, Any]:
+    return {
+        **layer_document(index, verdict.planned.layer),
+        "target_std": verdict.planned.target_std,
+        "status": verdict.status.value,
+        "detail": verdict.detail,
+        "measured": moments_document(verdict.moments),
+        "deviation": finite(verdict.deviation),
+        "distribution": _distribution(verdict.distribution),
+    }
+
+
+def _distribution(one: Distribution | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {
+        "activation": one.activation or None,
+        "dead": finite(one.dead),
+        "saturated": finite(one.saturated),
+        "edges": [float(edge) for edge in one.edges],
+        "shares": [float(share) for share in one.shares],
+    }
+
+
+def render_verification_table(verification: Verification) -> Table:
+    """One row a layer, in execution order."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    add_layer_columns(table)
+    for title in ("mean", "std", "dead", "saturated"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for verdict in verification.layers:
+        moments, distribution = verdict.moments, verdict.distribution
+        table.add_row(
+            *layer_cells(verdict.planned.layer),
+            "-" if moments is None else _number(moments.blob_mean),
+            "-" if moments is None else _number(math.sqrt(moments.blob_variance)),
+            _share(distribution.dead if distribution else None),
+            _share(distribution.saturated if distribution else None),
+            status_cell(verdict.status),
+        )
+    return table
+
+
+def render_verification_summary(verification: Verification, seconds: float) -> list[str]:
+    """What else there is to say: details of statuses, and one line on the whole."""
+    lines = [
+        f"{one.planned.layer.name}: {one.status.value}: {one.detail}"
+        for one in verification.layers
+        if one.detail and one.status is not Status.OUTSIDE
+    ]
+    judged = [one for one in verification.layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
+    failures = verification.failures
+    worst = max(
+        (one for one in judged if one.deviation is not None),
+        key=lambda one: one.deviation or 0.0,
+        default=None,
+    )
+    layers = "1 layer" if len(verification.layers) == 1 else f"{len(verification.layers)} layers"
+    counts: dict[Status, int] = {}
+    for one in verification.layers:
+        counts[one.status] = counts.get(one.status, 0) + 1
+    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
+    line = f"{layers}: {parts}"
+    if worst is not None:
+        line += f"; largest |Var-1| {worst.deviation:.1e}"
+        if failures:
+            line += f" at {worst.planned.layer.name}"
+    what = verification.weights or "the model's own weights"
+    lines.append(f"{line}; measured {what} in {seconds:.1f} s on {verification.device}")
+    return lines
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.4f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.3g}%"
