@@ -22,3 +22,22 @@ class Events(Protocol):
 
     def warn(self, text: str) -> None:
         """Something the user may want to change."""
+
+
+class Silent:
+    """Says nothing; see `Events`."""
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """Say nothing."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def detail(self, text: str) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""

@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "naming": {"core", "model"},
     "engine": {"core", "model", "sweep", "weights"},
     "writing": {"core", "model", "weights"},
+    "weights_file": {"core", "model", "naming", "weights"},
     "sweeper": {"core", "engine", "model", "sweep"},
     "iteration": {"core", "engine", "model", "sweeper", "writing"},
     "loading": {"budget", "core", "samples"},
