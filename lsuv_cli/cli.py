@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import typer
@@ -22,6 +23,7 @@ from lsuv_cli.core.options import (
 )
 from lsuv_cli.exits import exit_with, run_app
 from lsuv_cli.processes.run import Run
+from lsuv_cli.reporting import ReportFiles
 
 app = typer.Typer(
     name="lsuv",
@@ -75,6 +77,8 @@ def init(
     like: arguments.LikeOption = None,
     out_model: arguments.OutModelOption = None,
     max_shard_size: arguments.MaxShardSizeOption = None,
+    report: arguments.ReportOption = None,
+    plot: arguments.PlotOption = None,
     verify: arguments.VerifyOption = True,
     json_output: arguments.JsonOption = False,
     force: arguments.ForceOption = False,
@@ -104,6 +108,7 @@ def init(
         check_positive("--target-std", target_std)
         check_positive("--tol", tol)
         means, stds = normalisation(preset, mean, std)
+        files = ReportFiles(report, plot, force)
         options = InitOptions(
             model=model,
             out=out,
@@ -117,7 +122,7 @@ def init(
                 crop=parse_size(crop, "--crop") if crop is not None else None,
                 input_shapes=parse_input_shapes(input_shape or ()),
                 strict=strict,
-                leave_out=(out,) if out_model is None else (out, out_model),
+                leave_out=tuple(path for path in (out, out_model, report, plot) if path),
             ),
             seed=seed,
             target_std=target_std,
@@ -149,20 +154,27 @@ def init(
                 None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")
             ),
         )
-        return _run_init(run, options, quiet=quiet, verbose=verbose, json_output=json_output)
+        return _run_init(run, options, files, quiet=quiet, verbose=verbose, json_output=json_output)
 
     exit_with(work)
 
 
 def _run_init(
-    run: Run, options: InitOptions, *, quiet: bool, verbose: bool, json_output: bool
+    run: Run,
+    options: InitOptions,
+    files: ReportFiles,
+    *,
+    quiet: bool,
+    verbose: bool,
+    json_output: bool,
 ) -> ExitCode:
     # Imported here, so that --version and --help don't wait for numpy, onnx and ONNX Runtime.
     from lsuv_cli.allocator import return_large_blocks
     from lsuv_cli.console import Screen, Verbosity, print_data
     from lsuv_cli.pipeline import initialize
     from lsuv_cli.report.as_json import render_json
-    from lsuv_cli.report.table import render_summary, render_table
+    from lsuv_cli.report.init_page import init_page
+    from lsuv_cli.report.table import LayerTable, render_summary
 
     return_large_blocks()
     verbosity = Verbosity.NORMAL
@@ -173,12 +185,17 @@ def _run_init(
     # A few kilobytes of the host's are exchanged; NCCL is for whoever asks for GPUs by name.
     label = options.device if options.device.startswith("cuda") else "cpu"
     with Screen(verbosity) as screen, run.open_group(label, options.timeout) as group:
+        if run.is_first:
+            outputs = {"--out": options.out, "--out-model": options.out_model}
+            files.check(outputs, {"the model": options.model, "the file of --like": options.like})
         report = initialize(options, screen, group)
     code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
     if not run.is_first:
         return code
-    screen.show(render_table(report))
+    screen.show(LayerTable(report))
     screen.lines(render_summary(report, screen.seconds))
+    done = f"the weights are in {report.out}"
+    files.write(lambda: init_page(report, shlex.join(["lsuv", *sys.argv[1:]])), done)
     if json_output:
         try:
             print_data(render_json(report))
@@ -186,8 +203,7 @@ def _run_init(
             raise
         except OSError as error:
             raise OutputError(
-                f"the report can't be written to stdout: {error.strerror or error}; the weights "
-                f"are in {report.out}"
+                f"the report can't be written to stdout: {error.strerror or error}; {done}"
             ) from None
     return code
 

@@ -27,6 +27,8 @@ STDLIB_FOR_CORE = {
 OWNERS = {
     "typer": {"arguments", "cli", "exits"},
     "rich": {"console", "report"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
     "onnx": {"model"},
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
@@ -60,10 +62,12 @@ MAY_IMPORT = {
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
         *("storing", "sweep", "weights", "writing"),
     },
+    "reporting": {"core", "report", "weights"},
     "allocator": set(),
     "arguments": {"core"},
     "cli": {
         *("allocator", "arguments", "core", "console", "exits", "pipeline", "processes", "report"),
+        "reporting",
     },
     "__main__": {"cli"},
     "__init__": set(),
