@@ -85,9 +85,10 @@ def _ending(error: LsuvError | MemoryError | KeyboardInterrupt) -> tuple[int, st
         )
     if isinstance(error, LsuvError):
         return error.exit_code, str(error)
+    done = "; ".join(getattr(error, "__notes__", ["nothing was written"]))
     if isinstance(error, Terminated):
-        return 128 + error.args[0], "terminated; nothing was written"
-    return ExitCode.INTERRUPTED, "interrupted; nothing was written"
+        return 128 + error.args[0], f"terminated; {done}"
+    return ExitCode.INTERRUPTED, f"interrupted; {done}"
 
 
 def _interrupt(signum: int, _frame: FrameType | None) -> NoReturn:

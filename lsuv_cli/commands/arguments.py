@@ -364,6 +364,22 @@ MaxShardSizeOption = Annotated[
         "Hugging Face's libraries read them.",
     ),
 ]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Also write a page (.html) with the plot, the layers, the options and this command.",
+    ),
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="Also write the plot of standard deviations by depth: .png, .svg or .pdf.",
+    ),
+]
 VerifyOption = Annotated[
     bool,
     typer.Option(

@@ -12,13 +12,14 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result
+from lsuv_cli.commands.running import at_work, print_result, this_command
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.option_texts import parse_bytes
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.exits import exit_with
 from lsuv_cli.processes.run import Run
+from lsuv_cli.reporting import ReportFiles
 
 
 @with_flags
@@ -36,6 +37,8 @@ def init(
     names: NameFlags,
     out_model: arguments.OutModelOption = None,
     max_shard_size: arguments.MaxShardSizeOption = None,
+    report: arguments.ReportOption = None,
+    plot: arguments.PlotOption = None,
     verify: arguments.VerifyOption = True,
     force: arguments.ForceOption = False,
     screen: ScreenFlags,
@@ -52,12 +55,12 @@ def init(
 
     def work(run: Run) -> ExitCode:
         screen.check()
-        outputs = (out,) if out_model is None else (out, out_model)
+        files = ReportFiles(report, plot, force)
         options = InitOptions(
             model=model,
             out=out,
             out_model=out_model,
-            samples=data.options(seed, outputs),
+            samples=data.options(seed, tuple(filter(None, (out, out_model, *files.paths)))),
             seed=seed,
             max_iter=max_iter,
             pre_init=pre_init,
@@ -73,24 +76,30 @@ def init(
             **names.options(),
             **machine.options(run),
         )
-        return _run(run, options, screen)
+        return _run(run, options, files, screen)
 
     exit_with(work)
 
 
-def _run(run: Run, options: InitOptions, flags: ScreenFlags) -> ExitCode:
+def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags) -> ExitCode:
     with at_work(run, options, flags) as (screen, group):
         from lsuv_cli.jobs.init import initialize
 
+        if run.is_first:
+            outputs = {"--out": options.out, "--out-model": options.out_model}
+            files.check(outputs, {"the model": options.model, "the file of --like": options.like})
         report = initialize(options, screen, group)
     code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
     if not run.is_first:
         return code
     from lsuv_cli.report.as_json import render_json
-    from lsuv_cli.report.table import render_summary, render_table
+    from lsuv_cli.report.init_page import init_page
+    from lsuv_cli.report.table import LayerTable, render_summary
 
-    screen.show(render_table(report))
+    screen.show(LayerTable(report))
     screen.lines(render_summary(report, screen.seconds))
+    done = f"the weights are in {report.out}"
+    files.write(lambda: init_page(report, this_command()), done)
     if flags.json_output:
-        print_result(lambda: render_json(report), f"the weights are in {report.out}")
+        print_result(lambda: render_json(report), done)
     return code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,6 +41,11 @@ def at_work(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tupl
     label = options.device if options.device.startswith("cuda") else "cpu"
     with Screen(verbosity) as screen, run.open_group(label, options.timeout) as group:
         yield screen, group
+
+
+def this_command() -> str:
+    """The command line, as a shell would take it again."""
+    return shlex.join(["lsuv", *sys.argv[1:]])
 
 
 def print_result(render: Callable[[], str], what_stands: str = "") -> None:

@@ -1,1 +1,1 @@
-"""The report as JSON and as a table."""
+"""The report as JSON, as a table, as a page and as a plot."""

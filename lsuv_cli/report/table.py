@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Layer, LayerResult, Report
+from lsuv_cli.core.records import Layer, Report
+from lsuv_cli.report import words
+from lsuv_cli.report.bars import bars
 
 STYLES = {
     Status.CONVERGED: "green",
@@ -20,20 +23,45 @@ STYLES = {
 }
 FAILURE_STYLE = "bold red"
 
+# A narrower terminal has no room for bars beside the numbers.
+LEAST_WIDTH_FOR_BARS = 80
 
-def render_table(report: Report) -> Table:
-    """One row a layer, in execution order."""
+
+@dataclass(frozen=True, slots=True)
+class LayerTable:
+    """One row a layer, in execution order; rendered as wide as the terminal allows.
+
+    Beside the variance before is a bar of its length on a logarithmic scale, with a stroke where
+    the variance after is.
+    """
+
+    report: Report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws itself."""
+        yield _table(self.report, with_bars=options.max_width >= LEAST_WIDTH_FOR_BARS)
+
+
+def _table(report: Report, *, with_bars: bool) -> Table:
+    drawn = bars(
+        [_value(result.before) for result in report.layers],
+        [_value(result.after) for result in report.layers],
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     add_layer_columns(table)
-    for title in ("var before", "var after", "scale"):
+    table.add_column("var before", justify="right", no_wrap=True)
+    if drawn and with_bars:
+        table.add_column("log scale", no_wrap=True)
+    for title in ("var after", "scale"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for result in report.layers:
+    for index, result in enumerate(report.layers):
         table.add_row(
             *layer_cells(result.planned.layer),
-            _variance(result.before),
-            _variance(result.after),
-            _scale(result, report.per),
+            words.variance(result.before),
+            *([drawn[index]] if drawn and with_bars else []),
+            words.variance(result.after),
+            words.scale(result, report.per),
             status_cell(result.status),
         )
     return table
@@ -41,15 +69,19 @@ def render_table(report: Report) -> Table:
 
 def add_layer_columns(table: Table) -> None:
     """Add the columns that say which layer a row is of."""
-    for title in ("layer", "op", "weight"):
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    # Of what is too wide, names are cut; numbers never.
+    table.add_column("layer", overflow="ellipsis")
+    for title in ("op", "weight"):
+        table.add_column(title, no_wrap=True)
 
 
 def layer_cells(layer: Layer) -> tuple[Text, Text, Text]:
     """Which layer it is: name, operator, the weight's shape."""
-    shape = "x".join(map(str, layer.layout.shape))
-    groups = f" g{layer.layout.groups}" if layer.layout.groups > 1 else ""
-    return Text(layer.name), Text(layer.op), Text(shape + groups)
+    return (
+        Text(layer.name, no_wrap=True, overflow="ellipsis"),
+        Text(layer.op),
+        Text(words.weight(layer)),
+    )
 
 
 def status_cell(status: Status) -> Text:
@@ -57,47 +89,13 @@ def status_cell(status: Status) -> Text:
     return Text(status.value, style=STYLES.get(status, FAILURE_STYLE))
 
 
+def _value(moments: Moments | None) -> float | None:
+    return None if moments is None else moments.blob_variance
+
+
 def render_summary(report: Report, seconds: float) -> list[str]:
     """What else there is to say: details of statuses, and one line on the whole."""
-    lines = [
-        f"{result.planned.layer.name}: {result.status.value}: {result.detail}"
-        for result in report.layers
-        if result.detail
+    return [
+        *words.details(report.layers),
+        f"{words.outcome(report)}; {words.written(report)} in {seconds:.1f} s on {report.device}",
     ]
-    counts: dict[Status, int] = {}
-    for result in report.layers:
-        counts[result.status] = counts.get(result.status, 0) + 1
-    layers = "1 layer" if len(report.layers) == 1 else f"{len(report.layers)} layers"
-    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
-    deviations = [
-        result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
-        for result in report.layers
-        if result.after is not None and result.status is Status.CONVERGED
-    ]
-    measured = f", largest |Var-1| {max(deviations):.1e}" if deviations else ", not verified"
-    wrote = report.files[-1]
-    if len(report.files) > 1:
-        wrote += f" and {len(report.files) - 1} shards"
-    lines.append(
-        f"{layers}: {parts}{measured}; wrote {wrote} "
-        f"({report.bytes_written / 1e6:.1f} MB) in {seconds:.1f} s on {report.device}"
-    )
-    return lines
-
-
-def _variance(moments: Moments | None) -> str:
-    if moments is None:
-        return "-"
-    variance = moments.blob_variance
-    if not math.isfinite(variance):
-        return str(variance)
-    # Six digits after the point where it is near 1, which is what the table is read for.
-    return f"{variance:.6f}" if 0.1 <= variance < 10 else f"{variance:.3g}"
-
-
-def _scale(result: LayerResult, per: Per) -> str:
-    if result.planned.skipped is not None or result.status is Status.UNSCALED:
-        return "-"
-    if per is Per.CHANNEL and result.scale.ndim:
-        return f"{result.scale.min():.4g}..{result.scale.max():.4g}"
-    return f"{float(result.scale):.4g}"

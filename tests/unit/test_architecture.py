@@ -27,6 +27,8 @@ STDLIB_FOR_CORE = {
 OWNERS = {
     "typer": {"cli", "commands", "exits"},
     "rich": {"console", "report"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
     "onnx": {"model"},
     "onnxruntime": {"sweep"},
     "PIL": {"samples"},
@@ -58,11 +60,16 @@ MAY_IMPORT = {
     "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
     "control": {"core", "model", "sweep"},
     "jobs": {
+        *("distributions", "weights_file"),
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
         *("samples", "storing", "sweep", "weights", "writing"),
     },
+    "distributions": {"core", "engine", "model"},
+    "reporting": {"core", "report", "weights"},
     "allocator": set(),
-    "commands": {"allocator", "console", "core", "exits", "jobs", "processes", "report"},
+    "commands": {
+        *("allocator", "console", "core", "exits", "jobs", "processes", "report", "reporting"),
+    },
     "cli": {"commands", "core", "exits"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -1,0 +1,51 @@
+"""What a chart shows, in words: for who does not see it, and for values that have no place."""
+
+from __future__ import annotations
+
+from lsuv_cli.report.page import Chart, Curve
+
+MOST_NAMED = 5
+
+
+def number(value: float) -> str:
+    """A value with the digits that a reader of a chart wants."""
+    return f"{value:.3g}"
+
+
+def describe(chart: Chart) -> str:
+    """The course of each curve, in a sentence each."""
+    return " ".join(f"{_course(chart, curve)}." for curve in chart.curves)
+
+
+def undrawn(chart: Chart) -> str:
+    """Which values have no place in the chart; empty where all have one."""
+    parts = []
+    for curve in chart.curves:
+        found = [
+            f"{layer} ({value:g})"
+            for layer, value in zip(chart.layers, curve.values, strict=True)
+            if value is not None and not chart.has_place(value)
+        ]
+        if found:
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            parts.append(f"{curve.name}: {', '.join(found[:MOST_NAMED])}{more}")
+    return f"Gaps, where a value has no place on the scale: {'; '.join(parts)}." if parts else ""
+
+
+def _course(chart: Chart, curve: Curve) -> str:
+    points = [
+        (layer, value)
+        for layer, value in zip(chart.layers, curve.values, strict=True)
+        if chart.has_place(value)
+    ]
+    if not points:
+        return f"{curve.name}: nothing to draw"
+    (first, start), (last, end) = points[0], points[-1]
+    if len(points) == 1:
+        return f"{curve.name}: {number(start)} at {first}"
+    low_layer, low = min(points, key=lambda point: point[1])
+    high_layer, high = max(points, key=lambda point: point[1])
+    text = f"{curve.name}: {number(start)} at {first}, {number(end)} at {last}"
+    if low != high:
+        text += f", smallest {number(low)} at {low_layer}, largest {number(high)} at {high_layer}"
+    return text

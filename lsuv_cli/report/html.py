@@ -1,0 +1,138 @@
+"""A report page as one HTML file: no network, nothing run but the script that is in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from lsuv_cli.report.chart_words import number, undrawn
+from lsuv_cli.report.page import Chart, LayerHistograms, Page, printable
+from lsuv_cli.report.plot import (
+    LIGHT_SERIES,
+    NARROW,
+    WIDE,
+    Palette,
+    Shape,
+    draw_chart,
+    draw_histograms,
+)
+from lsuv_cli.report.svg import StyleSheet, chart_element, histogram_element
+
+HISTOGRAM = Shape(160, 64, 10)
+
+# More are a long way down to what follows them.
+OPEN_HISTOGRAMS = 24
+
+# Colours that stand for the page's variables until the drawing is in the page.
+PLACEHOLDERS = Palette(
+    background="none",
+    ink="#010101",
+    muted="#010102",
+    grid="#010103",
+    series=tuple(f"#0102{index:02x}" for index in range(len(LIGHT_SERIES))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A chart in the page: for wide screens and paper, and for narrow ones."""
+
+    chart: Chart
+    wide: Markup
+    narrow: Markup
+    gaps: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """A layer's histograms in the page; an empty drawing where there are none."""
+
+    layer: str
+    drawing: Markup
+    low: str
+    high: str
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML text.
+
+    Whatever a name holds is text in it: templates escape it, and a Content-Security-Policy lets
+    nothing run and nothing be loaded but what is here.
+    """
+    styles = StyleSheet(_variables())
+    figures = [_figure(chart, f"chart-{i}", styles) for i, chart in enumerate(page.charts)]
+    small = list(_histograms(page.histograms, styles))
+    sheet = Markup(_resource("page.css") + styles.text() + "\n")  # noqa: S704 - our own
+    script = Markup(_resource("page.js"))  # noqa: S704 - our own
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_printable,
+    )
+    return environment.from_string(_resource("page.html.jinja")).render(
+        page=page,
+        figures=figures,
+        histograms=small,
+        names=[h.name for one in page.histograms[:1] for h in one.histograms],
+        open_histograms=len(small) <= OPEN_HISTOGRAMS,
+        sheet=sheet,
+        script=script,
+        sheet_hash=_hash(sheet),
+        script_hash=_hash(script),
+    )
+
+
+def _variables() -> Mapping[str, str]:
+    named = {
+        getattr(PLACEHOLDERS, one.name): f"--{one.name}"
+        for one in fields(PLACEHOLDERS)
+        if one.name not in {"background", "series"}
+    }
+    return named | {color: f"--series-{i}" for i, color in enumerate(PLACEHOLDERS.series)}
+
+
+def _figure(chart: Chart, name: str, styles: StyleSheet) -> _Figure:
+    wide, narrow = (
+        Markup(  # noqa: S704 - an XML library wrote and escaped it
+            chart_element(draw_chart(chart, shape, PLACEHOLDERS), chart, f"{name}-{kind}", styles)
+        )
+        for kind, shape in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return _Figure(chart, wide, narrow, undrawn(chart))
+
+
+def _histograms(layers: tuple[LayerHistograms, ...], styles: StyleSheet) -> Iterator[_Small]:
+    drawings = draw_histograms(
+        (one.histograms for one in layers if one.histograms), HISTOGRAM, PLACEHOLDERS
+    )
+    for index, one in enumerate(layers):
+        if not one.histograms:
+            yield _Small(one.layer, Markup(), "", "")
+            continue
+        drawn, (low, high) = next(drawings)
+        names = " and ".join(histogram.name for histogram in one.histograms)
+        words = f"{one.layer}, {names}: histogram from {number(low)} to {number(high)}"
+        element = histogram_element(drawn, f"histogram-{index}", styles, words)
+        yield _Small(one.layer, Markup(element), number(low), number(high))  # noqa: S704
+
+
+def _resource(name: str) -> str:
+    return resources.files("lsuv_cli.report").joinpath(name).read_text("utf-8")
+
+
+def _printable(value: object) -> object:
+    return value if isinstance(value, Markup) else printable(str(value))
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy knows an inline script or style by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,146 @@
+"""Matplotlib's SVG made a part of a page: themed colours, and words for who can't see it.
+
+The page's Content-Security-Policy allows no style attributes, so each becomes a class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+
+from lsuv_cli.report.chart_words import describe, number
+from lsuv_cli.report.page import Chart, printable
+
+SVG = "{http://www.w3.org/2000/svg}"
+LINK = "{http://www.w3.org/1999/xlink}href"
+DECORATION = {f"{SVG}metadata", f"{SVG}style"}
+
+FONTS = re.compile(r"'DejaVu Sans'[^;]*")
+REFERENCE = re.compile(r"url\(#([^)]+)\)")
+LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+
+
+@dataclass
+class StyleSheet:
+    """The classes of all drawings on a page.
+
+    Attributes:
+        variables: for each colour as drawn the CSS variable that takes its place.
+    """
+
+    variables: Mapping[str, str]
+    _classes: dict[str, str] = field(default_factory=dict)
+
+    def class_of(self, style: str) -> str:
+        """The class that stands for a style attribute's text."""
+        for color, variable in self.variables.items():
+            style = style.replace(color, f"var({variable})")
+        style = FONTS.sub("var(--sans)", style)
+        return self._classes.setdefault(style, f"p{len(self._classes)}")
+
+    def text(self) -> str:
+        """The classes as CSS."""
+        return "\n".join(f".{name} {{ {style} }}" for style, name in self._classes.items())
+
+
+def chart_element(drawn: bytes, chart: Chart, name: str, styles: StyleSheet) -> str:
+    """A drawn chart as an element of a page.
+
+    Args:
+        drawn: what `draw_chart` gave.
+        chart: the chart.
+        name: of the drawing, unique on the page, for its ids.
+        styles: takes the drawing's styles.
+    """
+    root = _parsed(drawn)
+    for index, curve in enumerate(chart.curves):
+        _name_points(root, index, chart, curve.values)
+    return _element(root, name, styles, (printable(chart.title), printable(describe(chart))))
+
+
+def histogram_element(drawn: bytes, name: str, styles: StyleSheet, words: str) -> str:
+    """A drawn histogram as an element of a page; the words say what it shows."""
+    return _element(_parsed(drawn), name, styles, (printable(words), ""))
+
+
+def _parsed(drawn: bytes) -> ET.Element:
+    return ET.fromstring(drawn)  # noqa: S314 - made by Matplotlib, a moment ago
+
+
+def _name_points(
+    root: ET.Element, index: int, chart: Chart, values: Sequence[float | None]
+) -> None:
+    """Tell the layer and value where a pointer rests on a marker."""
+    group = root.find(f".//{SVG}g[@id='curve-{index}']")
+    markers = [] if group is None else group.findall(f".//{SVG}use")
+    points = [
+        (layer, value)
+        for layer, value in zip(chart.layers, values, strict=True)
+        if chart.has_place(value)
+    ]
+    for marker, (layer, value) in zip(markers, points, strict=True):
+        title = ET.SubElement(marker, f"{SVG}title")
+        title.text = printable(f"{layer}, {chart.curves[index].name}: {number(value)}")
+
+
+def _element(root: ET.Element, name: str, styles: StyleSheet, words: tuple[str, str]) -> str:
+    _undecorate(root)
+    _rename(root, name, styles)
+    title, description = words
+    for tag, text in (("desc", description), ("title", title)):
+        if text:
+            element = ET.Element(f"{SVG}{tag}", {"id": f"{name}-{tag}"})
+            element.text = text
+            root.insert(0, element)
+    ids = " ".join(f"{name}-{tag}" for tag in (("title", "desc") if description else ("title",)))
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib.update({"role": "img", "aria-labelledby": ids, "width": width, "height": height})
+    root.attrib.pop("version", None)
+    for part in root.iter():
+        part.tag = part.tag.removeprefix(SVG)  # a page's parser knows the namespace by itself
+    return ET.tostring(root, encoding="unicode")
+
+
+def _undecorate(root: ET.Element) -> None:
+    """Take away what a page has no use for."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in DECORATION:
+                parent.remove(child)
+        parent.tail = None
+        if parent.tag != f"{SVG}text":
+            parent.text = parent.text if parent.tag == f"{SVG}title" else None
+
+
+def _rename(root: ET.Element, name: str, styles: StyleSheet) -> None:
+    """Make ids unique on the page and drop those to which nothing refers; round coordinates."""
+    wanted = set(_references(root))
+    for element in root.iter():
+        attributes = element.attrib
+        if "id" in attributes:
+            old = attributes.pop("id")
+            if old in wanted:
+                attributes["id"] = f"{name}-{old}"
+        if LINK in attributes:
+            attributes["href"] = f"#{name}-{attributes.pop(LINK)[1:]}"
+        if "style" in attributes:
+            attributes["class"] = styles.class_of(attributes.pop("style"))
+        for key in ("d", "x", "y", "width", "height", "transform"):
+            if key in attributes:
+                attributes[key] = _short(attributes[key])
+        if "clip-path" in attributes:
+            attributes["clip-path"] = REFERENCE.sub(rf"url(#{name}-\1)", attributes["clip-path"])
+
+
+def _references(root: ET.Element) -> Iterator[str]:
+    for element in root.iter():
+        if LINK in element.attrib:
+            yield element.attrib[LINK][1:]
+        yield from REFERENCE.findall(element.attrib.get("clip-path", ""))
+
+
+def _short(text: str) -> str:
+    """Coordinates of hundredths of a pixel, on one line."""
+    return LONG_NUMBER.sub(lambda match: f"{float(match[0]):.2f}", " ".join(text.split()))

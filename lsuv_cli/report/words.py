@@ -1,0 +1,69 @@
+"""How results are written down for people, in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import Layer, LayerResult, Report
+
+
+def outcome(report: Report) -> str:
+    """How many layers ended how, and how far from the target they are at most."""
+    counts: dict[Status, int] = {}
+    for result in report.layers:
+        counts[result.status] = counts.get(result.status, 0) + 1
+    layers = "1 layer" if len(report.layers) == 1 else f"{len(report.layers)} layers"
+    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
+    deviations = [
+        result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
+        for result in report.layers
+        if result.after is not None and result.status is Status.CONVERGED
+    ]
+    measured = f", largest |Var-1| {max(deviations):.1e}" if deviations else ", not verified"
+    return f"{layers}: {parts}{measured}"
+
+
+def written(report: Report) -> str:
+    """What was written, and its size."""
+    wrote = report.files[-1]
+    if len(report.files) > 1:
+        wrote += f" and {len(report.files) - 1} shards"
+    return f"wrote {wrote} ({report.bytes_written / 1e6:.1f} MB)"
+
+
+def details(layers: Iterable[LayerResult]) -> list[str]:
+    """The reasons of statuses, a sentence for each layer that has one."""
+    return [
+        f"{result.planned.layer.name}: {result.status.value}: {result.detail}"
+        for result in layers
+        if result.detail
+    ]
+
+
+def weight(layer: Layer) -> str:
+    """The weight's shape, with its groups."""
+    shape = "x".join(map(str, layer.layout.shape))
+    return f"{shape} g{layer.layout.groups}" if layer.layout.groups > 1 else shape
+
+
+def variance(moments: Moments | None) -> str:
+    """The variance, or a dash where nothing was measured."""
+    if moments is None:
+        return "-"
+    value = moments.blob_variance
+    if not math.isfinite(value):
+        return str(value)
+    # Six digits after the point where it is near 1, which is what the table is read for.
+    return f"{value:.6f}" if 0.1 <= value < 10 else f"{value:.3g}"
+
+
+def scale(result: LayerResult, per: Per) -> str:
+    """The scale, the range of its channels, or a dash where nothing was scaled."""
+    if result.planned.skipped is not None or result.status is Status.UNSCALED:
+        return "-"
+    if per is Per.CHANNEL and result.scale.ndim:
+        return f"{result.scale.min():.4g}..{result.scale.max():.4g}"
+    return f"{float(result.scale):.4g}"
