@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import Forks, Processes
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_MODELS = ROOT / "sample_models"
@@ -71,3 +72,21 @@ def lsuv(tmp_path: Path) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Starts Python processes with torch imported already."""
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def processes(
+    forks: Forks, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Processes]:
+    """Starts processes in a folder with nothing but `tmp`, for their temporary files."""
+    (tmp_path / "tmp").mkdir()
+    prints = tmp_path_factory.mktemp("prints")
+    with Processes(forks, tmp_path, prints, TMPDIR=str(tmp_path / "tmp")) as processes:
+        yield processes

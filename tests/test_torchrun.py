@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import COMMAND, Run
+from conftest import Run
 from graphs import random_weight
 from namespaces import two_hosts, why_not
+from processes import PATIENCE, Processes
 from test_batches import convolutional
 from test_cli_bad_input import save_pictures, small_model
 from test_large_sets import check_same_weights
-from test_processes import PROCESS_ERROR, SLACK_SECONDS, TORCHRUN
+from test_processes import PROCESS_ERROR, SLACK_SECONDS
 
-PATIENCE, HUNG = 120, 10
+HUNG = 5
+LSUV = ("-m", "lsuv_cli")
 OURS = ("lsuv", ".lsuv", "tmp")
 DYING = Path(__file__).parent / "dying_process.py"
 SPILLING = ("--batch-size", 3, "--memory", "20KB", "--spill-dir", "tmp")
@@ -33,94 +31,18 @@ SPILLING = ("--batch-size", 3, "--memory", "20KB", "--spill-dir", "tmp")
 pytestmark = pytest.mark.processes
 
 
-class Processes:
-    """Processes of one run, started by a launcher or by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.started: list[subprocess.Popen[str]] = []
-        self.ends: list[subprocess.CompletedProcess[str]] = []
-
-    def start(self, *arguments: object, **environ: object) -> None:
-        """Start one more, with its own temporary files in the folder `tmp`."""
-        more = {name: str(value) for name, value in environ.items()}
-        self.started.append(
-            subprocess.Popen(
-                list(map(str, arguments)),
-                cwd=self.folder,
-                env={**os.environ, "TMPDIR": str(self.folder / "tmp"), **more},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
-
-    def torchrun(self, size: int, *arguments: object) -> None:
-        """Start some on this machine."""
-        launcher = (sys.executable, *TORCHRUN, "--standalone", "--nproc-per-node", size)
-        self.start(*launcher, "-m", "lsuv_cli", *arguments)
-
-    def by_hand(self, size: int, *command: object) -> None:
-        """Start some without a launcher, which is quicker."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        for rank in range(size):
-            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            self.start(*command, RANK=rank, WORLD_SIZE=size, **meeting)
-
-    def wait_for(self, beginning: str) -> None:
-        """Wait for a line on the first one's stderr that begins like this."""
-        stream = self.started[0].stderr
-        assert stream is not None
-        seen = []
-        for line in stream:
-            seen.append(line)
-            if line.startswith(beginning):
-                return
-        raise AssertionError("".join(seen))
-
-    def wait(self) -> list[int]:
-        """Wait for all; their exit codes."""
-        for process in self.started:
-            stdout, stderr = process.communicate(timeout=PATIENCE)
-            self.ends.append(subprocess.CompletedProcess([], process.returncode, stdout, stderr))
-        return [end.returncode for end in self.ends]
-
-    @property
-    def stdout(self) -> str:
-        """What all have printed there."""
-        return "".join(end.stdout for end in self.ends)
-
-    @property
-    def stderr(self) -> str:
-        """What all have printed there."""
-        return "".join(end.stderr for end in self.ends)
-
-    @property
-    def errors(self) -> list[str]:
-        """The sentences among it."""
-        return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+@pytest.fixture
+def run(processes: Processes) -> Processes:
+    """Nothing started yet, beside a model and samples."""
+    convolutional(processes.cwd)
+    np.save(processes.cwd / "x.npy", random_weight(25, 3, 4, 4))
+    return processes
 
 
 @pytest.fixture
-def run(folder: Path) -> Iterator[Processes]:
-    """Nothing yet; what was started is killed in the end, together with its children."""
-    processes = Processes(folder)
-    yield processes
-    for process in processes.started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A model, samples, and an empty folder for temporary files."""
-    (tmp_path / "tmp").mkdir()
-    convolutional(tmp_path)
-    np.save(tmp_path / "x.npy", random_weight(25, 3, 4, 4))
-    return tmp_path
+def folder(run: Processes) -> Path:
+    """Where the model and the samples are."""
+    return run.cwd
 
 
 def init(*arguments: object, model: str = "m.onnx", data: str = "x.npy") -> list[object]:
@@ -147,8 +69,8 @@ def check_left(folder: Path, *names: str) -> None:
 
 
 def test_uneven_counts(lsuv: Run, folder: Path, run: Processes) -> None:
-    run.torchrun(3, *init(*SPILLING, "--json"))
-    assert run.wait() == [0], run.stderr
+    run.torchrun(3, *LSUV, *init(*SPILLING, "--json"))
+    assert run.codes() == [0], run.stderr
     report = json.loads(run.stdout)
     assert report["samples"]["processes"] == 3
     assert report["samples"]["used"] == 25
@@ -162,8 +84,8 @@ def test_uneven_counts(lsuv: Run, folder: Path, run: Processes) -> None:
 
 def test_more_processes_than_samples(lsuv: Run, folder: Path, run: Processes) -> None:
     np.save(folder / "x.npy", random_weight(2, 3, 4, 4))
-    run.by_hand(3, COMMAND, *init("--quiet"))
-    assert run.wait() == [0] * 3, run.stderr
+    run.by_hand(3, *LSUV, *init("--quiet"))
+    assert run.codes() == [0] * 3, run.stderr
     assert run.stdout == run.stderr == ""
     check_left(folder, "out")
     check_as_one(lsuv, folder, *init())
@@ -176,8 +98,8 @@ def test_unreadable_pictures(lsuv: Run, folder: Path, run: Processes) -> None:
     for number in (1, 2, 3, 11, 17):
         (pictures / f"{number}.png").write_bytes(b"no picture")
     arguments = init("--samples", 13, "--batch-size", 2, model="small.onnx", data="pictures")
-    run.by_hand(2, COMMAND, *arguments, "--json")
-    assert run.wait() == [0, 0], run.stderr
+    run.by_hand(2, *LSUV, *arguments, "--json")
+    assert run.codes() == [0, 0], run.stderr
     report = json.loads(run.stdout)
     one = check_as_one(lsuv, folder, *arguments)
     for ours, theirs in zip(report["samples"]["inputs"], one["samples"]["inputs"], strict=True):
@@ -193,11 +115,11 @@ def test_unreadable_pictures(lsuv: Run, folder: Path, run: Processes) -> None:
 
 def test_a_process_is_killed_during_the_sweep(folder: Path, run: Processes) -> None:
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
-    run.by_hand(2, COMMAND, *init(*SPILLING, "--verbose"))
+    run.by_hand(2, *LSUV, *init(*SPILLING, "--verbose"))
     run.wait_for("measuring the weights as they are")
-    run.started[1].kill()
+    run.started[1].send_signal(signal.SIGKILL)
     killed = time.monotonic()
-    assert run.wait() == [PROCESS_ERROR, -signal.SIGKILL], run.stderr
+    assert run.codes() == [PROCESS_ERROR, -signal.SIGKILL], run.stderr
     assert time.monotonic() - killed < SLACK_SECONDS
     (error,) = run.errors
     assert "process 1 of 2 ended" in error
@@ -209,10 +131,10 @@ def test_a_process_is_killed_during_the_sweep(folder: Path, run: Processes) -> N
 
 def test_a_process_of_torchrun_is_killed(folder: Path, run: Processes) -> None:
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
-    run.torchrun(2, *init(*SPILLING, "--verbose"))
+    run.torchrun(2, *LSUV, *init(*SPILLING, "--verbose"))
     run.wait_for("measuring the weights as they are")
     os.kill(process_of(run.started[0].pid, rank=0), signal.SIGKILL)
-    assert run.wait() == [1], run.stderr
+    assert run.codes() == [1], run.stderr
     (error,) = run.errors
     assert "process 0 of 2" in error
     assert not (folder / "out").exists()
@@ -231,14 +153,14 @@ def process_of(launcher: int, rank: int) -> int:
 
 def test_a_process_hangs(folder: Path, run: Processes) -> None:
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
-    run.by_hand(2, COMMAND, *init(*SPILLING, "--verbose", "--timeout", HUNG))
+    run.by_hand(2, *LSUV, *init(*SPILLING, "--verbose", "--timeout", HUNG))
     run.wait_for("measuring the weights as they are")
     run.started[1].send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
     assert run.started[0].wait(PATIENCE) == PROCESS_ERROR
     assert time.monotonic() - stopped < HUNG + SLACK_SECONDS
-    run.started[1].kill()
-    run.wait()
+    run.started[1].send_signal(signal.SIGKILL)
+    run.codes()
     (error,) = run.errors
     assert f"process 1 of 2 ended, or did not answer within {HUNG} s" in error
     assert not (folder / "out").exists()
@@ -247,11 +169,11 @@ def test_a_process_hangs(folder: Path, run: Processes) -> None:
 def test_torchrun_is_terminated(folder: Path, run: Processes) -> None:
     """It passes on what it gets."""
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
-    run.torchrun(2, *init(*SPILLING, "--verbose"))
+    run.torchrun(2, *LSUV, *init(*SPILLING, "--verbose"))
     run.wait_for("measuring the weights as they are")
-    run.started[0].terminate()
-    assert run.wait() == [1], run.stderr
-    assert run.errors == ["error: terminated; nothing was written"]
+    run.started[0].send_signal(signal.SIGTERM)
+    assert run.codes() == [1], run.stderr
+    assert run.errors == ["terminated; nothing was written"]
     check_left(folder)
 
 
@@ -261,16 +183,10 @@ def test_two_machines(lsuv: Run, folder: Path, run: Processes) -> None:
     if reason is not None:
         pytest.skip(reason)
     with two_hosts() as hosts:
-        for number, host in enumerate(hosts):
-            launcher = (sys.executable, *TORCHRUN, "--nnodes", 2, "--node-rank", number)
-            where = ("--nproc-per-node", 1, "--master-addr", hosts[0].address)
-            run.start(
-                *host.command(*launcher, *where, "--master-port", 29500),
-                *("-m", "lsuv_cli", *init(*SPILLING)),
-            )
-        assert run.wait() == [0, 0], run.stderr
-    assert run.ends[0].stderr.count("7 layers: 6 converged, 1 shared") == 1
-    assert "7 layers" not in run.ends[1].stderr
+        run.torchrun_on(hosts, *LSUV, *init(*SPILLING))
+        assert run.codes() == [0, 0], run.stderr
+    assert run.stderr_of(0).count("7 layers: 6 converged, 1 shared") == 1
+    assert "7 layers" not in run.stderr_of(1)
     check_left(folder, "out")
     check_as_one(lsuv, folder, *init(*SPILLING))
 
@@ -278,26 +194,24 @@ def test_two_machines(lsuv: Run, folder: Path, run: Processes) -> None:
 # Checkpoints
 
 
-def test_killed_processes_go_on(folder: Path, run: Processes, tmp_path: Path) -> None:
+def test_killed_processes_go_on(folder: Path, run: Processes) -> None:
     """The second dies before it has written a line that the first has; then the first does."""
     np.save(folder / "x.npy", random_weight(60, 3, 4, 4))
     arguments = [*init(*SPILLING), "--checkpoint", "c"]
-    run.by_hand(2, COMMAND, *init(*SPILLING, "--out", "whole"))
-    assert run.wait() == [0, 0], run.stderr
+    run.by_hand(2, *LSUV, *init(*SPILLING, "--out", "whole"))
+    assert run.codes() == [0, 0], run.stderr
     for rank, line in ((1, 4), (0, 6)):
-        again = Processes(folder)
-        again.by_hand(2, sys.executable, DYING, rank, line, *arguments)
-        codes = again.wait()
-        assert codes[rank] == -signal.SIGKILL, again.stderr
-        assert codes[1 - rank] == PROCESS_ERROR, again.stderr
+        run.by_hand(2, DYING, rank, line, *arguments)
+        codes = run.codes()[-2:]
+        assert codes[rank] == -signal.SIGKILL, run.stderr
+        assert codes[1 - rank] == PROCESS_ERROR, run.stderr
         lines = [
             (folder / "c" / f"{r}-of-2.journal.jsonl").read_bytes().count(b"\n") for r in (0, 1)
         ]
         assert lines[rank] == line - 1
         assert lines[1 - rank] == line
-    last = Processes(folder)
-    last.by_hand(2, COMMAND, *arguments, "--verbose")
-    assert last.wait() == [0, 0], last.stderr
-    assert last.stderr.count("going on from the checkpoint in c\n") == 1
+    run.by_hand(2, *LSUV, *arguments, "--verbose")
+    assert run.codes()[-2:] == [0, 0], run.stderr
+    assert run.stderr.count("going on from the checkpoint in c\n") == 1
     assert (folder / "out").read_bytes() == (folder / "whole").read_bytes()
     assert not (folder / "c").exists()
