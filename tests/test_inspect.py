@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,14 @@ def test_the_table_goes_to_stdout(
     done = lsuv("inspect", sample_models("fitnet_mnist"), "--exclude", "fc*")
     assert done.returncode == 0
     assert "left as it is: matches --exclude" in done.stdout
-    assert "conv1.weight" in done.stdout
+    assert "conv1_1.piece0.weight" in done.stdout
     assert "grey, 28x28" in done.stdout
     assert "error" not in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 class Encoder(nn.Module):
-    """A Linear on sequences, which ONNX holds transposed and without a name, used twice."""
+    """A Linear on sequences, which ONNX holds transposed and without a name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,30 +64,44 @@ class Encoder(nn.Module):
         self.mix = nn.Linear(6, 6)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        hidden = self.mix(self.ids(ids))
-        return self.mix(torch.relu(hidden))
+        hidden: torch.Tensor = self.mix(self.ids(ids))
+        return hidden
 
 
-def test_names_of_pytorch_and_shared_weights(tmp_path: Path, lsuv: Run) -> None:
-    torch.onnx.export(
-        Encoder(),
-        (torch.zeros(2, 4, dtype=torch.long),),
-        tmp_path / "m.onnx",
-        dynamo=False,
-        input_names=["ids"],
-        dynamic_axes={"ids": {0: "batch"}},
-    )
+def test_names_of_pytorch(tmp_path: Path, lsuv: Run) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Encoder(),
+            (torch.zeros(2, 4, dtype=torch.long),),
+            tmp_path / "m.onnx",
+            dynamo=False,
+            input_names=["ids"],
+            dynamic_axes={"ids": {0: "batch"}},
+        )
     document = inspected(lsuv("inspect", "m.onnx", "--json"))
-    one, other = document["layers"]
-    assert one["weight"] == other["weight"] == "mix.weight"
-    assert one["onnx_weight"].startswith("onnx::MatMul")
-    assert one["shares_weight_with"] == [other["name"]]
+    (layer,) = document["layers"]
+    assert layer["weight"] == "mix.weight"
+    assert layer["onnx_weight"].startswith("onnx::MatMul")
     assert "token ids" in document["inputs"][0]["meaning"]
+
+
+def test_shared_weights(tmp_path: Path, lsuv: Run) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="once"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["y"], name="twice"),
+    ]
+    save_graph(tmp_path / "m.onnx", nodes, {"w": random_weight(4, 4)}, ["n", 4])
+    layers = inspected(lsuv("inspect", "m.onnx", "--json"))["layers"]
+    assert [layer["shares_weight_with"] for layer in layers] == [["twice"], ["once"]]
+    assert "shares its weight with twice" in lsuv("inspect", "m.onnx").stdout
 
 
 def test_torchscript_wants_the_shapes_of_its_inputs(tmp_path: Path, lsuv: Run) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
-    torch.jit.trace(net, torch.zeros(1, 3, 4, 4)).save(tmp_path / "m.pt")
+    trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+    trace(net, torch.zeros(1, 3, 4, 4)).save(str(tmp_path / "m.pt"))
     refused = lsuv("inspect", "m.pt")
     assert refused.returncode == 2
     assert "--input-shape" in refused.stderr

@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
     "control": {"core", "model", "sweep"},
     "jobs": {
-        *("distributions", "weights_file"),
+        *("distributions", "sweeper", "weights_file"),
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
         *("samples", "storing", "sweep", "weights", "writing"),
     },

@@ -1,0 +1,333 @@
+"""The report page: made by the real command, opened from disk in a real Chromium."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import COMMAND, Run
+from graphs import random_weight, save_graph
+from onnx import helper
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from lsuv_cli.report import page as records
+from lsuv_cli.report.html import render_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+
+DESK = {"width": 1200, "height": 900}
+PHONE = {"width": 360, "height": 740}
+
+# Names come from model files, which may come from anywhere.
+SCRIPT = "</script><img src=x onerror=\"document.title='taken'\">"
+STYLE = "</style><style>body{display:none}</style>\"'&lt;{{ 7 * 7 }}"
+TURNED = "a\u202eb\nc $x^2$ \x07" + "long/" * 30
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(
+    sample_models: Callable[[str], Path], images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The page of a real run on photographs."""
+    folder = tmp_path_factory.mktemp("report")
+    arguments = ["init", sample_models("fitnet4"), "--data", images / "photos", "--samples", "32"]
+    outputs = ["--out", "init.safetensors", "--report", "report.html", "--preset", "imagenet"]
+    subprocess.run([COMMAND, *map(str, arguments), *outputs], cwd=folder, check=True)
+    return folder / "report.html"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder with a model of hostile names, whose second layer has no variance, and its data."""
+    sizes = {"a": (4, 8), "b": (8, 8), "c": (8, 3)}
+    weights = {name: random_weight(*shape) for name, shape in sizes.items()}
+    weights["b"][:] = 0
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"], name=SCRIPT),
+        helper.make_node("MatMul", ["h", "b"], ["i"], name=STYLE),
+        helper.make_node("MatMul", ["i", "c"], ["y"], name=TURNED),
+    ]
+    save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 4])
+    np.savez(tmp_path / "x.npz", x=random_weight(64, 4))
+    return tmp_path
+
+
+ARGUMENTS = ("init", "m.onnx", "--data", "x.npz", "--out", "w.safetensors")
+
+
+def opened(browser: Browser, path: Path, **options: object) -> tuple[Page, list[str]]:
+    """A page, and what it asked for and complained of."""
+    page = browser.new_context(**{"viewport": DESK, **options}).new_page()  # type: ignore[arg-type]
+    events: list[str] = []
+    page.on("console", lambda message: events.append(message.text))
+    page.on("pageerror", lambda error: events.append(str(error)))
+    page.on("request", lambda request: events.append(request.url))
+    page.goto(path.as_uri())
+    return page, events
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical."""
+    violations = Axe().run(page).response["violations"]
+    return [one["id"] for one in violations if one["impact"] in {"serious", "critical"}]
+
+
+def column(page: Page, title: str) -> list[str]:
+    """The visible cells of a column."""
+    titles = [text.strip() for text in page.locator("thead th").all_inner_texts()]
+    cells = page.locator(f"tbody tr:visible > :nth-child({titles.index(title) + 1})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def header(page: Page, title: str) -> Locator:
+    return page.locator("thead th", has=page.get_by_role("button", name=title, exact=True))
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_opens_from_disk_with_its_plot(browser: Browser, report: Path, scheme: str) -> None:
+    page, events = opened(browser, report, color_scheme=scheme)
+    assert events == [report.as_uri()]
+    plot = page.locator("figure svg:visible")
+    assert plot.get_attribute("role") == "img"
+    box = plot.bounding_box()
+    assert box is not None
+    assert box["width"] > 800
+    assert box["height"] > 300
+    # A point of each curve for each layer, which says where it is.
+    points = plot.locator("use > title").all_text_contents()
+    assert len(points) == 2 * len(column(page, "layer")) == 38
+    assert "conv1, after: 1" in points
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert faults(page) == []
+
+
+@needs_chromium
+def test_the_table_sorts_and_filters(browser: Browser, report: Path) -> None:
+    page, _ = opened(browser, report)
+    order = column(page, "layer")
+    variances = header(page, "var before")
+    variances.get_by_role("button").click()
+    assert variances.get_attribute("aria-sort") == "ascending"
+    ascending = [float(text) for text in column(page, "var before")]
+    assert ascending == sorted(ascending)
+    assert column(page, "layer") != order
+    # By keyboard: on, round, and to another column.
+    page.keyboard.press("Enter")
+    assert variances.get_attribute("aria-sort") == "descending"
+    assert [float(text) for text in column(page, "var before")] == ascending[::-1]
+    page.locator("#search").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert header(page, "layer").get_attribute("aria-sort") == "ascending"
+    assert variances.get_attribute("aria-sort") is None
+    assert column(page, "layer") == order  # conv2 before conv10
+    page.locator("#search").fill("GEMM fc")
+    assert column(page, "layer") == ["fc1", "fc2"]
+    assert page.locator("output").inner_text() == "2 of 19"
+    page.locator("#search").fill("")
+    assert column(page, "layer") == order
+
+
+@needs_chromium
+def test_on_a_phone_on_paper_and_without_script(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    page, _ = opened(browser, report, viewport=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    box = page.locator("figure svg:visible").bounding_box()
+    assert box is not None
+    assert box["width"] <= PHONE["width"]
+    assert faults(page) == []
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator("#search").is_visible()
+    assert page.locator("figure svg:visible").count() == 1
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") in {2, 3}
+    plain, events = opened(browser, report, java_script_enabled=False)
+    assert events == [report.as_uri()]
+    assert len(column(plain, "layer")) == 19
+    assert plain.locator("thead button, #search").count() == 0
+
+
+@needs_chromium
+def test_names_are_text_whatever_they_hold(browser: Browser, lsuv: Run, hostile: Path) -> None:
+    done = lsuv(*ARGUMENTS, "--report", "r.html", "--exclude", "*style*", "--quiet")
+    assert done.returncode == 4, done.stderr
+    page, events = opened(browser, hostile / "r.html")
+    assert events == [(hostile / "r.html").as_uri()]
+    assert page.title() == "LSUV initialisation of m.onnx"
+    assert page.locator("img, iframe, object").count() == 0
+    names = column(page, "layer")
+    assert names[:2] == [SCRIPT, STYLE]
+    assert names[2].startswith("a\ufffdb\ufffdc $x^2$ \ufffdlong/long/")
+    assert page.evaluate("document.documentElement.scrollWidth") == DESK["width"]
+    caption = page.locator("figcaption").inner_text()
+    assert f"before: {STYLE} (0)" in caption
+    assert page.locator(".bad", has_text="zero_variance").count() == 2
+    assert faults(page) == []
+
+
+def test_the_same_run_gives_the_same_bytes(lsuv: Run, hostile: Path) -> None:
+    outputs = ["--report", "r.html", "--plot", "p.svg", "--force", "--quiet"]
+    contents = []
+    # Neither a user's settings nor the clock's time may show.
+    (hostile / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\n")
+    for seed in ("1", "2"):
+        done = lsuv(*ARGUMENTS, *outputs, env={"PYTHONHASHSEED": seed})
+        assert done.stderr == ""
+        contents.append([(hostile / name).read_bytes() for name in ("r.html", "p.svg")])
+        (hostile / "matplotlibrc").unlink(missing_ok=True)
+    assert contents[0] == contents[1]
+    page = contents[0][0].decode()
+    shown = "lsuv init m.onnx --data x.npz --out w.safetensors --report r.html --plot p.svg"
+    assert shown in page
+    assert str(hostile) not in page
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_the_plot_alone(lsuv: Run, hostile: Path, kind: str) -> None:
+    done = lsuv(*ARGUMENTS, "--plot", f"p.{kind}")
+    assert done.returncode == 4
+    plot = hostile / f"p.{kind}"
+    if kind == "pdf":
+        assert plot.read_bytes().startswith(b"%PDF-")
+    else:
+        with Image.open(plot) as picture:
+            assert picture.width > 1500
+            colors = {color for _, color in picture.convert("RGB").getcolors(1 << 20) or ()}
+        assert {(0, 0x72, 0xB2), (0xC1, 0x44, 0x0E)} <= colors
+
+
+@pytest.mark.parametrize(
+    ("outputs", "code", "says"),
+    [
+        (["--report", "r.txt"], 2, "--report r.txt: the name must end with .html, .htm"),
+        (["--plot", "p.gif"], 2, "--plot p.gif: the name must end with .png, .svg, .pdf"),
+        (["--report", "none/r.html"], 5, "the output's folder none does not exist; make it"),
+        (["--report", "old.html"], 5, "the output old.html exists already; give --force"),
+        (["--plot", "m.svg", "--force"], 5, "the output m.svg is the model itself"),
+        (["--out", "r.html", "--report", "./r.html"], 2, "--out and --report are the same file"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_first(
+    lsuv: Run, hostile: Path, outputs: list[str], code: int, says: str
+) -> None:
+    (hostile / "old.html").write_text("old")
+    (hostile / "m.svg").symlink_to("m.onnx")
+    done = lsuv(*ARGUMENTS, *outputs)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (hostile / "old.html").read_text() == "old"
+    assert not (hostile / "w.safetensors").exists()
+
+
+def test_a_report_that_cannot_be_written_leaves_the_weights(lsuv: Run, hostile: Path) -> None:
+    resource = pytest.importorskip("resource")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+
+    done = lsuv(*ARGUMENTS, "--report", "r.html", preexec_fn=limit)
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-1] == (
+        "error: can't write r.html: File too large; the weights are in w.safetensors"
+    )
+    assert (hostile / "w.safetensors").exists()
+    assert not (hostile / "r.html").exists()
+    assert not list(hostile.glob(".lsuv-*"))
+
+
+def made_page(layers: int) -> records.Page:
+    """A page with as many layers, and with values that have no place."""
+    names = tuple(f"/encoder/layers.{i}/attention/projection/MatMul" for i in range(layers))
+    before: list[float | None] = [0.97**i for i in range(layers)]
+    before[-3:] = [0.0, math.nan, None][-layers:]
+    curves = (records.Curve("before", tuple(before)), records.Curve("after", (1.0,) * layers))
+    edges = tuple(np.linspace(-4, 4, 41).tolist())
+    counts = tuple(np.random.default_rng(0).normal(50, 9, 40).round().tolist())
+    histograms = tuple(records.Histogram(name, edges, counts) for name in ("before", "after"))
+    cells = tuple((records.Cell(name), records.Cell("1", 1.0)) for name in names)
+    columns = (records.Column("layer"), records.Column("value", is_numeric=True))
+    return records.Page(
+        title="Many layers",
+        summary=f"{layers} layers",
+        tone=records.Tone.PLAIN,
+        charts=(records.Chart("Curves", "std", names, curves, (1.0,) * layers),),
+        table=records.Table("Layers", columns, cells),
+        histograms=tuple(records.LayerHistograms(name, histograms) for name in names),
+        notes=(),
+        sections=(),
+        command="lsuv verify",
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("layers", [1, 300])
+def test_few_and_many_layers(browser: Browser, tmp_path: Path, layers: int) -> None:
+    text = render_page(made_page(layers))
+    assert len(text) < 3_000_000
+    path = tmp_path / "page.html"
+    path.write_text(text, "utf-8")
+    page, events = opened(browser, path)
+    assert events == [path.as_uri()]
+    labels = page.locator("figure svg:visible text").all_inner_texts()
+    boxes = [
+        box
+        for text in page.locator("figure svg:visible text").all()
+        if (box := text.bounding_box()) is not None
+    ]
+    assert len(labels) == len(boxes) < 60
+    assert not any(overlap(one, other) for one in boxes for other in boxes if one is not other)
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.locator(".small svg").count() == layers
+    assert page.locator(".small svg:visible").count() == layers
+    if layers > 1:
+        caption = page.locator("figcaption").inner_text()
+        assert "layers.297/attention/projection/MatMul (0)" in caption
+        assert "layers.298/attention/projection/MatMul (nan)" in caption
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two boxes cover a common place."""
+    return all(
+        one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
+        for start, size in (("x", "width"), ("y", "height"))
+    )
+
+
+def test_bars_by_depth(lsuv: Run, hostile: Path) -> None:
+    shown = lsuv(*ARGUMENTS, "--exclude", "*style*").stderr
+    plain = lsuv(*ARGUMENTS, "--exclude", "*style*", "--force", env={"PYTHONIOENCODING": "ascii"})
+    rows = [line for line in shown.splitlines() if " MatMul " in line]
+    assert "█" in rows[0]
+    assert "┃" in rows[0]
+    # No variance, no bar.
+    assert not set("█┃") & set("".join(rows[1:]))
+    (row,) = (line for line in plain.stderr.splitlines() if "4x8" in line)
+    assert "###" in row
+    assert "|" in row
