@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test lint types check bench docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -30,6 +30,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py
+
+# Builds the Dockerfile without a registry and runs what comes out; as root, for minutes.
+docker-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -s -p no:randomly tests/docker/docker_image.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

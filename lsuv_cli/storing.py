@@ -51,13 +51,22 @@ def open_store(
                 events.note(f"going on from the checkpoint in {options.checkpoint}")
             yield checkpoint.store, checkpoint
         return
-    spill = SpillFile(options.spill_dir or Path(tempfile.gettempdir()))
+    spill = _spill_file(options.spill_dir)
     is_alone = group.size == 1 and len(batches.counts) == 1
     room = options.memory_bytes if is_alone else budget.live_bytes
     try:
         yield ValueStore(room, spill, budget.device_live_bytes), NoJournal()
     finally:
-        spill.close()
+        if spill is not None:
+            spill.close()
+
+
+def _spill_file(folder: Path | None) -> SpillFile | None:
+    """A file in the folder, or in the system's temporary one; None where nothing can be written."""
+    try:
+        return SpillFile(folder or Path(tempfile.gettempdir()))
+    except FileNotFoundError:  # as in a container whose file system is read-only
+        return None
 
 
 def refuse_different(about: Mapping[str, Any], group: Group) -> None:

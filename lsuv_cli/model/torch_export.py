@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import onnx
 
@@ -111,14 +111,14 @@ def first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[BinaryIO]:
+def _quiet() -> Iterator[IO[bytes]]:
     """Catch what the exporter prints: warnings and, where it fails, the whole graph.
 
     Some of it comes from C++, past Python's streams; so the descriptors themselves are turned.
 
     Gives the file in which it is caught.
     """
-    with warnings.catch_warnings(), tempfile.TemporaryFile() as caught:
+    with warnings.catch_warnings(), _nameless_file() as caught:
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         kept = []
@@ -138,6 +138,13 @@ def _quiet() -> Iterator[BinaryIO]:
                 os.dup2(copy, descriptor)
                 os.close(copy)
             logging.disable(logging.NOTSET)
+
+
+def _nameless_file() -> IO[bytes]:
+    if sys.platform == "linux":
+        # In memory: in a container there may be no folder to write to.
+        return os.fdopen(os.memfd_create("lsuv"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _where(error: Exception, printed: bytes) -> str:
