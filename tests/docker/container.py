@@ -91,7 +91,9 @@ class Container:
         """The same, to its end."""
         with self.start(*arguments, entrypoint=entrypoint) as process:
             stdout, stderr = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+        return subprocess.CompletedProcess(
+            list(map(str, arguments)), process.returncode, stdout, stderr
+        )
 
 
 def send(process: subprocess.Popen[str], number: int) -> None:

@@ -139,7 +139,8 @@ def test_only_the_outputs_folder_can_be_written_to(
     image: Image, work: Path, tmp_path: Path, model: str
 ) -> None:
     layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten())
-    torch.jit.trace(layers, torch.zeros(1, 3, 32, 32)).save(work / "model.pt")
+    trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+    trace(layers, torch.zeros(1, 3, 32, 32)).save(str(work / "model.pt"))
     give_away(work)
     out = tmp_path / "out"
     out.mkdir()
