@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import typer
 
 from lsuv_cli import __version__
 from lsuv_cli.commands import arguments
+from lsuv_cli.commands.config import find_configuration, read_configuration
 from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
 from lsuv_cli.commands.verify import verify
-from lsuv_cli.exits import run_app
+from lsuv_cli.core.errors import UsageError
+from lsuv_cli.exits import refuse, run_app
 
 app = typer.Typer(
     name="lsuv",
@@ -24,8 +27,23 @@ app = typer.Typer(
 
 
 @app.callback()
-def lsuv(version: arguments.VersionOption = False) -> None:
+def lsuv(
+    context: typer.Context,
+    *,
+    config: arguments.ConfigOption = None,
+    no_config: arguments.NoConfigOption = False,
+    version: arguments.VersionOption = False,
+) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
+    if context.resilient_parsing or no_config:
+        return
+    try:
+        path = config or find_configuration(Path.cwd())
+        if path is not None:
+            commands = context.command.commands  # type: ignore[attr-defined]
+            context.default_map = read_configuration(path, commands)
+    except UsageError as error:
+        refuse(error)
 
 
 EPILOG = (

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +26,8 @@ from rich.progress import (
 # Where there is no terminal there is no width to keep to either.
 PLAIN_WIDTH = 160
 
+COPIED_BYTES = 1 << 20
+
 
 class Verbosity(IntEnum):
     """How much is said."""
@@ -32,14 +37,22 @@ class Verbosity(IntEnum):
     VERBOSE = 2
 
 
+class _Stderr(Console):
+    """stderr; silent from when its reader has gone, as `head` does, while the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class Screen:
     """stderr, with a progress display where it is a terminal; a context manager."""
 
     def __init__(self, verbosity: Verbosity) -> None:
         self.verbosity = verbosity
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = _Stderr(stderr=True, highlight=False, soft_wrap=True)
         if not self.console.is_terminal:
-            self.console = Console(
+            self.console = _Stderr(
                 stderr=True, highlight=False, soft_wrap=True, width=PLAIN_WIDTH, no_color=True
             )
         self.started = time.monotonic()
@@ -138,7 +151,7 @@ def as_plain_text(renderable: RenderableType) -> str:
 
 def print_error(text: str) -> None:
     """Say on stderr what went wrong; even when quiet."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
+    _Stderr(stderr=True, highlight=False, soft_wrap=True).print(
         f"error: {text}", style="bold red", markup=False
     )
 
@@ -153,3 +166,14 @@ def print_data(text: str) -> None:
         raise OSError("stdout is closed")
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def copy_to_stdout(file: Path) -> None:
+    """Write a file's bytes to stdout.
+
+    Raises:
+        OSError: they can't be written.
+    """
+    with file.open("rb") as content:
+        shutil.copyfileobj(content, sys.stdout.buffer, COPIED_BYTES)
+    sys.stdout.buffer.flush()

@@ -50,6 +50,15 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
     raise typer.Exit(int(code))
 
 
+def refuse(error: LsuvError) -> NoReturn:
+    """Leave as a command does that an error has ended."""
+
+    def work(_run: Run) -> ExitCode:
+        raise error
+
+    exit_with(work)
+
+
 def run_app(app: typer.Typer) -> int:
     """Run a Typer application; what it finds wrong with the command line is one sentence too.
 

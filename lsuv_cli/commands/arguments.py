@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from lsuv_cli import __version__
+from lsuv_cli.commands.completion import (
+    MODEL_SUFFIXES,
+    WEIGHT_SUFFIXES,
+    devices,
+    files_ending,
+    presets,
+)
 from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
 from lsuv_cli.core.option_texts import PRESETS
 
@@ -35,13 +42,30 @@ VersionOption = Annotated[
     ),
 ]
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Options for the commands, as TOML. [dim]\\[default: lsuv.toml, or \\[tool.lsuv] in "
+        "pyproject.toml, of this folder or one above][/dim]",
+    ),
+]
+NoConfigOption = Annotated[bool, typer.Option("--no-config", metavar="", help="Read no such file.")]
+
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="The model: an ONNX or a TorchScript file.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=files_ending(MODEL_SUFFIXES),
+        help="The model: an ONNX or a TorchScript file; - for one on stdin.",
+    ),
 ]
 WeightsArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="[WEIGHTS]",
+        autocompletion=files_ending(WEIGHT_SUFFIXES),
         help="A file of weights: safetensors, an index of shards, or a .pt of tensors. "
         "[dim]\\[default: the model's own weights][/dim]",
     ),
@@ -53,10 +77,11 @@ DataOption = Annotated[
         "-d",
         metavar="PATH",
         rich_help_panel=DATA_PANEL,
-        help="Samples: a file, a folder (searched with its subfolders) or a quoted glob; "
-        "repeatable. Pictures (JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet "
-        "files), arrays (.npy, .npz and .safetensors keyed by the model's input names), or token "
-        "ids (.txt, .jsonl; a sample a line).",
+        help="Samples: a file, a folder (searched with its subfolders), a quoted glob, or @FILE "
+        "for a list of paths (@- on stdin, as find -print0 writes it); repeatable. Pictures "
+        "(JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet files), arrays (.npy, "
+        ".npz and .safetensors keyed by the model's input names), or token ids (.txt, .jsonl; a sample a "
+        "line).",
     ),
 ]
 OutOption = Annotated[
@@ -66,7 +91,7 @@ OutOption = Annotated[
         "-o",
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
-        help="The safetensors file to write.",
+        help="The safetensors file to write; - for stdout.",
     ),
 ]
 SamplesOption = Annotated[
@@ -80,6 +105,7 @@ SamplesOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
+        autocompletion=presets,
         metavar="NAME",
         rich_help_panel=DATA_PANEL,
         help=f"A data set's usual mean and std: {PRESET_HELP}.",
@@ -252,6 +278,7 @@ TargetOption = Annotated[
 DeviceOption = Annotated[
     str,
     typer.Option(
+        autocompletion=devices,
         metavar="DEVICE",
         rich_help_panel=MACHINE_PANEL,
         help="auto (CUDA where it works, else the CPU), cpu, cuda or cuda:N.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lsuv_cli.commands import arguments
 from lsuv_cli.commands.flags import (
     DataFlags,
@@ -13,8 +15,9 @@ from lsuv_cli.commands.flags import (
     with_flags,
 )
 from lsuv_cli.commands.running import at_work, print_result, this_command
+from lsuv_cli.commands.streams import STANDARD, check_stdout, model_options, written_to
 from lsuv_cli.core.choices import Bias, PreInit
-from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.option_texts import parse_bytes
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.exits import exit_with
@@ -55,9 +58,17 @@ def init(
 
     def work(run: Run) -> ExitCode:
         screen.check()
+        rivals = {
+            "--json": screen.json_output,
+            "--max-shard-size": max_shard_size is not None,
+            # It is removed when the work is done, and stdout's reader may still lose the file.
+            "--checkpoint": checkpoint is not None,
+        }
+        check_stdout(out, run, rivals=[option for option, given in rivals.items() if given])
+        if out_model == STANDARD:
+            raise UsageError("--out-model - : only --out writes to stdout; give a file")
         files = ReportFiles(report, plot, force)
         options = InitOptions(
-            model=model,
             out=out,
             out_model=out_model,
             samples=data.options(seed, tuple(filter(None, (out, out_model, *files.paths)))),
@@ -75,6 +86,7 @@ def init(
             **layers.options(),
             **names.options(),
             **machine.options(run),
+            **model_options(model, data.data, run),
         )
         return _run(run, options, files, screen)
 
@@ -88,7 +100,10 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
         if run.is_first:
             outputs = {"--out": options.out, "--out-model": options.out_model}
             files.check(outputs, {"the model": options.model, "the file of --like": options.like})
-        report = initialize(options, screen, group)
+        with written_to(options.out, options.spill_dir) as path:
+            report = initialize(replace(options, out=path), screen, group)
+    if options.out == STANDARD:
+        report = replace(report, out=str(STANDARD), files=(str(STANDARD),))
     code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
     if not run.is_first:
         return code

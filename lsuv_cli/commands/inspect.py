@@ -5,6 +5,7 @@ from __future__ import annotations
 from lsuv_cli.commands import arguments
 from lsuv_cli.commands.flags import LayerFlags, MachineFlags, NameFlags, ScreenFlags, with_flags
 from lsuv_cli.commands.running import at_work, print_result
+from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.option_texts import parse_input_shapes, parse_samples
 from lsuv_cli.core.options import InspectOptions, SampleOptions
@@ -34,7 +35,6 @@ def inspect(
     def work(run: Run) -> ExitCode:
         screen.check()
         options = InspectOptions(
-            model=model,
             samples=SampleOptions(
                 data=(),
                 count=parse_samples(samples),
@@ -44,6 +44,7 @@ def inspect(
             **layers.options(),
             **names.options(),
             **machine.options(run),
+            **model_options(model, (), run),
         )
         with at_work(run, options, screen) as (display, _):
             from lsuv_cli.jobs.inspect import inspect as look

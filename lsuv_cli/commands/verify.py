@@ -13,6 +13,7 @@ from lsuv_cli.commands.flags import (
     with_flags,
 )
 from lsuv_cli.commands.running import at_work, print_result
+from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.exits import exit_with
@@ -43,7 +44,6 @@ def verify(
     def work(run: Run) -> ExitCode:
         screen.check()
         options = VerifyOptions(
-            model=model,
             weights=weights,
             samples=data.options(seed, ()),
             seed=seed,
@@ -51,6 +51,7 @@ def verify(
             **layers.options(),
             **names.options(),
             **machine.options(run),
+            **model_options(model, data.data, run),
         )
         with at_work(run, options, screen) as (display, group):
             from lsuv_cli.jobs.verify import verify as measure

@@ -28,7 +28,7 @@ def outcome(report: Report) -> str:
 
 def written(report: Report) -> str:
     """What was written, and its size."""
-    wrote = report.files[-1]
+    wrote = "to stdout" if report.out == "-" else report.files[-1]
     if len(report.files) > 1:
         wrote += f" and {len(report.files) - 1} shards"
     return f"wrote {wrote} ({report.bytes_written / 1e6:.1f} MB)"

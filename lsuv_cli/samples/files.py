@@ -17,6 +17,7 @@ from lsuv_cli.samples.braces import expand_braces, has_braces
 from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, FileTableBuilder, joined
 from lsuv_cli.samples.folders import add_folder, folder_text
 from lsuv_cli.samples.kinds import TOKEN_SUFFIXES, Kind, described_types, kind_of
+from lsuv_cli.samples.listed import LIST_MARK, add_listed
 
 
 def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileTable:
@@ -24,7 +25,8 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileT
 
     Folders are searched with their subfolders, links followed; hidden files and files of other
     types are passed over. A file named by itself must be of a known type. Braces, as in
-    `shard-{000..099}.tar`, are expanded where nothing has that very name.
+    `shard-{000..099}.tar`, are expanded where nothing has that very name. `@FILE` is a list of
+    files and folders, `@-` one on stdin.
 
     Args:
         patterns: what was given as --data.
@@ -55,7 +57,9 @@ def _find(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> No
     path = Path(pattern)
     if not pattern:
         raise DataError("--data is empty; give a file, a folder or a glob")
-    if path.is_dir():
+    if pattern.startswith(LIST_MARK):
+        add_listed(pattern, builder, sources)
+    elif path.is_dir():
         add_folder(path, builder, next(sources))
     elif path.is_file():
         if kind_of(path.name) is None:

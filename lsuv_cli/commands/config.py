@@ -1,0 +1,126 @@
+"""Options from a file: `lsuv.toml`, or `[tool.lsuv]` in `pyproject.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lsuv_cli.core.errors import UsageError
+
+OWN_NAME = "lsuv.toml"
+PROJECT_NAME = "pyproject.toml"
+
+# What each kind of option is written as.
+KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
+
+# The options that are paths, or globs of them.
+PATHS = frozenset(("checkpoint", "data", "like", "out", "out-model", "plot", "report", "spill-dir"))
+
+Table = Mapping[str, Any]
+
+
+def find_configuration(folder: Path) -> Path | None:
+    """The nearest file with options, in a folder or in those above it.
+
+    Raises:
+        UsageError: a pyproject.toml on the way can't be read.
+    """
+    for place in (folder, *folder.parents):
+        if (place / OWN_NAME).is_file():
+            return place / OWN_NAME
+        project = place / PROJECT_NAME
+        if project.is_file() and "lsuv" in _parsed(project).get("tool", {}):
+            return project
+    return None
+
+
+def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Read options from a file.
+
+    Args:
+        path: the file. Keys are options without their dashes, for every command that has them; in
+            a table called as a command they are for that one. Paths are relative to the file.
+        commands: Typer's commands by name.
+
+    Returns:
+        For each command the values of its parameters, as Typer's `default_map` takes them.
+
+    Raises:
+        UsageError: it can't be read, or holds what is no option, or no value of one.
+    """
+    table: Table = _parsed(path)
+    if path.name == PROJECT_NAME:
+        table = table.get("tool", {}).get("lsuv", {})
+    known = {name: _options(command) for name, command in commands.items()}
+    found: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    own = {key: value for key, value in table.items() if key in commands}
+    for key, value in table.items():
+        if key in own:
+            continue
+        having = [name for name, options in known.items() if key in options]
+        if not having:
+            raise UsageError(f"{path}: {key} is no option of any command; see lsuv --help")
+        for name in having:
+            found[name][known[name][key].name] = _value(path, key, value, known[name][key])
+    for name, values in own.items():
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: {name} is a command; write its options as [{name}]")
+        for key, value in values.items():
+            if key not in known[name]:
+                raise UsageError(f"{path}: {name} has no option {key}; see lsuv {name} --help")
+            found[name][known[name][key].name] = _value(path, key, value, known[name][key])
+    return found
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+def _options(command: Any) -> dict[str, Any]:
+    """A command's options by their long names, without dashes."""
+    return {
+        text.removeprefix("--"): parameter
+        for parameter in command.params
+        for text in parameter.opts
+        if text.startswith("--") and text != "--help"
+    }
+
+
+def _value(path: Path, key: str, value: Any, parameter: Any) -> Any:
+    kind = parameter.type_descriptor.annotation
+    if parameter.multiple:
+        values = value if isinstance(value, list) else [value]
+        return [_located(path, key, _text(path, key, one)) for one in values]
+    if kind in KINDS:
+        types, described = KINDS[kind]
+        if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool):
+            raise UsageError(f"{path}: {key} = {value!r}: must be {described}")
+        return value
+    text = _text(path, key, value)
+    return _located(path, key, text) if kind is Path else text
+
+
+def _text(path: Path, key: str, value: Any) -> str:
+    """Sizes and numbers may be written without quotes."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{path}: {key} = {value!r}: must be a text")
+    return str(value)
+
+
+def _located(path: Path, key: str, text: str) -> str:
+    """A path that is relative to the file, as seen from here."""
+    if key not in PATHS or text.startswith(("@", "-")):
+        return text
+    return str(path.parent / text)

@@ -1,0 +1,71 @@
+"""Options from `lsuv.toml` and `pyproject.toml`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pipelines import folder  # noqa: F401 - a fixture
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def options_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["options"]
+    return found
+
+
+def test_command_line_over_command_over_all(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text(
+        'target-std = 0.5\nseed = 3\nsamples = 8\ndata = "data"\n'
+        '[init]\nseed = 4\nexclude = ["fc2"]\nbias = "keep"\nverify = false\n'
+    )
+    found = options_of(lsuv("init", "m.onnx", "-o", "w", "--json", "--target-std", "2"))
+    assert (found["target_std"], found["seed"], found["samples"]) == (2.0, 4, 8)
+    assert (found["exclude"], found["bias"]) == (["fc2"], "keep")
+    found = options_of(lsuv("--no-config", "init", "m.onnx", "-d", "data", "-o", "v", "--json"))
+    assert (found["target_std"], found["seed"], found["exclude"]) == (1.0, 0, [])
+
+
+def test_pyproject_of_a_folder_above_and_paths_relative_to_it(
+    folder: Path,  # noqa: F811
+    lsuv: Run,
+) -> None:
+    (folder / "pyproject.toml").write_text('[tool.lsuv]\ndata = ["data"]\nsamples = "5"\n')
+    inner = folder / "inner"
+    inner.mkdir()
+    found = options_of(lsuv("init", "../m.onnx", "-o", "w", "--json", cwd=inner))
+    assert found["samples"] == 5
+    (folder / "other.toml").write_text("samples = 6\n")
+    done = lsuv(
+        *("--config", "../other.toml", "init", "../m.onnx", "-d", "../data", "-o", "v", "--json"),
+        cwd=inner,
+    )
+    assert options_of(done)["samples"] == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("colour = 1\n", "colour is no option"),
+        ("[init]\nplan = true\n", "init has no option plan"),
+        ('seed = "x"\n', "a whole number"),
+        ("strict = 1\n", "true or false"),
+        ("init = 3\n", "[init]"),
+        ("seed = \n", "not TOML"),
+        ("seed = -1\n", "seed"),
+        ('bias = "none"\n', "bias"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(folder: Path, lsuv: Run, text: str, says: str) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text(text)
+    done = lsuv("init", "m.onnx", "-d", "data", "-o", "w")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert not (folder / "w").exists()

@@ -1,0 +1,111 @@
+"""`-` and `@-`: models, lists of samples and weights through pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import COMMAND
+from graphs import random_weight, save_graph
+from onnx import helper
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["h"], name="fc1"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w2"], ["y"], name="fc2"),
+    ]
+    weights = {"w1": random_weight(6, 8, seed=1), "w2": random_weight(8, 4, seed=2)}
+    save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 6])
+    (tmp_path / "data").mkdir()
+    for number in range(3):
+        np.save(tmp_path / "data" / f"with space {number}.npy", random_weight(9, 6, seed=number))
+    return tmp_path
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    path = f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_model_in_weights_out(folder: Path, lsuv: Run) -> None:
+    assert lsuv("init", "m.onnx", "-d", "data", "-o", "w.safetensors").returncode == 0
+    expected = (folder / "w.safetensors").read_bytes()
+    done = shell("cat m.onnx | lsuv init - --data data --out -", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == expected
+    assert b"wrote to stdout" in done.stderr
+    assert {path.name for path in folder.iterdir()} == {"m.onnx", "data", "w.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "listing", ["find data -name '*.npy' -print0", "find data -name '*.npy'", "echo data"]
+)
+def test_paths_from_stdin(folder: Path, lsuv: Run, listing: str) -> None:
+    lsuv("init", "m.onnx", "-d", "data", "-o", "w.safetensors")
+    done = shell(f"{listing} | lsuv init m.onnx --data @- --out -", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (folder / "w.safetensors").read_bytes()
+
+
+def test_a_list_in_a_file(folder: Path, lsuv: Run) -> None:
+    (folder / "list.txt").write_text("data/with space 0.npy\r\ndata/with space 2.npy\n\n")
+    done = lsuv("init", "m.onnx", "--data", "@list.txt", "--out", "w", "--json")
+    assert json.loads(done.stdout)["samples"]["used"] == 18
+    (folder / "list.txt").write_text("data/missing.npy\n")
+    done = lsuv("init", "m.onnx", "--data", "@list.txt", "--out", "new")
+    assert done.returncode == 3
+    assert "data/missing.npy" in done.stderr
+    done = lsuv("init", "m.onnx", "--data", "@nothing", "--out", "new")
+    assert done.returncode == 3
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("init - --data @- --out w", "both want stdin"),
+        ("init m.onnx --data data --out - --json", "--json"),
+        ("init m.onnx --data data --out - --max-shard-size 1MB", "--max-shard-size"),
+        ("init m.onnx --data data --out w --out-model -", "--out-model"),
+    ],
+)
+def test_contradictions(folder: Path, arguments: str, says: str) -> None:
+    done = shell(f"cat m.onnx | lsuv {arguments}", folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert says in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert not (folder / "w").exists()
+
+
+def test_nothing_comes_of_a_broken_model(folder: Path) -> None:
+    done = shell("head -c 40 m.onnx | lsuv init - --data data --out -", folder)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"<stdin>" in done.stderr
+    done = shell("lsuv init - --data data --out - < /dev/null", folder)
+    assert (done.returncode, done.stdout) == (3, b"")
+
+
+def test_a_reader_that_goes_away_is_no_news(folder: Path) -> None:
+    done = shell("lsuv init m.onnx --data data --out - -q | head -c 1", folder)
+    assert done.stdout[:1] != b""
+    assert done.stderr == b""
+    done = shell("lsuv inspect m.onnx | head -n 1; lsuv inspect - < m.onnx", folder)
+    assert done.stderr == b""
+    assert b"fc2" in done.stdout
