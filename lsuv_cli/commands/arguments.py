@@ -79,9 +79,9 @@ DataOption = Annotated[
         rich_help_panel=DATA_PANEL,
         help="Samples: a file, a folder (searched with its subfolders), a quoted glob, or @FILE "
         "for a list of paths (@- on stdin, as find -print0 writes it); repeatable. Pictures "
-        "(JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet files), arrays (.npy, "
-        ".npz and .safetensors keyed by the model's input names), or token ids (.txt, .jsonl; a sample a "
-        "line).",
+        "(JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet files), arrays "
+        "(.npy, .npz and .safetensors keyed by the model's input names), or token ids (.txt, "
+        ".jsonl; a sample a line).",
     ),
 ]
 OutOption = Annotated[

@@ -149,7 +149,7 @@ class ArraySource:
             raise DataError(f"the arrays in {', '.join(options.data)} hold no samples")
         self.shapes: Shapes = {spec.name: self._shape(spec) for spec in specs}
         self._normalise = {
-            name: _array_normalisation(options, dtype.name, shape)
+            name: array_normalisation(options, dtype.name, shape)
             for name, (shape, dtype) in self.shapes.items()
         }
 
@@ -222,9 +222,19 @@ def _natural_dtype(dtype: np.dtype[Any]) -> str:
     return {"f": "float32", "b": "bool"}.get(dtype.kind, "int64")
 
 
-def _array_normalisation(
+def array_normalisation(
     options: SampleOptions, dtype: str, shape: tuple[int, ...]
 ) -> Normalisation | None:
+    """What is subtracted from an array and divides it; None where nothing is.
+
+    Args:
+        options: what the user asked for.
+        dtype: the array's.
+        shape: of one sample.
+
+    Raises:
+        UsageError: mean or std do not fit.
+    """
     if not dtype.startswith("float"):
         return None
     last_axis = len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4)

@@ -35,7 +35,7 @@ OWNERS = {
     "bracex": {"samples"},
     "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},
-    "torch": {"model", "processes", "weights"},
+    "torch": {"api", "model", "processes", "weights"},
     "google": {"model"},
 }
 MAY_IMPORT = {
@@ -71,8 +71,9 @@ MAY_IMPORT = {
         *("allocator", "console", "core", "exits", "jobs", "processes", "report", "reporting"),
     },
     "cli": {"commands", "core", "exits"},
+    "api": {"core", "jobs", "samples", "weights"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"api", "core"},
 }
 
 

@@ -1,0 +1,153 @@
+"""LSUV from Python: the command's engine, without its files and its screen."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.option_texts import check_positive
+from lsuv_cli.core.options import MEMORY_BYTES, InitOptions, SampleOptions
+from lsuv_cli.core.records import Report
+from lsuv_cli.jobs.init import initialize as run_job
+from lsuv_cli.samples.batch import open_samples
+from lsuv_cli.samples.memory import find_in_memory
+from lsuv_cli.weights.as_torch import as_tensor
+from lsuv_cli.weights.tensors import open_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+BYTES_NAME = Path("<bytes>")
+
+
+@dataclass(frozen=True, slots=True)
+class Initialized:
+    """What `initialize` gives.
+
+    Attributes:
+        report: what was measured and done at each layer.
+        weights: the tensors by name, as the command would write them; bfloat16 as ml_dtypes'.
+    """
+
+    report: Report
+    weights: dict[str, NDArray[Any]]
+
+    @property
+    def converged(self) -> bool:
+        """Whether every layer is as it was asked for."""
+        return not self.report.failures
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights as PyTorch's tensors, for `load_state_dict`."""
+        return {name: as_tensor(np.array(value)) for name, value in self.weights.items()}
+
+
+def initialize(
+    model: str | os.PathLike[str] | bytes,
+    samples: Any,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    count: int | None = 128,
+    seed: int = 0,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    target_std: float = 1.0,
+    tol: float = 1e-3,
+    max_iter: int = 10,
+    pre_init: Literal[
+        "orthonormal", "delta-orthogonal", "he", "xavier", "lecun", "gaussian", "keep"
+    ] = "orthonormal",
+    bias: Literal["zero", "keep", "center"] = "zero",
+    per: Literal["layer", "channel"] = "layer",
+    bn: Literal["batch", "running"] = "batch",
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    names: Literal["auto", "onnx", "torch", "keras"] = "auto",
+    verify: bool = True,
+    device: str = "auto",
+    threads: int = 0,
+    batch_size: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    force: bool = False,
+) -> Initialized:
+    """Initialise a model's weights by LSUV, as `lsuv init` does.
+
+    Args:
+        model: an ONNX or TorchScript file, or its bytes.
+        samples: a path (file, folder, glob) as for `--data`; an array or tensor (n, ...) for a
+            model with one input; a mapping of arrays by the inputs' names; or an iterable of
+            batches, such as a DataLoader, of which a batch may also be a sequence that begins with
+            the inputs. Of an iterable no more is taken than `count` samples.
+        out: a safetensors file to write, too.
+        count: samples to use, picked by the seed where there are more; None for all.
+        seed: seeds the choice of samples and the draws.
+        mean: subtracted from every channel (pictures: of pixels in [0, 1]).
+        std: divides every channel after that.
+        target_std: standard deviation each layer's output is to have.
+        tol: tolerated |Var / target_std^2 - 1|.
+        max_iter: sweeps at most.
+        pre_init: what the weights are before they are scaled.
+        bias: what becomes of the biases.
+        per: what shares one scale.
+        bn: what BatchNormalization normalises with.
+        include: globs on layer and weight names; only matching layers are initialised.
+        exclude: globs on layer and weight names; matching layers are left as they are.
+        names: what the tensors are called.
+        verify: measure the weights before and after.
+        device: auto, cpu, cuda or cuda:N.
+        threads: 0 for one a core.
+        batch_size: samples that go through the network at once; None to choose.
+        memory_bytes: bytes of samples and activations in memory.
+        force: replace `out`.
+
+    Raises:
+        LsuvError: the model, the samples or an option can't be used, or `out` not be written.
+    """
+    check_positive("target_std", target_std)
+    check_positive("tol", tol)
+    is_path = isinstance(samples, (str, os.PathLike))
+    with tempfile.TemporaryDirectory(prefix="lsuv-") as folder:
+        path = Path(folder, "out.safetensors") if out is None else Path(out)
+        options = InitOptions(
+            model=BYTES_NAME if isinstance(model, bytes) else Path(model),
+            content=model if isinstance(model, bytes) else None,
+            out=path,
+            samples=SampleOptions(
+                data=(os.fspath(samples),) if is_path else (),
+                count=count,
+                seed=seed,
+                mean=mean,
+                std=std,
+                leave_out=(path,),
+            ),
+            seed=seed,
+            target_std=target_std,
+            tol=tol,
+            max_iter=max_iter,
+            pre_init=PreInit(pre_init),
+            bias=Bias(bias),
+            per=Per(per),
+            bn=BatchNorm(bn),
+            include=include,
+            exclude=exclude,
+            names=Names(names),
+            verify=verify,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            memory_bytes=memory_bytes,
+            force=force,
+        )
+        find = open_samples if is_path else find_in_memory(samples)
+        report = run_job(options, Silent(), find=find)
+        written = open_tensors(path)
+        weights = {name: np.array(written[name]) for name in written}
+    return Initialized(report, weights)

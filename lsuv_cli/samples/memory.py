@@ -1,0 +1,162 @@
+"""Samples that are in memory already: arrays, or batches of a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.options import SampleOptions
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.batch import FindSamples, with_shapes
+from lsuv_cli.samples.file_table import FileTable, FileTableBuilder
+from lsuv_cli.samples.sources import Arrays, Source, array_normalisation
+
+
+class MemorySource:
+    """Samples in arrays; see `Source`."""
+
+    channel_axis: int | None = None
+
+    def __init__(self, arrays: Arrays, specs: Sequence[InputSpec], options: SampleOptions) -> None:
+        """Check that they fit.
+
+        Args:
+            arrays: for each input an array whose first axis is the sample.
+            specs: the inputs.
+            options: how they are normalised.
+
+        Raises:
+            DataError: they do not fit the model, or there are none.
+        """
+        missing = [spec.name for spec in specs if spec.name not in arrays]
+        if missing:
+            raise DataError(
+                f"the samples lack the model's input {missing[0]}; they have {', '.join(arrays)}"
+            )
+        self._arrays = {spec.name: arrays[spec.name] for spec in specs}
+        for spec in specs:
+            _refuse_misfit(spec, self._arrays[spec.name])
+        counts = {len(array) for array in self._arrays.values()}
+        if counts == {0} or len(counts) > 1:
+            raise DataError(f"the inputs have {sorted(counts)} samples; give each as many")
+        self.available = counts.pop()
+        self.shapes: Shapes = {
+            spec.name: (
+                self._arrays[spec.name].shape[1:],
+                np.dtype(spec.dtype or _natural_dtype(self._arrays[spec.name])),
+            )
+            for spec in specs
+        }
+        self._normalise = {
+            name: array_normalisation(options, dtype.name, shape)
+            for name, (shape, dtype) in self.shapes.items()
+        }
+
+    def name(self, sample: int) -> str:
+        """Its number."""
+        return f"sample {sample}"
+
+    def version(self, _sample: int) -> tuple[int, ...]:
+        """Always the same: nobody is to change the arrays meanwhile."""
+        return ()
+
+    def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
+        """Copy rows."""
+        for name, rows in batch.items():
+            values = self._arrays[name][np.asarray(samples, np.int64)]
+            normalise = self._normalise[name]
+            rows[...] = values if normalise is None else (values - normalise[0]) / normalise[1]
+        return {}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def find_in_memory(samples: Any) -> FindSamples:
+    """What finds samples that are in memory.
+
+    Args:
+        samples: an array or tensor (n, ...) for a model with one input; a mapping of such by the
+            inputs' names; or an iterable of batches, each of them either of these, or a sequence
+            that begins with the inputs, as (pictures, labels).
+    """
+
+    def find(
+        inputs: Sequence[InputSpec], options: SampleOptions, _threads: int
+    ) -> tuple[Source, FileTable]:
+        specs = with_shapes(inputs, options.input_shapes)
+        names = [spec.name for spec in specs]
+        if isinstance(samples, Mapping) or _is_array(samples):
+            arrays = _by_name(samples, names)
+        else:
+            arrays = _joined(samples, names, options.count)
+        return MemorySource(arrays, specs, options), FileTableBuilder().build()
+
+    return find
+
+
+def _joined(
+    batches: Iterable[Any], names: Sequence[str], count: int | None
+) -> dict[str, NDArray[Any]]:
+    """The first batches that together have so many samples."""
+    parts: list[dict[str, NDArray[Any]]] = []
+    taken = 0
+    for batch in batches:
+        parts.append(_by_name(batch, names))
+        taken += len(next(iter(parts[-1].values())))
+        if count is not None and taken >= count:
+            break
+    if not parts:
+        raise DataError("there are no samples: the iterable gave no batch")
+    try:
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except (KeyError, ValueError):
+        raise DataError("the batches do not have the same inputs and shapes") from None
+    return {name: array[:count] for name, array in joined.items()}
+
+
+def _by_name(batch: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    if isinstance(batch, Mapping):
+        return {str(name): _as_array(value) for name, value in batch.items()}
+    values = [batch] if _is_array(batch) else list(batch)
+    if len(values) < len(names):
+        raise DataError(
+            f"a batch has {len(values)} arrays, and the model the inputs {', '.join(names)}; give "
+            "a mapping by their names"
+        )
+    return dict(zip(names, map(_as_array, values), strict=False))
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "__array__")
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    # Only a tensor has this, and only of one is it needed: it may want gradients, or be on a GPU.
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.asarray(value)
+
+
+def _natural_dtype(array: NDArray[Any]) -> str:
+    return "float32" if array.dtype == np.float64 else array.dtype.name
+
+
+def _refuse_misfit(spec: InputSpec, array: NDArray[Any]) -> None:
+    if array.ndim == 0 or array.dtype.kind not in "fiub":
+        raise DataError(f"the samples for the input {spec.name} are no array of numbers")
+    shape = spec.shape
+    if shape is None:
+        return
+    fits = len(shape) == array.ndim and all(
+        wanted in (None, size) for wanted, size in zip(shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"the samples {list(array.shape)} do not fit the model's input {spec.describe()}"
+        )

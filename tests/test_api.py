@@ -1,0 +1,132 @@
+"""`lsuv_cli.initialize`: the command's engine from Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lsuv_cli
+from lsuv_cli import Initialized, LsuvError, initialize
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 7), nn.Tanh(), nn.Linear(7, 3)
+    )
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """A model, and pictures for it."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network(),
+            (torch.zeros(1, 2, 6, 6),),
+            tmp_path / "m.onnx",
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "batch"}},
+        )
+    pictures = torch.randn(40, 2, 6, 6)
+    np.save(tmp_path / "x.npy", pictures.numpy())
+    return tmp_path / "m.onnx", pictures
+
+
+def same(found: Initialized, expected: dict[str, NDArray[Any]]) -> bool:
+    return found.weights.keys() == expected.keys() and all(
+        np.array_equal(value, expected[name]) for name, value in found.weights.items()
+    )
+
+
+def test_the_same_as_the_command(
+    tmp_path: Path, lsuv: Run, given: tuple[Path, torch.Tensor]
+) -> None:
+    model, pictures = given
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = lsuv("init", model, "--data", "x.npy", "--out", "w.safetensors", "--samples", "40")
+    assert done.returncode == 0
+    expected = load_file(tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").unlink()
+    loader = DataLoader(TensorDataset(pictures, torch.arange(40)), batch_size=16)
+    for samples in (
+        tmp_path / "x.npy",
+        pictures.numpy(),
+        pictures,
+        {"x": pictures.numpy()},
+        loader,
+        ({"x": pictures[start : start + 7]} for start in range(0, 40, 7)),
+    ):
+        found = initialize(model, samples, device="cpu")
+        assert found.converged
+        assert found.report.samples == 40
+        assert same(found, expected)
+    assert same(initialize(model.read_bytes(), pictures), expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_loads_into_the_module(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    found = initialize(str(model), pictures, target_std=0.5, exclude=("5.*",))
+    net = network()
+    net.load_state_dict(found.state_dict())
+    with torch.no_grad():
+        assert net[:1](pictures).std(correction=0).item() == pytest.approx(0.5, rel=1e-4)
+        assert net[:4](pictures).std(correction=0).item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_no_more_is_taken_than_wanted(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    taken = []
+
+    def endless() -> object:
+        while True:
+            taken.append(1)
+            yield pictures[:8], None
+
+    assert initialize(model, endless(), count=20).report.samples == 20
+    assert len(taken) == 3
+
+
+def test_what_can_not_be_used_is_an_lsuv_error(
+    tmp_path: Path, given: tuple[Path, torch.Tensor]
+) -> None:
+    model, pictures = given
+    for samples, says in (
+        (pictures[:, :1], "do not fit"),
+        ({"y": pictures}, "lack the model's input x"),
+        ([], "no batch"),
+        (pictures[:0], "samples"),
+        (tmp_path / "nothing", "nothing"),
+    ):
+        with pytest.raises(LsuvError, match=says):
+            initialize(model, samples)
+    with pytest.raises(LsuvError, match="<bytes>"):
+        initialize(b"no model", pictures)
+    with pytest.raises(LsuvError, match="target_std"):
+        initialize(model, pictures, target_std=-1)
+
+
+def test_the_import_is_light() -> None:
+    script = "import lsuv_cli, sys; print('numpy' in sys.modules, lsuv_cli.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", lsuv_cli.__version__]
+    with pytest.raises(AttributeError, match="nothing"):
+        lsuv_cli.nothing  # noqa: B018
