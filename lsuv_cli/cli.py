@@ -9,6 +9,7 @@ import typer
 
 from lsuv_cli import __version__
 from lsuv_cli.commands import arguments
+from lsuv_cli.commands.apply import apply
 from lsuv_cli.commands.config import find_configuration, read_configuration
 from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
@@ -32,7 +33,7 @@ def lsuv(
     *,
     config: arguments.ConfigOption = None,
     no_config: arguments.NoConfigOption = False,
-    version: arguments.VersionOption = False,
+    version: arguments.VersionOption = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
     if context.resilient_parsing or no_config:
@@ -53,7 +54,7 @@ EPILOG = (
     "130 interrupted, nothing left behind."
 )
 
-for command in (init, inspect, verify):
+for command in (init, inspect, verify, apply):
     app.command(epilog=EPILOG)(command)
 
 

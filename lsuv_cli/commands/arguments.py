@@ -70,6 +70,24 @@ WeightsArgument = Annotated[
         "[dim]\\[default: the model's own weights][/dim]",
     ),
 ]
+AppliedWeightsArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="WEIGHTS",
+        autocompletion=files_ending(WEIGHT_SUFFIXES),
+        help="A file of weights: safetensors, an index of shards, or a .pt of tensors.",
+    ),
+]
+ModelOutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="The model to write, in MODEL's format.",
+    ),
+]
 DataOption = Annotated[
     list[str],
     typer.Option(
@@ -379,7 +397,7 @@ OutModelOption = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
-        help="Also write the TorchScript model with the new weights.",
+        help="Also write the model with the new weights, in MODEL's format.",
     ),
 ]
 MaxShardSizeOption = Annotated[

@@ -210,3 +210,24 @@ class InspectOptions(WorkOptions):
     """
 
     plan: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyOptions:
+    """Everything `lsuv apply` is told.
+
+    Attributes:
+        model: the ONNX or TorchScript file; what to call it where `content` holds it.
+        content: the model's bytes; None to read the file.
+        weights: a file of weights.
+        out: the model to write, in the same format.
+        names: whose the file's names are.
+        force: overwrite existing outputs.
+    """
+
+    model: Path
+    content: bytes | None = field(default=None, repr=False)
+    weights: Path
+    out: Path
+    names: Names = Names.AUTO
+    force: bool = False

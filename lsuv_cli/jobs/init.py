@@ -18,13 +18,14 @@ from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
+from lsuv_cli.jobs.applying import refuse_bodies, written_model
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
+from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming
-from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.samples.batch import FindSamples, open_samples
 from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
@@ -100,9 +101,13 @@ def _written(
     """Sweep, and write; what became of each layer, and the bytes written."""
     given, layers, batches = prepared.given, prepared.layers, prepared.loaded.batches
     describe = header_texts(work.model, work.plan, prepared.settings, {})
-    with writing_weights(
-        layout, work.model, layers.naming, layers.others, describe=describe, force=options.force
-    ) as file:
+    # The model gets its name last, when the weights have theirs.
+    with (
+        ExitStack() as stack,
+        writing_weights(
+            layout, work.model, layers.naming, layers.others, describe=describe, force=options.force
+        ) as file,
+    ):
         forecast = partial(
             tell_plan, prepared.budget, batches.counts, work.store.free_bytes, given.events
         )
@@ -110,8 +115,8 @@ def _written(
             work, weights, before, options, prepared.settings, given.events, file, forecast
         )
         given.refuse_other_way(weights.sources(work.model.parameters), prepared.loaded)
-        if given.script is not None and options.out_model is not None:
-            _write_model(given.script, file, layers.naming, options.out_model, force=options.force)
+        if options.out_model is not None:
+            _write_model(prepared, options, options.out_model, weights, file, stack)
         # Until all have come so far, none must write.
         given.group.gather_text("")
         return results, file.writer.bytes_written
@@ -129,22 +134,40 @@ def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
 
 
 def _write_model(
-    script: TorchScript, file: WeightsFile, naming: Naming, out: Path, *, force: bool
+    prepared: Prepared,
+    options: InitOptions,
+    out: Path,
+    weights: Parameters,
+    file: WeightsFile,
+    stack: ExitStack,
 ) -> None:
-    """Write the TorchScript model with the written weights."""
-    written = {name: file.writer.read(name) for name in naming}
-    with replacing_file(out, force=force) as (model_file, _):
-        model_file.write(script.with_values(written))
+    """Write the model with the written weights; it gets its name when the stack is closed."""
+    given = prepared.given
+    if given.script is not None:
+        written = {name: file.writer.read(name) for name in prepared.layers.naming}
+        model_file, _ = stack.enter_context(replacing_file(out, force=options.force))
+        model_file.write(given.script.with_values(written))
+        return
+    source = read_source(options.model, options.content)
+    refuse_bodies(source)
+    stack.enter_context(
+        written_model(
+            source,
+            options.content,
+            prepared.model,
+            weights,
+            out,
+            given.events,
+            force=options.force,
+        )
+    )
 
 
 def _check_outputs(options: InitOptions) -> None:
     if options.spill_dir is not None and not options.spill_dir.is_dir():
         raise UsageError(f"--spill-dir {options.spill_dir}: no such folder; make it first")
-    if options.out_model is not None:
-        if not is_torch_file(options.model, options.content):
-            raise UsageError("--out-model is for TorchScript models; this one is not")
-        if options.out_model.resolve() == options.out.resolve():
-            raise UsageError("--out and --out-model are the same file; give two")
+    if options.out_model is not None and options.out_model.resolve() == options.out.resolve():
+        raise UsageError("--out and --out-model are the same file; give two")
     for path in options.outputs:
         refuse_overwriting(path, "the model", [options.model])
         check_output(path, force=options.force)

@@ -178,6 +178,11 @@ class TorchScript:
                 naming[name] = Stored("", (), TensorInfo(value.shape, others[name].dtype))
         return naming, others
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of the module's state_dict."""
+        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
+
     def with_values(self, tensors: Mapping[str, Array]) -> bytes:
         """The module with other values, as the bytes of a TorchScript file.
 

@@ -71,19 +71,32 @@ def _open_beside(target: Path) -> Pending:
 
 
 def _rename(pending: Sequence[Pending], *, force: bool) -> None:
-    renamed: list[Path] = []
+    rename_all([(one.temporary, one.target) for one in pending], force=force)
+
+
+def rename_all(renamings: Sequence[tuple[Path, Path]], *, force: bool) -> None:
+    """Give finished files their names, in their order; without `force` all or none.
+
+    Args:
+        renamings: (file, target) pairs, each in one file system.
+        force: replace existing files.
+
+    Raises:
+        OutputError: a target exists (without `force`), or can't be written.
+    """
+    done: list[Path] = []
     try:
-        for one in pending:
-            real = one.target.resolve()  # through a link, what it leads to is written
-            with explaining(one.target):
+        for file, target in renamings:
+            real = target.resolve()  # through a link, what it leads to is written
+            with explaining(target):
                 if force:
-                    one.temporary.replace(real)
+                    file.replace(real)
                 else:
-                    _rename_to_new(one.temporary, real)
-            renamed.append(real)
+                    _rename_to_new(file, real)
+            done.append(real)
     except BaseException:
         if not force:
-            for path in renamed:
+            for path in done:
                 path.unlink(missing_ok=True)
         raise
 
