@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,8 @@ def rewritten(document: str, folder: Path) -> str:
         if kind == "python":
             (folder / "snippet.py").write_text(text)
             shell(f"{sys.executable} snippet.py", folder)
+        elif kind == "console" and "| jq" in text and shutil.which("jq") is None:
+            return match.group(0)
         elif kind == "console":
             shown = demo(folder) if which == "demo" else run_console(text, folder)
             shown = "".join(f"{line.rstrip()}\n" for line in shown.splitlines())
