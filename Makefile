@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python sample_models/build.py fitnet4 --out $(DEMO)
 	$(BIN)/python sample_models/images.py --out $(DEMO)/images
 	$(BIN)/lsuv init $(DEMO)/fitnet4.onnx --data $(DEMO)/images/photos --preset imagenet \
-	    --out $(DEMO)/init.safetensors --force
+	    --out $(DEMO)/init.safetensors --report $(DEMO)/report.html --force
 
 test: lint types check
 

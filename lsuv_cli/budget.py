@@ -98,7 +98,8 @@ class Prediction:
             work += f", {self.repeated:,} of them again since their results fit nowhere"
         spill = f", {_amount(self.spilled_bytes)} on disk" if self.spilled_bytes else ""
         return (
-            f"plan: {self.batches} batches through {self.segments} segments, {work}; "
+            f"plan: {_counted(self.batches, 'batch', 'batches')} through "
+            f"{_counted(self.segments, 'segment', 'segments')}, {work}; "
             f"{_amount(self.working_bytes)} for a running batch, up to "
             f"{_amount(self.kept_bytes)} between segments{spill}"
         )
@@ -171,6 +172,10 @@ def tell_plan(
             f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
             f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
         )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _amount(size: float) -> str:

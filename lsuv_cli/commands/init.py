@@ -115,6 +115,7 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
     screen.lines(render_summary(report, screen.seconds))
     done = f"the weights are in {report.out}"
     files.write(lambda: init_page(report, this_command()), done)
+    screen.lines(f"the report is in {path}" for path in files.paths)
     if flags.json_output:
         print_result(lambda: render_json(report), done)
     return code
