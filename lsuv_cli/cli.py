@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
 from lsuv_cli.commands.verify import verify
 from lsuv_cli.core.errors import UsageError
-from lsuv_cli.exits import refuse, run_app
+from lsuv_cli.exits import print_note, refuse, run_app
+from lsuv_cli.processes.run import Run
+
+QUIET = frozenset(("-q", "--quiet"))
 
 app = typer.Typer(
     name="lsuv",
@@ -43,6 +47,8 @@ def lsuv(
         if path is not None:
             commands = context.command.commands  # type: ignore[attr-defined]
             context.default_map = read_configuration(path, commands)
+            if Run(os.environ).is_first and QUIET.isdisjoint(sys.argv):
+                print_note(f"options from {path}")
     except UsageError as error:
         refuse(error)
 

@@ -78,6 +78,13 @@ def run_app(app: typer.Typer) -> int:
     return code or 0
 
 
+def print_note(text: str) -> None:
+    """Say something worth knowing on stderr, before a command begins."""
+    from lsuv_cli.console import Screen, Verbosity
+
+    Screen(Verbosity.NORMAL).note(text)
+
+
 def _print_error(text: str) -> None:
     from lsuv_cli.console import print_error
 

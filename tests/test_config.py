@@ -25,7 +25,9 @@ def test_command_line_over_command_over_all(folder: Path, lsuv: Run) -> None:  #
         'target-std = 0.5\nseed = 3\nsamples = 8\ndata = "data"\n'
         '[init]\nseed = 4\nexclude = ["fc2"]\nbias = "keep"\nverify = false\n'
     )
-    found = options_of(lsuv("init", "m.onnx", "-o", "w", "--json", "--target-std", "2"))
+    done = lsuv("init", "m.onnx", "-o", "w", "--json", "--target-std", "2")
+    assert done.stderr.startswith(f"options from {folder / 'lsuv.toml'}\n")
+    found = options_of(done)
     assert (found["target_std"], found["seed"], found["samples"]) == (2.0, 4, 8)
     assert (found["exclude"], found["bias"]) == (["fc2"], "keep")
     found = options_of(lsuv("--no-config", "init", "m.onnx", "-d", "data", "-o", "v", "--json"))
@@ -47,6 +49,18 @@ def test_pyproject_of_a_folder_above_and_paths_relative_to_it(
         cwd=inner,
     )
     assert options_of(done)["samples"] == 6
+
+
+def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    for text in ("[tool]\n", "tool = 3\n", "not toml"):
+        (folder / "pyproject.toml").write_text(text)
+        done = lsuv("init", "m.onnx", "-d", "data", "-o", "w", "--force")
+        assert done.returncode == 0, done.stderr
+        assert "options from" not in done.stderr
+    (folder / "pyproject.toml").write_text("[tool]\nlsuv = 3\n")
+    done = lsuv("init", "m.onnx", "-d", "data", "-o", "v")
+    assert done.returncode == 2
+    assert "[tool.lsuv]" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -26,18 +26,23 @@ Table = Mapping[str, Any]
 
 
 def find_configuration(folder: Path) -> Path | None:
-    """The nearest file with options, in a folder or in those above it.
-
-    Raises:
-        UsageError: a pyproject.toml on the way can't be read.
-    """
+    """The nearest file with options, in a folder or in those above it."""
     for place in (folder, *folder.parents):
         if (place / OWN_NAME).is_file():
             return place / OWN_NAME
         project = place / PROJECT_NAME
-        if project.is_file() and "lsuv" in _parsed(project).get("tool", {}):
+        if project.is_file() and _has_options(project):
             return project
     return None
+
+
+def _has_options(project: Path) -> bool:
+    """Whether a pyproject.toml, if it is one, has a table for this tool; others are its owner's."""
+    try:
+        tools = _parsed(project).get("tool")
+    except UsageError:
+        return False
+    return isinstance(tools, dict) and "lsuv" in tools
 
 
 def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -54,9 +59,7 @@ def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dic
     Raises:
         UsageError: it can't be read, or holds what is no option, or no value of one.
     """
-    table: Table = _parsed(path)
-    if path.name == PROJECT_NAME:
-        table = table.get("tool", {}).get("lsuv", {})
+    table = _table(path)
     known = {name: _options(command) for name, command in commands.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in commands}
     own = {key: value for key, value in table.items() if key in commands}
@@ -76,6 +79,17 @@ def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dic
                 raise UsageError(f"{path}: {name} has no option {key}; see lsuv {name} --help")
             found[name][known[name][key].name] = _value(path, key, value, known[name][key])
     return found
+
+
+def _table(path: Path) -> Table:
+    """The part of the file that is this tool's."""
+    table: Any = _parsed(path)
+    if path.name == PROJECT_NAME:
+        tools = table.get("tool")
+        table = tools.get("lsuv", {}) if isinstance(tools, dict) else {}
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: tool.lsuv must be a table of options; write [tool.lsuv]")
+    return dict(table)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "commands": {
         *("allocator", "console", "core", "exits", "jobs", "processes", "report", "reporting"),
     },
-    "cli": {"commands", "core", "exits"},
+    "cli": {"commands", "core", "exits", "processes"},
     "api": {"core", "jobs", "samples", "weights"},
     "__main__": {"cli"},
     "__init__": {"api", "core"},
