@@ -1,4 +1,4 @@
-"""The tables of training.py's results, as Markdown, in the shape of the paper's."""
+"""The tables of training.py's results, as Markdown: inits by activations, as in the paper."""
 
 from __future__ import annotations
 
@@ -25,18 +25,11 @@ DATA = {
 # A run is as fast as the steps it takes to this validation accuracy.
 GOAL = 0.8
 
-# Mishkin & Matas 2016, table 3: CIFAR-10, FitNet-4, test accuracy; n/c: no convergence.
-PAPER = {
-    "lsuv": ("93.94", "92.11", "92.97", "89.28", "n/c"),
-    "orthonormal": ("93.78", "91.74", "92.40", "89.48", "n/c"),
-    "xavier": ("91.75", "90.63", "92.27", "89.82", "n/c"),
-    "msra": ("n/c", "90.91", "92.43", "89.54", "n/c"),
-}
-PAPER_ACTIVATIONS = ("maxout", "relu", "vlrelu", "tanh", "sigmoid")
+ACTIVATIONS = ("maxout", "relu", "vlrelu", "tanh", "sigmoid")
 
 
 def render(results: Sequence[Run]) -> str:
-    """A table for each network and depth, and the paper's beside the one it has."""
+    """A table for each network and depth."""
     parts: dict[tuple[str, int, str], list[Run]] = defaultdict(list)
     for run in results:
         if "network" in run:
@@ -46,9 +39,6 @@ def render(results: Sequence[Run]) -> str:
     for network, depth, data in sorted(parts, key=lambda key: (order.index(key[0]), key[1])):
         texts.append(f"## {TITLES[network]}, {depth} layers: {DATA[data]}")
         texts.append(_table(parts[network, depth, data]))
-        if network == "fitnet4":
-            texts.append("The paper's, on CIFAR-10 and trained to the end:")
-            texts.append(_paper())
     return "\n\n".join(texts)
 
 
@@ -66,7 +56,7 @@ def _table(runs: Sequence[Run]) -> str:
     by_cell: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in chosen(runs):
         by_cell[run["init"], run["activation"]].append(run)
-    activations = [a for a in PAPER_ACTIVATIONS if any(a == cell[1] for cell in by_cell)]
+    activations = [a for a in ACTIVATIONS if any(a == cell[1] for cell in by_cell)]
     rows = [["init", *activations], ["---", *("---:" for _ in activations)]]
     rows += [
         [init, *(_cell(by_cell[init, activation]) for activation in activations)]
@@ -110,7 +100,7 @@ def _summary(results: Sequence[Run]) -> str:
         for run in chosen(group):
             cells[run["init"], run["activation"]].append(run)
             cells[run["init"], "all"].append(run)
-    columns = [a for a in PAPER_ACTIVATIONS if any(a == cell[1] for cell in cells)]
+    columns = [a for a in ACTIVATIONS if any(a == cell[1] for cell in cells)]
     rows = [["init", *columns, "all"], ["---", *("---:" for _ in columns), "---:"]]
     rows += [
         [init, *(_share(cells[init, column]) for column in (*columns, "all"))]
@@ -122,11 +112,6 @@ def _summary(results: Sequence[Run]) -> str:
 
 def _share(runs: Sequence[Run]) -> str:
     return f"{sum(run['converged'] for run in runs)} of {len(runs)}"
-
-
-def _paper() -> str:
-    rows = [["init", *PAPER_ACTIVATIONS], ["---", *("---:" for _ in PAPER_ACTIVATIONS)]]
-    return _markdown([*rows, *([init, *values] for init, values in PAPER.items())])
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
