@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import COMMAND, Run
+from conftest import COMMAND, UNMEASURED, Run
 from graphs import random_weight, save_graph
 from onnx import helper
 from PIL import Image
@@ -212,7 +212,7 @@ def test_the_same_run_gives_the_same_bytes(lsuv: Run, hostile: Path) -> None:
 @pytest.mark.parametrize("kind", ["png", "pdf"])
 def test_the_plot_alone(lsuv: Run, hostile: Path, kind: str) -> None:
     done = lsuv(*ARGUMENTS, "--plot", f"p.{kind}")
-    assert done.returncode == 4
+    assert done.returncode == 0
     plot = hostile / f"p.{kind}"
     if kind == "pdf":
         assert plot.read_bytes().startswith(b"%PDF-")
@@ -247,13 +247,22 @@ def test_what_cannot_be_written_is_refused_first(
     assert not (hostile / "w.safetensors").exists()
 
 
-def test_a_report_that_cannot_be_written_leaves_the_weights(lsuv: Run, hostile: Path) -> None:
+def test_a_report_that_cannot_be_written_leaves_the_weights(hostile: Path) -> None:
     resource = pytest.importorskip("resource")
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
 
-    done = lsuv(*ARGUMENTS, "--report", "r.html", preexec_fn=limit)
+    # Coverage could not write its own file either.
+    done = subprocess.run(
+        [COMMAND, *ARGUMENTS, "--report", "r.html"],
+        cwd=hostile,
+        env=UNMEASURED,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 5
     assert done.stderr.splitlines()[-1] == (
         "error: can't write r.html: File too large; the weights are in w.safetensors"
