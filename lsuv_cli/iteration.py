@@ -9,7 +9,7 @@ import numpy as np
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.options import InitOptions
+from lsuv_cli.core.options import InitOptions, WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
 from lsuv_cli.core.solve import damped
@@ -53,46 +53,135 @@ def sweep_until_settled(
     Returns:
         What became of each layer.
     """
-    outcome = Outcome()
-    scales: dict[int, Float64Array] = {}
-    draws = _Draws(work, weights, options, events)
-    clear_biases(work, weights)
-    iteration = 0
+    sweeps = Sweeps(work, weights, options, events, file.settle)
     while True:
-        iteration += 1
-        sweeper = Sweeper(work, weights, events.advance)
-        if iteration == 1:
-            forecast(sweeper.segments)
-        scales = _sweep(sweeper, work, weights, outcome, scales, draws, events, file)
-        effort = sweeper.effort
-        events.detail(
-            f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
-            f"{work.store.spilled_bytes:,} bytes written to disk"
-        )
-        for first, scale in scales.items():
-            outcome.scales[first] = outcome.scales.get(first, np.asarray(1.0)) * scale
+        sweeps.sweep(forecast)
         events.stage("writing", len(work.model.parameters))
         file.finish(weights, events.advance)
-        file.writer.set_metadata(header_texts(work.model, work.plan, settings, outcome.scales))
+        scales = sweeps.outcome.scales
+        file.writer.set_metadata(header_texts(work.model, work.plan, settings, scales))
         after: Mapping[int, Moments] = {}
         # Where one sweep may not settle a scale, only a measurement tells when it is settled.
         if options.verify or work.plan.is_inexact:
             events.stage("verifying the written file")
             after = measure(work, weights, events)
-        results = layer_results(
-            work.plan, outcome, before, after, tol=options.tol, iterations=iteration
-        )
-        if iteration == options.max_iter or all(
-            result.status is not Status.MAX_ITERATIONS for result in results
-        ):
+        results = sweeps.results(before, after)
+        if sweeps.are_done(results):
             return results
+
+
+class Sweeps:
+    """Draws weights and sweeps them, as often as it takes.
+
+    Attributes:
+        outcome: what the sweeps gave.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        weights: Parameters,
+        options: WorkOptions,
+        events: Events,
+        settle: Callable[[Collection[str], Parameters], None],
+        watched: Collection[int] = (),
+    ) -> None:
+        """Begin.
+
+        Args:
+            work: what stays the same.
+            weights: the model's; changed.
+            options: what the user asked for.
+            events: told how the work goes.
+            settle: told the parameters that have become final in this sweep, and where they are.
+            watched: see `Sweeper`.
+        """
+        self.outcome = Outcome()
+        self._work = work
+        self._weights = weights
+        self._options = options
+        self._events = events
+        self._settle = settle
+        self._watched = watched
+        self._iterations = 0
+        self._scales: dict[int, Float64Array] = {}
+        self._draws = _Draws(work, weights, options, events)
+        clear_biases(work, weights)
+
+    def sweep(self, forecast: Callable[[Sequence[Segment]], None]) -> None:
+        """Have all samples pass through all segments once.
+
+        Args:
+            forecast: told the segments before the first sweep.
+        """
+        self._iterations += 1
+        sweeper = Sweeper(self._work, self._weights, self._events.advance, self._watched)
+        if self._iterations == 1:
+            forecast(sweeper.segments)
+        scales: dict[int, Float64Array] = {}
+        while sweeper.position < len(sweeper.segments):
+            self._pass(sweeper, scales)
+        self._draws.before(None)
+        effort = sweeper.effort
+        self._events.detail(
+            f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
+            f"{self._work.store.spilled_bytes:,} bytes written to disk"
+        )
+        self._scales = scales
+        total = self.outcome.scales
+        for first, scale in scales.items():
+            total[first] = total.get(first, np.asarray(1.0)) * scale
+
+    def _pass(self, sweeper: Sweeper, scales: dict[int, Float64Array]) -> None:
+        """Sweep the next segment; its weights' scales, told by their first use, are added."""
+        work, weights = self._work, self._weights
+        number, total = sweeper.position + 1, len(sweeper.segments)
+        self._draws.before(sweeper.segments[sweeper.position].parameters)
+        part = f", part {number} of {total}" if total > 1 else ""
+        self._events.stage(f"sweeping{part}", len(work.batches.counts))
+        segment, swept = sweeper.run()
+        solved = damped(swept.scales, self._scales)
+        apply(work, weights, swept.layers, solved)
+        set_running_statistics(work, weights, swept.norms)
+        self.outcome.layers |= swept.layers
+        self.outcome.homes |= swept.homes
+        self.outcome.outputs |= swept.outputs
+        for first, scale in solved.items():
+            scales[first] = scales.get(first, np.asarray(1.0)) * scale
+        later = sweeper.segments[sweeper.position :]
+        if later:
+            wanted = {name for one in later for name in one.parameters}
+            self._settle(segment.parameters - wanted, weights)
+
+    def results(
+        self, before: Mapping[int, Moments], after: Mapping[int, Moments]
+    ) -> list[LayerResult]:
+        """What became of each layer; see `layer_results`."""
+        return layer_results(
+            self._work.plan,
+            self.outcome,
+            before,
+            after,
+            tol=self._options.tol,
+            iterations=self._iterations,
+        )
+
+    def are_done(self, results: Sequence[LayerResult]) -> bool:
+        """Whether no layer is out of tolerance that could be within, or it has been tried enough.
+
+        Args:
+            results: after the last sweep.
+        """
+        return self._iterations == self._options.max_iter or all(
+            result.status is not Status.MAX_ITERATIONS for result in results
+        )
 
 
 class _Draws:
     """Replaces weights by draws, each shortly before it is needed."""
 
     def __init__(
-        self, work: Work, weights: Parameters, options: InitOptions, events: Events
+        self, work: Work, weights: Parameters, options: WorkOptions, events: Events
     ) -> None:
         self._work = work
         self._weights = weights
@@ -111,36 +200,3 @@ class _Draws:
 
     def _source(self, index: int) -> str:
         return self._work.model.view(self._work.plan.layers[index].layer.weight).source
-
-
-def _sweep(
-    sweeper: Sweeper,
-    work: Work,
-    weights: Parameters,
-    outcome: Outcome,
-    previous: Mapping[int, Float64Array],
-    draws: _Draws,
-    events: Events,
-    file: WeightsFile,
-) -> dict[int, Float64Array]:
-    """One sweep over all segments; returns the weights' scales, told by their first use."""
-    scales: dict[int, Float64Array] = {}
-    while sweeper.position < len(sweeper.segments):
-        number, total = sweeper.position + 1, len(sweeper.segments)
-        draws.before(sweeper.segments[sweeper.position].parameters)
-        part = f", part {number} of {total}" if total > 1 else ""
-        events.stage(f"sweeping{part}", len(work.batches.counts))
-        segment, swept = sweeper.run()
-        solved = damped(swept.scales, previous)
-        apply(work, weights, swept.layers, solved)
-        set_running_statistics(work, weights, swept.norms)
-        outcome.layers |= swept.layers
-        outcome.homes |= swept.homes
-        for first, scale in solved.items():
-            scales[first] = scales.get(first, np.asarray(1.0)) * scale
-        later = sweeper.segments[sweeper.position :]
-        if later:
-            wanted = {name for one in later for name in one.parameters}
-            file.settle(segment.parameters - wanted, weights)
-    draws.before(None)
-    return scales

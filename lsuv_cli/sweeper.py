@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,11 @@ class Sweeper:
     """
 
     def __init__(
-        self, work: Work, weights: Parameters, advance: Callable[[int, int], None]
+        self,
+        work: Work,
+        weights: Parameters,
+        advance: Callable[[int, int], None],
+        watched: Collection[int] = (),
     ) -> None:
         """Begin at the inputs.
 
@@ -41,10 +45,12 @@ class Sweeper:
             work: what stays the same.
             weights: the model's; changed by the caller between the segments.
             advance: told (batches run, batches to run) of the segment that is running.
+            watched: layers whose output is measured although they are not swept.
         """
         self._work = work
         self._weights = weights
-        self._about = Sweepable(work.model, work.sites, work.plan, work.norms, work.alone)
+        self._watched = watched
+        self._about = Sweepable(work.model, work.sites, work.plan, work.norms, work.alone, watched)
         self._passage = work.passage(advance)
         self._founds = [Found()]
         self._true_norms: dict[int, Moments] = {}
@@ -62,14 +68,15 @@ class Sweeper:
         return self._passage.effort
 
     def _cut_whole(self) -> list[Segment]:
-        """The segments of a sweep, which runs as far as the last layer that is scaled."""
+        """The segments of a sweep, which runs as far as the last layer that is measured."""
         work = self._work
         products = [
             work.sites[index].node.output[0]
             for index, planned in enumerate(work.plan.layers)
             if planned.swept
         ]
-        wanted = [*products, *(site.node.output[0] for site in work.norms)]
+        watched = [work.sites[index].layer.output for index in self._watched]
+        wanted = [*products, *watched, *(site.node.output[0] for site in work.norms)]
         nodes = needed_nodes(work.model.nodes, wanted)
         steps = sweep_steps(nodes, work.sites, work.plan, work.norms)
         whole = Segment(tuple(steps), frozenset(), frozenset(), frozenset())

@@ -47,6 +47,11 @@ class Moments:
         """The moments of factor times the activation; factor is () or (c,)."""
         return Moments(self.count, self.mean * factor, self.mean_square * factor**2)
 
+    def shifted(self, shift: Float64Array) -> Moments:
+        """The moments of the activation plus a shift, () or (c,)."""
+        square = self.mean_square + 2 * shift * self.mean + shift**2
+        return Moments(self.count, self.mean + shift, square)
+
     @property
     def is_finite(self) -> bool:
         """Whether no element was infinite or not a number."""

@@ -21,11 +21,14 @@ class Outcome:
         layers: for each swept layer's index what the last sweep found there.
         homes: for each weight, told by the index of its first use, the use that decided its scale.
         scales: for each weight its scale of all sweeps together.
+        outputs: for each measured layer's index what its output measures after the last sweep; see
+            `Solutions`.
     """
 
     layers: dict[int, Solution] = field(default_factory=dict)
     homes: dict[int, int] = field(default_factory=dict)
     scales: dict[int, Float64Array] = field(default_factory=dict)
+    outputs: dict[int, Moments] = field(default_factory=dict)
 
 
 def layer_results(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.moments import (
     NUMPY,
     Float64Array,
@@ -16,7 +16,7 @@ from lsuv_cli.core.moments import (
     closed_form_factor,
     failure_of,
 )
-from lsuv_cli.core.records import Plan, Reading, Readings
+from lsuv_cli.core.records import Plan, PlannedLayer, Reading, Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class Solutions:
         settled: for each weight 1 where its scale is decided and 0 elsewhere, like its scale.
         norms: for each normalisation's index the moments of what it normalises.
         known: what is known of each layer that has been measured so far.
+        outputs: for each measured layer's index the moments that its output has with the scales
+            and biases that were found, as long as the node adds nothing else.
     """
 
     layers: Mapping[int, Solution]
@@ -66,6 +68,7 @@ class Solutions:
     settled: Mapping[int, Float64Array]
     norms: Mapping[int, Moments]
     known: Mapping[int, Known]
+    outputs: Mapping[int, Moments]
 
 
 def solve(
@@ -85,7 +88,8 @@ def solve(
 
     Args:
         plan: the layers and their targets.
-        readings: what the sweep measured, for each swept layer's index, in execution order.
+        readings: what the sweep measured, for each swept layer's index, in execution order; of
+            layers that are not swept, the moments of their output.
         biases: for layers whose bias is kept the (c,) that it adds.
         settled: `Solutions.settled` of the segments before; their weights were measured as they
             are going to stay.
@@ -98,10 +102,14 @@ def solve(
     scales: dict[int, Float64Array] = dict(settled)
     homes: dict[int, int] = {}
     used: set[int] = set()
+    outputs: dict[int, Moments] = {}
     for index, reading in readings.layers.items():
         planned = plan.layers[index]
         first = planned.first_use
         incoming, moments = _true(reading, factors)
+        if not planned.swept:
+            outputs[index] = moments
+            continue
         bias = biases.get(index)
         centred = planned.centres
         failure = failure_of(
@@ -125,6 +133,7 @@ def solve(
         factors[index] = _applied(scales[first]) * incoming
         known[index] = Known(factors[index], reading.moments.mean)
         solutions[index] = Solution(moments, failure)
+        outputs[index] = _output(planned, moments.scaled(_applied(scales[first])), bias)
     norms = {index: _true(reading, factors)[1] for index, reading in readings.norms.items()}
     return Solutions(
         solutions,
@@ -133,7 +142,17 @@ def solve(
         {first: (scale > 0).astype(np.float64) for first, scale in scales.items()},
         norms,
         known,
+        outputs,
     )
+
+
+def _output(planned: PlannedLayer, product: Moments, bias: Float64Array | None) -> Moments:
+    """What a layer's scaled product measures with the bias added that it will have."""
+    if bias is not None:
+        return product.shifted(bias)
+    if planned.bias is not Bias.CENTER or planned.layer.bias is None:
+        return product
+    return product.shifted(-product.mean if planned.centres else -product.mean.mean())
 
 
 def _applied(scale: Float64Array) -> Float64Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lsuv_cli.core.moments import Float64Array, Moments
@@ -42,6 +42,7 @@ class Sweepable:
         plan: which of them are initialised, and how.
         norms: batch normalisations that are to normalise with the samples' own statistics.
         alone: whether all samples are one batch, so that a scale follows from it in the graph.
+        watched: layers that are not swept but measured all the same.
     """
 
     model: OnnxModel
@@ -49,6 +50,7 @@ class Sweepable:
     plan: Plan
     norms: Sequence[NormSite]
     alone: bool
+    watched: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def sweeping_graph(
     """
     sweep = Sweep(about, weights, segment, found if replayed is None else replayed.found)
     if replayed is not None:
+        sweep.watching = False
         for step in replayed.steps:
             sweep.take(step)
         sweep.reenter(found)
@@ -80,6 +81,8 @@ class Sweep:
         self.plan = about.plan
         self.norms = about.norms
         self.alone = about.alone
+        self.watched = {about.sites[index].layer.output: index for index in about.watched}
+        self.watching = True
         self.weights = weights
         self.segment = segment
         self.found = found
@@ -115,6 +118,9 @@ class Sweep:
         match step.kind:
             case Kind.NODE:
                 self._other(step.node)
+                for name in step.node.output:
+                    if self.watching and name in self.watched:
+                        self._watch(self.watched[name])
             case Kind.PRODUCT:
                 self._product(step.index)
             case Kind.BIAS:
@@ -143,6 +149,7 @@ class Sweep:
         self.found, self.scaling = found, scaling
         # What is normalised from here on has its factor again, as its moments have.
         self.norms_done_again.clear()
+        self.watching = True
 
     def close(self, feeds: Specs) -> InstrumentedGraph:
         """Close the graph.
@@ -193,6 +200,18 @@ class Sweep:
             incoming.depth + 1 if incoming else 1,
         )
         self._represent(site.node.output[0], raw, factor)
+
+    def _watch(self, index: int) -> None:
+        """Measure the output of a layer that is not swept."""
+        site, builder = self.sites[index], self.builder
+        name = site.layer.output
+        factor, value = self.factors.get(name), self.renamed.get(name, name)
+        if factor is not None and factor.shape:
+            factor, value = None, self._true_value(name)
+        moments = add_tap(builder, layer_axes(site), value, centred=self.segment.cautious)
+        channels = site.layer.layout.out_channels
+        reading = add_reading(builder, moments, channels)
+        self.scaling.taps[index] = Tap(reading, factor.layers if factor else (), channels)
 
     def _bias(self, index: int) -> None:
         site = self.sites[index]
