@@ -68,6 +68,10 @@ class Budget:
         """What a batch takes while it runs."""
         return self._whole.peak_bytes(batch_size)
 
+    def total_bytes(self, batch_size: int) -> int:
+        """What all values of a batch take together, none of which is let go."""
+        return sum(size.bytes(batch_size) for size in self._sizes.values.values())
+
 
 @dataclass(slots=True)
 class Prediction:

@@ -11,6 +11,7 @@ import typer
 from lsuv_cli import __version__
 from lsuv_cli.commands import arguments
 from lsuv_cli.commands.apply import apply
+from lsuv_cli.commands.compare import compare
 from lsuv_cli.commands.config import find_configuration, read_configuration
 from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
@@ -60,7 +61,7 @@ EPILOG = (
     "130 interrupted, nothing left behind."
 )
 
-for command in (init, inspect, verify, apply):
+for command in (init, inspect, verify, compare, apply):
     app.command(epilog=EPILOG)(command)
 
 

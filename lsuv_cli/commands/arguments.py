@@ -15,7 +15,7 @@ from lsuv_cli.commands.completion import (
     files_ending,
     presets,
 )
-from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
 from lsuv_cli.core.option_texts import PRESETS
 
 DATA_PANEL = "Data"
@@ -244,6 +244,41 @@ PreInitOption = Annotated[
         help="What the weights are before they are scaled: "
         + ", ".join(kind for kind in PreInit if kind is not PreInit.KEEP)
         + ", or keep for those in the model.",
+    ),
+]
+InitsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="INIT[,INIT...]",
+        rich_help_panel=ALGORITHM_PANEL,
+        help=f"What to compare: {', '.join(Init)}; keep is the model's own weights and biases.",
+    ),
+]
+ScaledOption = Annotated[
+    PreInit,
+    typer.Option(
+        "--pre-init",
+        metavar="KIND",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="What lsuv scales, as init's option of this name.",
+    ),
+]
+ComparedBiasOption = Annotated[
+    Bias,
+    typer.Option(
+        "--bias",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Biases become zero or stay; with center lsuv sets them so that each channel's mean "
+        "is zero, and the others have zeros.",
+    ),
+]
+BackwardOption = Annotated[
+    bool,
+    typer.Option(
+        "--backward/--no-backward",
+        metavar="",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Also find each layer's gradient, with the extra compare.",
     ),
 ]
 BiasOption = Annotated[

@@ -68,3 +68,20 @@ class PlannedBatches:
             LookupError: always.
         """
         raise LookupError(f"batch {batch} is only planned")
+
+
+def first_samples(batches: Batches, count: int) -> Feeds:
+    """The first samples of this process, whatever batches they are in.
+
+    Args:
+        batches: the samples.
+        count: how many; not more than there are.
+    """
+    parts: list[Feeds] = []
+    missing = count
+    for batch, size in enumerate(batches.counts):
+        if missing <= 0:
+            break
+        parts.append({name: value[:missing] for name, value in batches.feeds(batch).items()})
+        missing -= size
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

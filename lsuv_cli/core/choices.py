@@ -48,6 +48,24 @@ class PreInit(StrEnum):
     KEEP = "keep"
 
 
+class Init(StrEnum):
+    """An initialisation that others can be compared with: LSUV, a draw, or what there is."""
+
+    LSUV = "lsuv"
+    ORTHONORMAL = "orthonormal"
+    DELTA_ORTHOGONAL = "delta-orthogonal"
+    HE = "he"
+    XAVIER = "xavier"
+    LECUN = "lecun"
+    GAUSSIAN = "gaussian"
+    KEEP = "keep"
+
+    @property
+    def draw(self) -> PreInit | None:
+        """What the weights are, where nothing scales them; None for LSUV."""
+        return None if self is Init.LSUV else PreInit(self.value)
+
+
 class Status(StrEnum):
     """How a layer ended."""
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lsuv_cli.core.choices import Init
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.options import Size
 
@@ -68,6 +69,25 @@ def parse_samples(text: str) -> int | None:
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
         raise UsageError(f"--samples {text}: not a number of samples; write one, as 128, or all")
     return int(text)
+
+
+def parse_inits(text: str) -> tuple[Init, ...]:
+    """Parse names of initialisations, separated by commas.
+
+    Raises:
+        UsageError: one is unknown, or there twice.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    known = {init.value: init for init in Init}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--inits {text}: no initialisation {name or '(empty)'}; there are "
+                f"{', '.join(known)}"
+            )
+        if names.count(name) > 1:
+            raise UsageError(f"--inits {text}: {name} is there twice; name each once")
+    return tuple(known[name] for name in names)
 
 
 BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

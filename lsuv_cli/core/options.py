@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
 
 # Above this a model runs in several sessions; each takes about three times its weights (measured).
 SEGMENT_BYTES = 256 * 2**20
@@ -210,6 +210,28 @@ class InspectOptions(WorkOptions):
     """
 
     plan: bool = False
+
+
+# What the paper's tables compare, and what a framework or a checkpoint has given the model.
+DEFAULT_INITS = (Init.LSUV, Init.ORTHONORMAL, Init.HE, Init.XAVIER, Init.LECUN, Init.KEEP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions(WorkOptions):
+    """Everything `lsuv compare` is told.
+
+    Attributes:
+        inits: what to compare, in the order of the columns; none twice.
+        backward: also find each layer's gradient.
+    """
+
+    inits: tuple[Init, ...] = DEFAULT_INITS
+    backward: bool = True
+
+    def settings(self, samples: int, batch_size: int) -> dict[str, object]:
+        """The options that decide the numbers; see `WorkOptions.settings`."""
+        settings = WorkOptions.settings(self, samples, batch_size)
+        return {**settings, "inits": [init.value for init in self.inits], "backward": self.backward}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

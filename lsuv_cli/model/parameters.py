@@ -89,6 +89,12 @@ class Parameters(Mapping[str, FloatArray]):
             self._changed[view.source] = source
         view.of(source)[...] = value
 
+    def copy(self) -> Parameters:
+        """The same values, which may become others here and stay there."""
+        copy = Parameters(self._sources, self._views, self._dtypes)
+        copy._changed = {name: value.copy() for name, value in self._changed.items()}
+        return copy
+
     def release(self, name: str) -> None:
         """Let a value go that is about to be set, so that two need not be held at once."""
         view = self._view(name)

@@ -204,14 +204,10 @@ class Sweep:
     def _watch(self, index: int) -> None:
         """Measure the output of a layer that is not swept."""
         site, builder = self.sites[index], self.builder
-        name = site.layer.output
-        factor, value = self.factors.get(name), self.renamed.get(name, name)
-        if factor is not None and factor.shape:
-            factor, value = None, self._true_value(name)
+        value = self._true_value(site.layer.output)
         moments = add_tap(builder, layer_axes(site), value, centred=self.segment.cautious)
         channels = site.layer.layout.out_channels
-        reading = add_reading(builder, moments, channels)
-        self.scaling.taps[index] = Tap(reading, factor.layers if factor else (), channels)
+        self.scaling.taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
 
     def _bias(self, index: int) -> None:
         site = self.sites[index]

@@ -39,10 +39,14 @@ class Scale:
 
     def eighths(self, value: float | None) -> int:
         """The bar's length in eighths of a character; 0 for what has no place."""
+        share = self.share(value)
+        return 0 if share is None else 1 + round(share * (8 * WIDTH - 1))
+
+    def share(self, value: float | None) -> float | None:
+        """Where on the scale a value is, from 0 to 1; None for what has no place."""
         if not _has_logarithm(value):
-            return 0
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return 1 + round(share * (8 * WIDTH - 1))
+            return None
+        return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 @dataclass(frozen=True, slots=True)

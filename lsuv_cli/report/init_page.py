@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import InputStatistics, LayerResult, Report
+from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.report import words
 from lsuv_cli.report.page import (
     Cell,
@@ -23,7 +22,8 @@ from lsuv_cli.report.page import (
     Table,
     Tone,
 )
-from lsuv_cli.report.versions import file_hashes, versions
+from lsuv_cli.report.sections import model_section, run_notes, run_sections
+from lsuv_cli.report.versions import file_hashes
 
 COLUMNS = (
     Column("layer"),
@@ -130,25 +130,12 @@ def _scale(result: LayerResult, per: Per) -> float | None:
 
 
 def _notes(report: Report) -> Sequence[str]:
-    notes = words.details(report.failures)
-    if report.left_alone:
-        notes.append(f"left as they are: {', '.join(report.left_alone)}")
-    if report.skipped_samples:
-        skipped = "; ".join(f"{path}: {reason}" for path, reason in report.skipped_samples)
-        notes.append(f"left out, since they can't be read: {skipped}")
-    return notes
+    return [*words.details(report.failures), *run_notes(report)]
 
 
 def _sections(report: Report) -> Sequence[Section]:
     return (
-        Section(
-            "Model",
-            (
-                Fact("file", report.model),
-                Fact("SHA-256", report.model_sha256),
-                Fact("opset", str(report.opset)),
-            ),
-        ),
+        model_section(report),
         Section(
             "Written",
             (
@@ -156,35 +143,5 @@ def _sections(report: Report) -> Sequence[Section]:
                 *(Fact(f"SHA-256 of {name}", value) for name, value in file_hashes(report.files)),
             ),
         ),
-        Section(
-            "Samples",
-            (
-                Fact("used", f"{report.samples:,} of {report.available_samples:,}"),
-                *(Fact(f"input {one.name}", _input(one)) for one in report.inputs),
-            ),
-        ),
-        Section(
-            "Options",
-            tuple(Fact(name, _option(value)) for name, value in report.settings.items()),
-        ),
-        Section(
-            "Versions",
-            (
-                Fact("lsuv", report.version),
-                *(Fact(name, version) for name, version in versions()),
-                Fact("device", report.device),
-                Fact("processes", str(report.processes)),
-            ),
-        ),
+        *run_sections(report),
     )
-
-
-def _input(statistics: InputStatistics) -> str:
-    shape = "x".join(map(str, statistics.shape))
-    return f"{shape} {statistics.dtype}, mean {statistics.mean:.4g}, std {statistics.std:.4g}"
-
-
-def _option(value: object) -> str:
-    if value is None or value in ([], {}):
-        return "-"
-    return value if isinstance(value, str) else json.dumps(value)

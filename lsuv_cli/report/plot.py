@@ -31,6 +31,7 @@ LEAST_RATIO = 10.0
 DECADES_OF_POWERS = 2.0
 
 CHARACTER = 0.62  # a character's width in ems, roughly
+HANDLE = 3  # the length of a curve's piece in the legend, in ems
 LONGEST_NAME = 22
 MARKED_LAYERS = 60
 
@@ -243,14 +244,23 @@ def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
     _name_layers(axes, names, shape)
     figure.legend(
         loc="outside upper left",
-        ncols=1 + len(chart.curves),
+        ncols=_legend_columns(chart, shape),
         frameon=False,
         fontsize=shape.font,
         labelcolor=palette.ink,
-        handlelength=3,
+        handlelength=HANDLE,
         alignment="left",
     )
     return figure
+
+
+def _legend_columns(chart: Chart, shape: Shape) -> int:
+    """As many as have room beside each other."""
+    names = [curve.name for curve in chart.curves] + ["target"] * bool(chart.targets)
+    widest = max((len(printable(name)) for name in names), default=0)
+    # Around the handle and the text Matplotlib leaves 2.8 ems.
+    room = shape.width / shape.font / (widest * CHARACTER + HANDLE + 2.8)
+    return max(1, min(len(names), int(room)))
 
 
 def _style_axes(axes: Axes, chart: Chart, shape: Shape, palette: Palette) -> None:

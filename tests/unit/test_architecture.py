@@ -35,7 +35,8 @@ OWNERS = {
     "bracex": {"samples"},
     "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},
-    "torch": {"api", "model", "processes", "weights"},
+    "onnx2fx": {"gradients"},
+    "torch": {"api", "gradients", "model", "processes", "weights"},
     "google": {"model"},
 }
 MAY_IMPORT = {
@@ -54,13 +55,15 @@ MAY_IMPORT = {
     "weights_file": {"core", "model", "naming", "weights"},
     "sweeper": {"core", "engine", "model", "sweep"},
     "iteration": {"core", "engine", "model", "sweeper", "writing"},
+    "forward": {"core", "engine", "iteration", "model", "sweeper"},
+    "gradients": {"core", "model"},
     "loading": {"budget", "core", "samples"},
     "budget": {"core", "model"},
     "checkpoint": {"core", "sweep"},
     "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
     "control": {"core", "model", "sweep"},
     "jobs": {
-        *("distributions", "sweeper", "weights_file"),
+        *("distributions", "forward", "gradients", "sweeper", "weights_file"),
         *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
         *("samples", "storing", "sweep", "weights", "writing"),
     },
