@@ -68,6 +68,15 @@ class Work:
         """Whether all samples are one batch."""
         return self.group.size == 1 and len(self.batches.counts) == 1
 
+    @property
+    def measurable(self) -> list[int]:
+        """The layers that have an output which depends on the samples."""
+        return [
+            index
+            for index, site in enumerate(self.sites)
+            if site.takes_data and not site.layer.recurrent
+        ]
+
     def passage(self, advance: Callable[[int, int], None]) -> Passage:
         """A new way of the samples through the model."""
         layers = len(self.sites)
@@ -93,11 +102,7 @@ def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> di
     known = work.journal.recall()
     if known is not None:
         return {index: moments_of(rest) for index, *rest in known["measured"]}
-    outputs = {
-        site.layer.output: index
-        for index, site in enumerate(work.sites)
-        if site.takes_data and not site.layer.recurrent
-    }
+    outputs = {work.sites[index].layer.output: index for index in work.measurable}
     moments: dict[int, Moments] = {}
     segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
     passage = work.passage(events.advance)

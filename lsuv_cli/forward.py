@@ -55,7 +55,7 @@ def measure_unscaled(
         forecast: told the segments.
     """
     work = replace(work, plan=_unscaled(work.plan))
-    sweeper = Sweeper(work, weights, events.advance, measurable(work))
+    sweeper = Sweeper(work, weights, events.advance, work.measurable)
     forecast(sweeper.segments)
     measured: dict[int, Moments] = {}
     while sweeper.position < len(sweeper.segments):
@@ -82,7 +82,7 @@ def measure_scaled(
     Returns:
         The moments, and what could not be brought to its target, in words.
     """
-    watched = [index for index in measurable(work) if not work.plan.layers[index].swept]
+    watched = [index for index in work.measurable if not work.plan.layers[index].swept]
     sweeps = Sweeps(work, weights, options, events, lambda _parameters, _weights: None, watched)
     while True:
         sweeps.sweep(forecast)
@@ -98,15 +98,6 @@ def measure_scaled(
                 if one.status.is_failure
             )
             return measured, failures
-
-
-def measurable(work: Work) -> list[int]:
-    """The layers that have an output which depends on the samples."""
-    return [
-        index
-        for index, site in enumerate(work.sites)
-        if site.takes_data and not site.layer.recurrent
-    ]
 
 
 def _unscaled(plan: Plan) -> Plan:

@@ -51,7 +51,7 @@ def open_store(
                 events.note(f"going on from the checkpoint in {options.checkpoint}")
             yield checkpoint.store, checkpoint
         return
-    spill = _spill_file(options.spill_dir)
+    spill = spill_file(options.spill_dir)
     is_alone = group.size == 1 and len(batches.counts) == 1
     room = options.memory_bytes if is_alone else budget.live_bytes
     try:
@@ -61,10 +61,20 @@ def open_store(
             spill.close()
 
 
-def _spill_file(folder: Path | None) -> SpillFile | None:
+def refuse_missing_folder(spill_dir: Path | None) -> None:
+    """Refuse a folder to spill to that is not there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if spill_dir is not None and not spill_dir.is_dir():
+        raise UsageError(f"--spill-dir {spill_dir}: no such folder; make it first")
+
+
+def spill_file(spill_dir: Path | None) -> SpillFile | None:
     """A file in the folder, or in the system's temporary one; None where nothing can be written."""
     try:
-        return SpillFile(folder or Path(tempfile.gettempdir()))
+        return SpillFile(spill_dir or Path(tempfile.gettempdir()))
     except FileNotFoundError:  # as in a container whose file system is read-only
         return None
 

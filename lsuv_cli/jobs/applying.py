@@ -56,7 +56,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     read_weights(options.weights, model, weights, sites, names=options.names)
     events.stage("writing the model")
     with written_model(
-        source, options.content, model, weights, options.out, events, force=options.force
+        model, options.content, weights, options.out, events, force=options.force
     ) as files:
         return files
 
@@ -89,9 +89,8 @@ def refuse_bodies(source: ModelSource) -> None:
 
 @contextmanager
 def written_model(
-    source: ModelSource,
-    content: bytes | None,
     model: OnnxModel,
+    content: bytes | None,
     weights: Parameters,
     out: Path,
     events: Events,
@@ -101,9 +100,8 @@ def written_model(
     """Write an ONNX model with the values that its parameters have now.
 
     Args:
-        source: the file it was read from.
-        content: its bytes, where they are there already.
-        model: the same in normal form.
+        model: the file it is, in normal form.
+        content: the file's bytes, where they are there already.
         weights: its parameters.
         out: where to write; external data goes beside it, as `NAME.data`.
         events: told whether the result could be run.
@@ -114,11 +112,11 @@ def written_model(
     Raises:
         LsuvError: it can't be written, or what was written can't be run.
     """
-    proto = with_values(source, content, model, weights)
-    external = bool(source.external_files)
+    proto = with_values(model, content, weights)
+    external = bool(model.external_files)
     data = out.with_name(f"{out.name}.data")
     if external:
-        refuse_overwriting(data, "the model's external data", source.external_files)
+        refuse_overwriting(data, "the model's external data", model.external_files)
         check_output(data, force=force)
     try:
         folder = tempfile.TemporaryDirectory(prefix=".lsuv-", dir=out.parent)
@@ -128,7 +126,7 @@ def written_model(
         with explaining(out):
             made = save_model(proto, Path(name, out.name), external=external)
         del proto
-        refuse_invalid(made[0], source, content)
+        refuse_invalid(made[0], model.path, content)
         if not try_model(made[0]):
             events.note(f"{out} was loaded but not run: its inputs leave sizes open")
         files = [out.with_name(file.name) for file in made]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +16,7 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine import Work
-from lsuv_cli.forward import draw_weights, measurable, measure_scaled, measure_unscaled
+from lsuv_cli.forward import draw_weights, measure_scaled, measure_unscaled
 from lsuv_cli.gradients import Differentiator, NoGradientsError, refuse_different
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
@@ -52,15 +51,15 @@ def compare(
     Raises:
         LsuvError: what the user can mend.
     """
-    group = group or Alone()
+    return with_model(options, events, group, find, partial(_compare, options))
 
-    def job(given: Given, model: OnnxModel, weights: Parameters) -> Comparison:
-        prepared = prepare(given, model, weights, find_planned_layers(given, model, weights))
-        with prepared.opened_work({}) as work:
-            return _Trials(options, prepared, work).compare(weights)
 
-    with ExitStack() as stack:
-        return with_model(options, events, group, stack, find, job)
+def _compare(
+    options: CompareOptions, given: Given, model: OnnxModel, weights: Parameters
+) -> Comparison:
+    prepared = prepare(given, model, weights, find_planned_layers(given, model, weights))
+    with prepared.opened_work({}) as work:
+        return _Trials(options, prepared, work).compare(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class _Trials:
         budget, room = self._prepared.budget, self._options.memory_bytes
         while samples > 1 and HELD * budget.total_bytes(samples) > room:
             samples -= 1
-        graph = differentiable_graph(work.model, work.sites, work.norms, measurable(work))
+        graph = differentiable_graph(work.model, work.sites, work.norms, work.measurable)
         differentiator = Differentiator(graph, self._options.threads)
         return _Backward(differentiator, first_samples(batches, samples), samples)
 
@@ -190,10 +189,7 @@ class _Trials:
 
     def _warn_of_other_way(self, init: Init, weights: Parameters) -> None:
         given, loaded = self._prepared.given, self._prepared.loaded
-        if given.source is None:
-            return
-        sources = weights.sources(self._work.model.parameters)
-        if given.way(given.source, sources, loaded) != given.decisions:
+        if given.other_way(weights.sources(self._work.model.parameters), loaded) is not None:
             self._events.warn(
                 f"with {init} the samples take another branch of If, Loop or Scan than with the "
                 "model's own weights; its figures are those of the branches that these take"

@@ -12,7 +12,7 @@ from pathlib import Path
 from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
@@ -22,7 +22,6 @@ from lsuv_cli.jobs.applying import refuse_bodies, written_model
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
-from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming
@@ -49,28 +48,19 @@ def initialize(
     Raises:
         LsuvError: what the user can mend; nothing is left behind.
     """
-    group = group or Alone()
     with ExitStack() as stack:
-        if not group.is_first:
+        if group is not None and not group.is_first:
             # The first process writes; the others need their weights only as long as they work.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lsuv-"))
             options = replace(options, out=Path(folder, "out.safetensors"), out_model=None)
         _check_outputs(options)
-
-        def job(given: Given, model: OnnxModel, weights: Parameters) -> Report:
-            if options.checkpoint is not None and given.source is not None:
-                raise UsageError(
-                    f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
-                    "which of these the samples meet may change; leave the option out"
-                )
-            return _initialize(options, given, model, weights)
-
-        return with_model(options, events, group, stack, find, job)
+        return with_model(options, events, group, find, partial(_initialize, options))
 
 
 def _initialize(
     options: InitOptions, given: Given, model: OnnxModel, weights: Parameters
 ) -> Report:
+    _refuse_for_bodies(options, given)
     layers = find_planned_layers(given, model, weights)
     layout = _layout(model, layers.naming, options)
     prepared = prepare(given, model, weights, layers)
@@ -88,6 +78,19 @@ def _initialize(
         bytes_written=size,
         layers=tuple(results),
     )
+
+
+def _refuse_for_bodies(options: InitOptions, given: Given) -> None:
+    """Refuse what can't be done with layers inside If, Loop or Scan."""
+    if given.source is None:
+        return
+    if options.checkpoint is not None:
+        raise UsageError(
+            f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
+            "which of these the samples meet may change; leave the option out"
+        )
+    if options.out_model is not None and given.script is None:
+        refuse_bodies(given.source)
 
 
 def _written(
@@ -148,24 +151,13 @@ def _write_model(
         model_file, _ = stack.enter_context(replacing_file(out, force=options.force))
         model_file.write(given.script.with_values(written))
         return
-    source = read_source(options.model, options.content)
-    refuse_bodies(source)
+    model = prepared.model
     stack.enter_context(
-        written_model(
-            source,
-            options.content,
-            prepared.model,
-            weights,
-            out,
-            given.events,
-            force=options.force,
-        )
+        written_model(model, options.content, weights, out, given.events, force=options.force)
     )
 
 
 def _check_outputs(options: InitOptions) -> None:
-    if options.spill_dir is not None and not options.spill_dir.is_dir():
-        raise UsageError(f"--spill-dir {options.spill_dir}: no such folder; make it first")
     if options.out_model is not None and options.out_model.resolve() == options.out.resolve():
         raise UsageError("--out and --out-model are the same file; give two")
     for path in options.outputs:

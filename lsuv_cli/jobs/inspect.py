@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from lsuv_cli import __version__
-from lsuv_cli.budget import Budget, predict
+from lsuv_cli.budget import predict
 from lsuv_cli.core.batches import PlannedBatches, Shapes
-from lsuv_cli.core.choices import BatchNorm
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Alone
 from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
+from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.engine import Work
 from lsuv_cli.jobs.opening import Given
-from lsuv_cli.jobs.preparing import Layers, find_planned_layers
+from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers
-from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_file import ModelSource, read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.torchscript import EXAMPLES, TorchScript, is_torch_file
 from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.meaning import what_feeds
+from lsuv_cli.storing import refuse_missing_folder, spill_file
 from lsuv_cli.sweep.session import select_device
-from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.sweeper import Sweeper
 
@@ -49,6 +45,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
     Raises:
         LsuvError: the model can't be used, or an option does not fit it.
     """
+    refuse_missing_folder(options.spill_dir)
     device = select_device(options.device, options.provider, options.threads, events.detail)
     with ExitStack() as stack:
         given = Given(options, Alone(), device, events, stack, open_samples)
@@ -128,25 +125,14 @@ def _planned_run(
     if count is None:
         raise UsageError("--plan wants to know how many samples: give --samples a number")
     shapes = _shapes(specs)
-    on_device = options.device_memory_bytes if given.device.memory else None
-    budget = Budget(model, weights, shapes, options.memory_bytes, on_device)
+    budget = divide_memory(given, model, weights, shapes)
     size = min(count, options.batch_size or budget.batch_size(count))
     batches = PlannedBatches(count, size, shapes)
-    folder = options.spill_dir or Path(tempfile.gettempdir())
-    spill = SpillFile(folder)
-    given.stack.callback(spill.close)
+    spill = spill_file(options.spill_dir)
+    if spill is not None:
+        given.stack.callback(spill.close)
     store = ValueStore(budget.live_bytes, spill, budget.device_live_bytes)
-    work = Work(
-        model,
-        layers.sites,
-        layers.plan,
-        batch_norms(model) if options.bn is BatchNorm.BATCH else [],
-        batches,
-        given.group,
-        store,
-        given.device,
-        options.max_segment_bytes,
-    )
+    work = work_of(given, model, layers, batches, store, NoJournal())
     segments = Sweeper(work, weights, lambda _done, _total: None).segments
     prediction = predict(budget, segments, batches.counts, store.free_bytes)
     return PlannedRun(

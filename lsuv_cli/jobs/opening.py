@@ -12,7 +12,7 @@ from lsuv_cli.control import along, common_way
 from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.group import Group
+from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.loading import Loaded
@@ -23,6 +23,7 @@ from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.samples.batch import FindSamples
+from lsuv_cli.storing import refuse_missing_folder
 from lsuv_cli.sweep.session import Device, select_device
 
 # New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
@@ -94,10 +95,21 @@ class Given:
         Raises:
             WayChangedError: they do.
         """
-        if self.source is not None:
-            now = self.way(self.source, weights, loaded)
-            if now != self.decisions:
-                raise WayChangedError(now)
+        now = self.other_way(weights, loaded)
+        if now is not None:
+            raise WayChangedError(now)
+
+    def other_way(self, weights: Sources, loaded: Loaded) -> Sequence[Decisions] | None:
+        """Where some weights lead the samples, if that is not the way that was written out.
+
+        Args:
+            weights: where they differ from the file's.
+            loaded: the samples.
+        """
+        if self.source is None:
+            return None
+        now = self.way(self.source, weights, loaded)
+        return None if now == self.decisions else now
 
 
 Job = Callable[[Given, OnnxModel, Parameters], Result]
@@ -106,8 +118,7 @@ Job = Callable[[Given, OnnxModel, Parameters], Result]
 def with_model(
     options: WorkOptions,
     events: Events,
-    group: Group,
-    stack: ExitStack,
+    group: Group | None,
     find: FindSamples,
     job: Job[Result],
 ) -> Result:
@@ -116,8 +127,7 @@ def with_model(
     Args:
         options: what the user asked for.
         events: told how the work goes.
-        group: the processes that share the samples.
-        stack: closes what must be closed in the end.
+        group: the processes that share the samples; None for this one alone.
         find: finds the samples.
         job: done with the model, all of whose layers stand in the main graph; again where its
             weights lead the samples another way through If, Loop and Scan.
@@ -125,10 +135,17 @@ def with_model(
     Raises:
         LsuvError: the model or the samples can't be used.
     """
+    refuse_missing_folder(options.spill_dir)
     device = select_device(
         options.device, options.provider, options.threads, events.note, options.local_rank
     )
-    given = Given(options, group, device, events, stack, find)
+    with ExitStack() as stack:
+        return _opened(Given(options, group or Alone(), device, events, stack, find), job)
+
+
+def _opened(given: Given, job: Job[Result]) -> Result:
+    """Read the model, and whatever of the samples that takes."""
+    options, events = given.options, given.events
     events.stage("reading the model")
     if is_torch_file(options.model, options.content):
         # It does not tell its inputs' shapes, and the exporter wants to see them.

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
 from lsuv_cli.budget import Budget
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import Batches, Shapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.journal import Journal
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
@@ -33,6 +35,7 @@ from lsuv_cli.model.torchscript import TorchScript
 from lsuv_cli.naming import choose_names, some_of
 from lsuv_cli.storing import open_store, refuse_different
 from lsuv_cli.sweep.session import unknown_operators
+from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
 
 
@@ -169,22 +172,49 @@ class Prepared:
         given, batches = self.given, self.loaded.batches
         about = self.about(more)
         refuse_different(about, given.group)
-        options = given.options
-        norms = batch_norms(self.model) if options.bn is BatchNorm.BATCH else []
-        stored = open_store(options, given.group, self.budget, batches, about, given.events)
+        stored = open_store(given.options, given.group, self.budget, batches, about, given.events)
         with stored as (store, journal):
-            yield Work(
-                self.model,
-                self.layers.sites,
-                self.layers.plan,
-                norms,
-                batches,
-                given.group,
-                store,
-                given.device,
-                options.max_segment_bytes,
-                journal,
-            )
+            yield work_of(given, self.model, self.layers, batches, store, journal)
+
+
+def work_of(
+    given: Given,
+    model: OnnxModel,
+    layers: Layers,
+    batches: Batches,
+    store: ValueStore,
+    journal: Journal,
+) -> Work:
+    """All that the engine needs.
+
+    Args:
+        given: what the user gave.
+        model: the model.
+        layers: its layers.
+        batches: the samples.
+        store: where batches are kept between segments.
+        journal: what has been measured before.
+    """
+    options = given.options
+    return Work(
+        model,
+        layers.sites,
+        layers.plan,
+        batch_norms(model) if options.bn is BatchNorm.BATCH else [],
+        batches,
+        given.group,
+        store,
+        given.device,
+        options.max_segment_bytes,
+        journal,
+    )
+
+
+def divide_memory(given: Given, model: OnnxModel, weights: Parameters, shapes: Shapes) -> Budget:
+    """How the memory that the user allows is divided, for samples of some shapes."""
+    options = given.options
+    on_device = options.device_memory_bytes if given.device.memory else None
+    return Budget(model, weights, shapes, options.memory_bytes, on_device)
 
 
 def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers) -> Prepared:
@@ -193,15 +223,10 @@ def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers)
     Raises:
         LsuvError: the samples can't be used.
     """
-    options = given.options
-
-    def budget_of(shapes: Shapes) -> Budget:
-        on_device = options.device_memory_bytes if given.device.memory else None
-        return Budget(model, weights, shapes, options.memory_bytes, on_device)
-
+    budget_of = partial(divide_memory, given, model, weights)
     loaded = given.loaded or given.load(model.inputs, budget_of)
     budget = loaded.fit(budget_of)
     batches = loaded.batches
-    settings = options.settings(batches.total, batches.batch_size)
+    settings = given.options.settings(batches.total, batches.batch_size)
     given = replace(given, loaded=loaded)
     return Prepared(given, model, layers, loaded, budget, settings)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from functools import partial
 
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.distributions import find_distributions
@@ -39,13 +39,7 @@ def verify(
     Raises:
         LsuvError: what the user can mend.
     """
-    group = group or Alone()
-
-    def job(given: Given, model: OnnxModel, weights: Parameters) -> Verification:
-        return _verify(options, given, model, weights)
-
-    with ExitStack() as stack:
-        return with_model(options, events, group, stack, find, job)
+    return with_model(options, events, group, find, partial(_verify, options))
 
 
 def _verify(

@@ -12,23 +12,20 @@ from onnx.external_data_helper import load_external_data_for_model, set_external
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.model.nodes import FLOAT_TYPES
-from lsuv_cli.model.onnx_file import ModelSource, parse
-from lsuv_cli.model.onnx_model import OnnxModel, model_of
+from lsuv_cli.model.onnx_file import parse
+from lsuv_cli.model.onnx_model import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 
 # A serialised model may have 2 GB, and what is not weights takes some of that.
 MAX_INLINE_BYTES = 1_500_000_000
 
 
-def with_values(
-    source: ModelSource, content: bytes | None, model: OnnxModel, weights: Parameters
-) -> onnx.ModelProto:
+def with_values(model: OnnxModel, content: bytes | None, weights: Parameters) -> onnx.ModelProto:
     """The file's model with the values that its parameters have now.
 
     Args:
-        source: the file.
-        content: the file's bytes, where they are there already.
-        model: the same in normal form.
+        model: the file, in normal form.
+        content: its bytes, where they are there already.
         weights: its parameters, with their new values.
 
     Returns:
@@ -38,8 +35,8 @@ def with_values(
         ModelError: a new value has no place in the file, being that of a constant inside a local
             function or a body.
     """
-    proto, _ = parse(source.path, content)
-    load_external_data_for_model(proto, str(source.path.parent))
+    proto, _ = parse(model.path, content)
+    load_external_data_for_model(proto, str(model.path.parent))
     graph = proto.graph
     placed: set[str] = set()
     for tensor in graph.initializer:
@@ -61,7 +58,7 @@ def with_values(
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
-    _refuse_homeless(source, model, weights, placed)
+    _refuse_homeless(model, content, weights, placed)
     return proto
 
 
@@ -71,18 +68,18 @@ def _set(tensor: TensorProto, value: FloatArray) -> None:
 
 
 def _refuse_homeless(
-    source: ModelSource, model: OnnxModel, weights: Parameters, placed: set[str]
+    model: OnnxModel, content: bytes | None, weights: Parameters, placed: set[str]
 ) -> None:
     """Refuse new values that the file has no place for."""
     homeless = sorted(model.parameters.keys() - placed)
     if not homeless:
         return
-    old = model_of(source)[1]
+    old = read_model(model.path, content)[1]
     for name in homeless:
         dtype = model.parameters[name].dtype
         if not np.array_equal(old.stored(name, dtype), weights.stored(name, dtype)):
             raise ModelError(
-                f"{source.path}: {name} is a constant inside a local function or shared by "
+                f"{model.path}: {name} is a constant inside a local function or shared by "
                 "several modules, where a new value can't be put; export the model without "
                 "functions, or load the weights in the framework"
             )
@@ -107,19 +104,19 @@ def save_model(proto: onnx.ModelProto, path: Path, *, external: bool) -> list[Pa
     return files
 
 
-def refuse_invalid(path: Path, source: ModelSource, content: bytes | None) -> None:
+def refuse_invalid(path: Path, original: Path, content: bytes | None) -> None:
     """Refuse a written model with which ONNX' checker finds fault, and had not before.
 
     Args:
         path: the written model.
-        source: the model that it was made from.
+        original: the file that it was made from.
         content: that file's bytes, where they are there already.
 
     Raises:
         ModelError: it finds fault.
     """
     fault = _fault(str(path))
-    if fault and not _fault(str(source.path) if content is None else content):
+    if fault and not _fault(str(original) if content is None else content):
         raise ModelError(f"the model with the new weights is not valid: {fault}")
 
 

@@ -88,8 +88,12 @@ class OnnxModel:
         }
 
 
-def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
+def read_model(path: Path, content: bytes | None = None) -> tuple[OnnxModel, Parameters]:
     """Read an ONNX file.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already.
 
     Returns:
         The model, and apart from it the parameters' values.
@@ -97,7 +101,7 @@ def read_model(path: Path) -> tuple[OnnxModel, Parameters]:
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
     """
-    return model_of(read_source(path))
+    return model_of(read_source(path, content))
 
 
 def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
