@@ -130,3 +130,16 @@ def test_the_import_is_light() -> None:
     assert done.stdout.split() == ["False", lsuv_cli.__version__]
     with pytest.raises(AttributeError, match="nothing"):
         lsuv_cli.nothing  # noqa: B018
+
+
+def test_torchscript_is_fed_what_the_command_feeds(tmp_path: Path, lsuv: Run) -> None:
+    """It does not tell its inputs' types, so that those of the samples decide."""
+    trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2))
+    ids = torch.arange(36).reshape(12, 3) % 9
+    trace(net, ids).save(str(tmp_path / "m.pt"))
+    np.save(tmp_path / "ids.npy", ids.numpy().astype(np.int32))
+    done = lsuv("init", "m.pt", "--data", "ids.npy", "--out", "w.safetensors")
+    assert done.returncode == 0, done.stderr
+    found = initialize(tmp_path / "m.pt", ids.numpy().astype(np.int32))
+    assert same(found, load_file(tmp_path / "w.safetensors"))

@@ -14,7 +14,7 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.batch import FindSamples, with_shapes
 from lsuv_cli.samples.file_table import FileTable, FileTableBuilder
-from lsuv_cli.samples.sources import Arrays, Source, array_normalisation
+from lsuv_cli.samples.sources import Arrays, Source, array_normalisation, natural_dtype
 
 
 class MemorySource:
@@ -48,7 +48,7 @@ class MemorySource:
         self.shapes: Shapes = {
             spec.name: (
                 self._arrays[spec.name].shape[1:],
-                np.dtype(spec.dtype or _natural_dtype(self._arrays[spec.name])),
+                np.dtype(spec.dtype or natural_dtype(self._arrays[spec.name].dtype)),
             )
             for spec in specs
         }
@@ -141,10 +141,6 @@ def _as_array(value: Any) -> NDArray[Any]:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     return np.asarray(value)
-
-
-def _natural_dtype(array: NDArray[Any]) -> str:
-    return "float32" if array.dtype == np.float64 else array.dtype.name
 
 
 def _refuse_misfit(spec: InputSpec, array: NDArray[Any]) -> None:

@@ -160,7 +160,7 @@ class ArraySource:
                 f"the samples for the input {spec.name} have different shapes: "
                 f"{', '.join(str(list(shape)) for shape in sorted(shapes))}"
             )
-        natural = _natural_dtype(self._files[0].arrays[spec.name].dtype)
+        natural = natural_dtype(self._files[0].arrays[spec.name].dtype)
         return shapes.pop(), np.dtype(spec.dtype or natural)
 
     def _place(self, sample: int) -> tuple[int, int]:
@@ -217,7 +217,7 @@ def _version(path: Path) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns
 
 
-def _natural_dtype(dtype: np.dtype[Any]) -> str:
+def natural_dtype(dtype: np.dtype[Any]) -> str:
     """What a network takes that does not say: float32 for numbers, int64 for indices."""
     return {"f": "float32", "b": "bool"}.get(dtype.kind, "int64")
 
