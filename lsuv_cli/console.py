@@ -51,10 +51,7 @@ class Screen:
     def __init__(self, verbosity: Verbosity) -> None:
         self.verbosity = verbosity
         self.console = _Stderr(stderr=True, highlight=False, soft_wrap=True)
-        if not self.console.is_terminal:
-            self.console = _Stderr(
-                stderr=True, highlight=False, soft_wrap=True, width=PLAIN_WIDTH, no_color=True
-            )
+        _make_plain(self.console)
         self.started = time.monotonic()
         self._stage: str | None = None
         self._stage_started = self.started
@@ -139,11 +136,16 @@ class Screen:
         self.console.print(text, style=style, markup=False)
 
 
+def _make_plain(console: Console) -> None:
+    """Take colour and the narrow width from a console that is no terminal."""
+    if not console.is_terminal:
+        console.width, console.no_color = PLAIN_WIDTH, True
+
+
 def as_plain_text(renderable: RenderableType) -> str:
     """What stdout is given of a table: in colour and as wide as the terminal, if it is one."""
     console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH, no_color=True)
+    _make_plain(console)
     with console.capture() as captured:
         console.print(renderable)
     return captured.get().rstrip("\n")

@@ -178,3 +178,16 @@ def test_flat_parts_of_every_activation(tmp_path: Path, lsuv: Run) -> None:
             flat = is_flat((x @ weight).astype(np.float64))
             assert 0 < flat.mean() < 1, op
             assert distribution.saturated == pytest.approx(flat.mean(), abs=1e-6), op
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["verify m.onnx --data x.npy", "compare m.onnx --data x.npy", "inspect m.onnx --plan"],
+)
+def test_a_folder_to_spill_to_must_be_there(
+    lsuv: Run, perceptron: nn.Sequential, command: str
+) -> None:
+    done = lsuv(*command.split(), "--spill-dir", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("error: --spill-dir nowhere: no such folder")
+    assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result, this_command
+from lsuv_cli.commands.running import at_work, print_result, write_report
 from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode
@@ -94,8 +94,8 @@ def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFla
     if comparison.no_gradients:
         screen.warn(f"the forward half only: {comparison.no_gradients}")
     screen.lines([*comparison_notes(comparison), comparison_summary(comparison, screen.seconds)])
-    files.write(lambda: comparison_page(comparison, this_command()), "nothing else was written")
-    screen.lines(f"the report is in {path}" for path in files.paths)
+    done = "nothing else was written"
+    write_report(files, lambda command: comparison_page(comparison, command), done, screen)
     if flags.json_output:
         print_result(lambda: render_comparison_json(comparison))
     return ExitCode.SUCCESS

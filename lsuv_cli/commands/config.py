@@ -19,8 +19,8 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a number"),
 }
 
-# The options that are paths, or globs of them.
-PATHS = frozenset(("checkpoint", "data", "like", "out", "out-model", "plot", "report", "spill-dir"))
+# The only option with several values that are paths.
+DATA = "data"
 
 Table = Mapping[str, Any]
 
@@ -116,14 +116,15 @@ def _value(path: Path, key: str, value: Any, parameter: Any) -> Any:
     kind = parameter.type_descriptor.annotation
     if parameter.multiple:
         values = value if isinstance(value, list) else [value]
-        return [_located(path, key, _text(path, key, one)) for one in values]
+        texts = [_text(path, key, one) for one in values]
+        return [_located(path, text) for text in texts] if key == DATA else texts
     if kind in KINDS:
         types, described = KINDS[kind]
         if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool):
             raise UsageError(f"{path}: {key} = {value!r}: must be {described}")
         return value
     text = _text(path, key, value)
-    return _located(path, key, text) if kind is Path else text
+    return _located(path, text) if kind is Path else text
 
 
 def _text(path: Path, key: str, value: Any) -> str:
@@ -133,8 +134,8 @@ def _text(path: Path, key: str, value: Any) -> str:
     return str(value)
 
 
-def _located(path: Path, key: str, text: str) -> str:
+def _located(path: Path, text: str) -> str:
     """A path that is relative to the file, as seen from here."""
-    if key not in PATHS or text.startswith(("@", "-")):
+    if text.startswith(("@", "-")):
         return text
     return str(path.parent / text)

@@ -14,7 +14,7 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result, this_command
+from lsuv_cli.commands.running import at_work, print_result, write_report
 from lsuv_cli.commands.streams import STANDARD, check_stdout, model_options, written_to
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
@@ -114,8 +114,7 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
     screen.show(LayerTable(report))
     screen.lines(render_summary(report, screen.seconds))
     done = f"the weights are in {report.out}"
-    files.write(lambda: init_page(report, this_command()), done)
-    screen.lines(f"the report is in {path}" for path in files.paths)
+    write_report(files, lambda command: init_page(report, command), done, screen)
     if flags.json_output:
         print_result(lambda: render_json(report), done)
     return code

@@ -13,9 +13,11 @@ from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.processes.run import Run
+from lsuv_cli.reporting import ReportFiles
 
 if TYPE_CHECKING:
     from lsuv_cli.console import Screen
+    from lsuv_cli.report.page import Page
 
 
 @contextmanager
@@ -43,7 +45,25 @@ def at_work(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tupl
         yield screen, group
 
 
-def this_command() -> str:
+def write_report(
+    files: ReportFiles, make_page: Callable[[str], Page], done: str, screen: Screen
+) -> None:
+    """Write the page and the plot that were asked for, and say where they are.
+
+    Args:
+        files: where they go.
+        make_page: makes the page, given the command line.
+        done: what has been done already, for the error's text.
+        screen: told.
+
+    Raises:
+        OutputError: one can't be written.
+    """
+    files.write(lambda: make_page(_this_command()), done)
+    screen.lines(f"the report is in {path}" for path in files.paths)
+
+
+def _this_command() -> str:
     """The command line, as a shell would take it again."""
     return shlex.join(["lsuv", *sys.argv[1:]])
 

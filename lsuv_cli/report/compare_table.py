@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lsuv_cli.core.comparison import Comparison, Trial, growth
+from lsuv_cli.report import words
 from lsuv_cli.report.bars import Scale
 from lsuv_cli.report.sparkline import Sparkline
 
@@ -34,8 +35,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 
 def comparison_summary(comparison: Comparison, seconds: float) -> str:
     """One line on the whole."""
-    count = len(comparison.layers)
-    layers = "1 layer" if count == 1 else f"{count} layers"
+    layers = words.count_layers(comparison.layers)
     inits = ", ".join(trial.init.value for trial in comparison.trials)
     samples = f"{comparison.samples} samples"
     if comparison.has_gradients:

@@ -10,6 +10,7 @@ from rich.table import Table
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.verification import Verdict, Verification
+from lsuv_cli.report import words
 from lsuv_cli.report.as_json import (
     as_text,
     finite,
@@ -81,27 +82,19 @@ def render_verification_table(verification: Verification) -> Table:
 
 def render_verification_summary(verification: Verification, seconds: float) -> list[str]:
     """What else there is to say: details of statuses, and one line on the whole."""
-    lines = [
-        f"{one.planned.layer.name}: {one.status.value}: {one.detail}"
-        for one in verification.layers
-        if one.detail and one.status is not Status.OUTSIDE
-    ]
-    judged = [one for one in verification.layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
-    failures = verification.failures
+    layers = verification.layers
+    # What is outside shows in the table.
+    lines = words.details(one for one in layers if one.status is not Status.OUTSIDE)
+    judged = [one for one in layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
     worst = max(
         (one for one in judged if one.deviation is not None),
         key=lambda one: one.deviation or 0.0,
         default=None,
     )
-    layers = "1 layer" if len(verification.layers) == 1 else f"{len(verification.layers)} layers"
-    counts: dict[Status, int] = {}
-    for one in verification.layers:
-        counts[one.status] = counts.get(one.status, 0) + 1
-    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
-    line = f"{layers}: {parts}"
+    line = words.tally(layers)
     if worst is not None:
         line += f"; largest |Var-1| {worst.deviation:.1e}"
-        if failures:
+        if verification.failures:
             line += f" at {worst.planned.layer.name}"
     what = verification.weights or "the model's own weights"
     lines.append(f"{line}; measured {what} in {seconds:.1f} s on {verification.device}")

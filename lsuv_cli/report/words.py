@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Layer, LayerResult, Report
+from lsuv_cli.core.verification import Verdict
+
+
+def count_layers(layers: Sequence[object]) -> str:
+    """How many layers there are."""
+    return "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+
+
+def tally(layers: Sequence[LayerResult | Verdict]) -> str:
+    """How many layers there are, and how many ended how."""
+    counts = Counter(layer.status for layer in layers)
+    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
+    return f"{count_layers(layers)}: {parts}"
 
 
 def outcome(report: Report) -> str:
     """How many layers ended how, and how far from the target they are at most."""
-    counts: dict[Status, int] = {}
-    for result in report.layers:
-        counts[result.status] = counts.get(result.status, 0) + 1
-    layers = "1 layer" if len(report.layers) == 1 else f"{len(report.layers)} layers"
-    parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
     deviations = [
         result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
         for result in report.layers
         if result.after is not None and result.status is Status.CONVERGED
     ]
     measured = f", largest |Var-1| {max(deviations):.1e}" if deviations else ", not verified"
-    return f"{layers}: {parts}{measured}"
+    return f"{tally(report.layers)}{measured}"
 
 
 def written(report: Report) -> str:
@@ -34,7 +43,7 @@ def written(report: Report) -> str:
     return f"wrote {wrote} ({report.bytes_written / 1e6:.1f} MB)"
 
 
-def details(layers: Iterable[LayerResult]) -> list[str]:
+def details(layers: Iterable[LayerResult | Verdict]) -> list[str]:
     """The reasons of statuses, a sentence for each layer that has one."""
     return [
         f"{result.planned.layer.name}: {result.status.value}: {result.detail}"
