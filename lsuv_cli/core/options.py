@@ -185,11 +185,9 @@ class VerifyOptions(WorkOptions):
 
     Attributes:
         weights: a file of weights; None to measure the model's own.
-        distributions: look at how outputs are distributed, too.
     """
 
     weights: Path | None = None
-    distributions: bool = True
 
     def settings(self, samples: int, batch_size: int) -> dict[str, object]:
         """The options that decide the numbers; see `WorkOptions.settings`."""

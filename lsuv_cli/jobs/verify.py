@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
-from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
@@ -58,10 +56,8 @@ def _verify(
     with prepared.opened_work({"weights": str(options.weights)}) as work:
         events.stage("measuring", len(batches.counts))
         measured = measure(work, weights, events)
-        distributions: Mapping[int, Distribution] = {}
-        if options.distributions:
-            events.stage("looking at the distributions", len(batches.counts))
-            distributions = find_distributions(work, weights, measured, events)
+        events.stage("looking at the distributions", len(batches.counts))
+        distributions = find_distributions(work, weights, measured, events)
     found = verdicts(layers.plan, measured, distributions, options.tol)
     weights_path = None if options.weights is None else str(options.weights)
     return Verification(**run_facts(prepared), weights=weights_path, layers=tuple(found))
