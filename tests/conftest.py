@@ -90,3 +90,17 @@ def processes(
     prints = tmp_path_factory.mktemp("prints")
     with Processes(forks, tmp_path, prints, TMPDIR=str(tmp_path / "tmp")) as processes:
         yield processes
+
+
+@pytest.fixture
+def forked(processes: Processes) -> Run:
+    """Runs the command in an empty folder, in a Python that has imported torch."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        number = len(processes.started)
+        processes.fork("-m", "lsuv_cli", *arguments, COLUMNS=100)
+        code = processes.started[number].wait(300)
+        stdout, stderr = processes.stdout_of(number), processes.stderr_of(number)
+        return subprocess.CompletedProcess([], code, stdout, stderr)
+
+    return run

@@ -139,14 +139,20 @@ class TorchNetwork:
             self.parameters[tensor.name] = value.double() if value.is_floating_point() else value
         self.inputs = [v.name for v in self.graph.input if v.name not in self.parameters]
 
-    def forward(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
-        """Every value of the graph."""
-        values = dict(self.parameters)
+    def forward(
+        self, feeds: Mapping[str, NDArray[Any]], known: Tensors | None = None, until: str = ""
+    ) -> Tensors:
+        """Every value of the graph, or those up to one; what is known is not computed again."""
+        values = {**(known or {}), **self.parameters}
         for name, array in feeds.items():
             value = torch.from_numpy(np.asarray(array))
             values[name] = value.double() if value.is_floating_point() else value
         with torch.no_grad():
             for node in self.graph.node:
+                if until in values:
+                    break
+                if node.output[0] in values:
+                    continue
                 attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
                 inputs = [values[name] for name in node.input if name]
                 values[node.output[0]] = OPERATORS[node.op_type](*inputs, **attributes)
@@ -184,16 +190,23 @@ def algorithm_1(
 ) -> dict[str, float]:
     """Mishkin & Matas 2016, Algorithm 1, from the pre-initialised parameters on.
 
-    Changes the network's parameters in place.
+    Changes the network's parameters in place. What lies before the layer at hand is computed once,
+    since no weight there changes any more; so no two layers may share a weight.
 
     Returns:
         The blob variance of each layer's output, by its weight's name.
     """
+    weights = [network.weight(node) for node in network.layers()]
+    assert len(set(weights)) == len(weights)
+    before: Tensors = {}
     for node in network.layers():
         weight, output = network.weight(node), network.output(node)
+        data = next(name for name in node.input[:2] if name != weight)
+        before = network.forward(feeds, before, until=data)
         tries = 0
         while True:
-            variance = float(network.forward(feeds)[output].var(unbiased=False))
+            values = network.forward(feeds, before, until=output)
+            variance = float(values[output].var(unbiased=False))
             if abs(variance - 1.0) < tol_var or tries >= t_max:
                 break
             network.parameters[weight] = network.parameters[weight] / variance**0.5

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,12 +86,10 @@ def rewritten(document: str, folder: Path) -> str:
     return BLOCK.sub(run, document)
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, model: Path, images: Path) -> Path:
     """The model and the pictures that the documents speak of."""
-    for script, arguments in (("build.py", "fitnet4 --out ."), ("images.py", "--out images")):
-        shell(f"{sys.executable} {ROOT / 'sample_models' / script} {arguments}", folder)
-    (folder / "fitnet4.onnx").rename(folder / "model.onnx")
-    (folder / "images" / "photos").rename(folder / "imgs")
+    shutil.copy(model, folder / "model.onnx")
+    shutil.copytree(images / "photos", folder / "imgs")
     return folder
 
 
@@ -110,9 +109,13 @@ def same(one: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_and_what_they_print(tmp_path: Path, path: Path) -> None:
-    text = path.read_text()
-    expected = list(words(rewritten(text, prepare(tmp_path)) if "```console" in text else text))
+def test_commands_and_what_they_print(
+    tmp_path: Path, sample_models: Callable[[str], Path], images: Path, path: Path
+) -> None:
+    text = printed = path.read_text()
+    if "```console" in text:
+        printed = rewritten(text, prepare(tmp_path, sample_models("fitnet4"), images))
+    expected = list(words(printed))
     found = list(words(text))
     for (line, word), (_, truth) in zip(found, expected, strict=False):
         assert same(word, truth), f"{path.name}:{line}: {word}, but it is {truth}"
@@ -126,11 +129,11 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_example_in_the_help(
-    lsuv: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    lsuv: Run, tmp_path: Path, sample_models: Callable[[str], Path], images: Path
 ) -> None:
     shown = lsuv("init", "--help", env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
     (example,) = re.findall(r"Example: (lsuv .*?)\s*$", shown, re.MULTILINE)
-    assert "19 converged" in shell(example, prepare(tmp_path))
+    assert "19 converged" in shell(example, prepare(tmp_path, sample_models("fitnet4"), images))
     assert (tmp_path / "init.safetensors").exists()
 
 
@@ -138,9 +141,14 @@ def main() -> None:
     """Rewrite every document."""
     import tempfile
 
-    for path in DOCUMENTS:
-        with tempfile.TemporaryDirectory() as folder:
-            path.write_text(rewritten(path.read_text(), prepare(Path(folder))))
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        for script, what in (("build.py", "fitnet4 --out ."), ("images.py", "--out images")):
+            shell(f"{sys.executable} {ROOT / 'sample_models' / script} {what}", made)
+        for path in DOCUMENTS:
+            with tempfile.TemporaryDirectory() as folder:
+                prepare(Path(folder), made / "fitnet4.onnx", made / "images")
+                path.write_text(rewritten(path.read_text(), Path(folder)))
 
 
 if __name__ == "__main__":

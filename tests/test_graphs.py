@@ -15,9 +15,10 @@ import pytest
 from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from test_oracle import Silent, node, run, save_samples
+from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.jobs.init import initialize
 from lsuv_cli.model.layers import find_layers

@@ -17,6 +17,7 @@ from oracle import TorchNetwork, algorithm_1
 from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
+from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.core.records import LayerResult, Report
@@ -26,16 +27,6 @@ from lsuv_cli.jobs.init import initialize
 NEWEST_SHARED_OPSET = 26
 
 SAMPLES = 8
-
-
-class Silent:
-    """Hears everything and says nothing."""
-
-    def stage(self, title: str, total: int | None = None) -> None: ...
-    def advance(self, done: int, total: int) -> None: ...
-    def note(self, text: str) -> None: ...
-    def detail(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
 
 
 def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDArray[Any]]]:

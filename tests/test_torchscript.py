@@ -68,7 +68,7 @@ def rename_inputs(folder: Path, inputs: tuple[Tensor, ...], names: tuple[str, ..
     ("name", "kind"),
     [*((name, "traced") for name in MODELS), *((name, "scripted") for name in SCRIPTABLE)],
 )
-def test_weights_load_and_hold(tmp_path: Path, lsuv: Run, name: str, kind: str) -> None:
+def test_weights_load_and_hold(tmp_path: Path, forked: Run, name: str, kind: str) -> None:
     model, inputs = built(name), example(name)
     save(model, inputs, tmp_path / "m.pt", kind)
     names = {"GPT": ("ids",), "two inputs": ("x", "y")}.get(name, ("x",))
@@ -76,7 +76,7 @@ def test_weights_load_and_hold(tmp_path: Path, lsuv: Run, name: str, kind: str) 
         save_batch(tmp_path, inputs)
     else:
         rename_inputs(tmp_path, inputs, names)
-    report = initialise(lsuv, "--tol", 1e-4)
+    report = initialise(forked, "--tol", 1e-4)
     written = load_file(tmp_path / "out")
     assert written.keys() == model.state_dict().keys()
     script: Any = torch.jit.load(str(tmp_path / "m.pt"))  # type: ignore[no-untyped-call]
@@ -92,13 +92,13 @@ def test_weights_load_and_hold(tmp_path: Path, lsuv: Run, name: str, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["traced", "scripted"])
-def test_batch_norm_stays(tmp_path: Path, lsuv: Run, kind: str) -> None:
+def test_batch_norm_stays(tmp_path: Path, forked: Run, kind: str) -> None:
     model = unsettled()
     inputs = (torch.randn(16, 3, 9, 9),)
     model.bn1.num_batches_tracked.fill_(77)  # type: ignore[union-attr]
     save(model, inputs, tmp_path / "m.pt", kind)
     save_batch(tmp_path, inputs)
-    initialise(lsuv)
+    initialise(forked)
     written = load_file(tmp_path / "out")
     assert written["bn1.num_batches_tracked"].item() == 77
     fresh = Residual()
@@ -110,12 +110,12 @@ def test_batch_norm_stays(tmp_path: Path, lsuv: Run, kind: str) -> None:
         assert all(variance == pytest.approx(1, abs=2e-5) for variance in found.values())
 
 
-def test_control_flow(tmp_path: Path, lsuv: Run) -> None:
+def test_control_flow(tmp_path: Path, forked: Run) -> None:
     torch.manual_seed(0)
     model, inputs = Looped().eval(), (torch.randn(16, 12),)
     save(model, inputs, tmp_path / "m.pt", "scripted")
     save_batch(tmp_path, inputs)
-    initialise(lsuv)
+    initialise(forked)
     model.load_state_dict(load_file(tmp_path / "out"), strict=True)
     assert all(v[0] == pytest.approx(1, abs=2e-5) for v in variances(model, inputs).values())
 
@@ -131,36 +131,36 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
     assert lsuv(*arguments, "--input-shape", "3,8,8").returncode == 0
 
 
-def test_the_model_itself_with_new_weights(tmp_path: Path, lsuv: Run) -> None:
+def test_the_model_itself_with_new_weights(tmp_path: Path, forked: Run) -> None:
     """--out-model: the same module, runnable, the same bytes each time."""
     model, inputs = built("depthwise with BatchNorm"), example("depthwise with BatchNorm")
     save(model, inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
     digests = []
     for out_model in ("a.pt", "b.pt"):
-        initialise(lsuv, "--force", "--out-model", out_model)
+        initialise(forked, "--force", "--out-model", out_model)
         digests.append(hashlib.sha256((tmp_path / out_model).read_bytes()).hexdigest())
     assert digests[0] == digests[1]
     script: Any = torch.jit.load(str(tmp_path / "a.pt"))  # type: ignore[no-untyped-call]
     model.load_state_dict(load_file(tmp_path / "out"), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(script(*inputs), model.eval()(*inputs))
-    refused = lsuv(
+    refused = forked(
         *("init", "m.pt", "--data", "batch.npz", "--out", "new", "--out-model", "m.pt", "--force")
     )
     assert refused.returncode == 5
-    same = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "new", "--out-model", "new")
+    same = forked("init", "m.pt", "--data", "batch.npz", "--out", "new", "--out-model", "new")
     assert same.returncode == 2
     assert not (tmp_path / "new").exists()
 
 
-def test_half_precision(tmp_path: Path, lsuv: Run) -> None:
+def test_half_precision(tmp_path: Path, forked: Run) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         model = built("Mixer").to(dtype)
         inputs = example("Mixer")
         save(model, tuple(v.to(dtype) for v in inputs), tmp_path / "m.pt", "traced")
         save_batch(tmp_path, inputs)
-        process = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "out", "--force")
+        process = forked("init", "m.pt", "--data", "batch.npz", "--out", "out", "--force")
         assert process.returncode in (0, 3), process.stderr
         if process.returncode == 0:
             written = load_file(tmp_path / "out")
@@ -176,26 +176,26 @@ def check_refuses(lsuv: Run, words: str) -> None:
     assert "Traceback" not in process.stderr
 
 
-def test_what_is_no_torchscript(tmp_path: Path, lsuv: Run) -> None:
+def test_what_is_no_torchscript(tmp_path: Path, forked: Run) -> None:
     model, inputs = built("convolutional"), example("convolutional")
     save_batch(tmp_path, inputs)
     torch.save(model.state_dict(), tmp_path / "m.pt")
-    check_refuses(lsuv, "is a checkpoint of weights without the network")
+    check_refuses(forked, "is a checkpoint of weights without the network")
     torch.save(model, tmp_path / "m.pt")
-    check_refuses(lsuv, "torch.jit.trace")
+    check_refuses(forked, "torch.jit.trace")
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "m.pt")
-    check_refuses(lsuv, "checkpoint")
+    check_refuses(forked, "checkpoint")
     torch.save(
         {"a": Trap(tmp_path / "sprung")},
         tmp_path / "m.pt",
         _use_new_zipfile_serialization=False,
     )
-    check_refuses(lsuv, "checkpoint")
+    check_refuses(forked, "checkpoint")
     assert not (tmp_path / "sprung").exists()
     save(model, inputs, tmp_path / "m.pt", "traced")
     whole = (tmp_path / "m.pt").read_bytes()
     (tmp_path / "m.pt").write_bytes(whole[: len(whole) // 2])
-    check_refuses(lsuv, "cut short")
+    check_refuses(forked, "cut short")
     assert not (tmp_path / "out").exists()
 
 
@@ -212,11 +212,11 @@ class Unexportable(nn.Module):
         return result
 
 
-def test_what_the_exporter_cannot_convert(tmp_path: Path, lsuv: Run) -> None:
+def test_what_the_exporter_cannot_convert(tmp_path: Path, forked: Run) -> None:
     inputs = (torch.randn(4, 12),)
     save(Unexportable(), inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
-    check_refuses(lsuv, "matrix_exp")
+    check_refuses(forked, "matrix_exp")
 
 
 class Singular(nn.Module):
@@ -233,12 +233,12 @@ class Singular(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["traced", "scripted"])
-def test_what_can_not_be_converted_is_named(tmp_path: Path, lsuv: Run, kind: str) -> None:
+def test_what_can_not_be_converted_is_named(tmp_path: Path, forked: Run, kind: str) -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(Singular(), nn.Linear(1, 2)))
     inputs = (torch.randn(4, 6),)
     save(model, inputs, tmp_path / "m.pt", kind)
     save_batch(tmp_path, inputs)
-    process = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "out", "--json")
+    process = forked("init", "m.pt", "--data", "batch.npz", "--out", "out", "--json")
     assert process.returncode == 3
     (error,) = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert "'aten::linalg_svdvals'" in error

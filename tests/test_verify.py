@@ -152,8 +152,7 @@ ACTIVATIONS: dict[str, tuple[dict[str, Any], Callable[[Array], Array] | None, in
 
 def test_flat_parts_of_every_activation(tmp_path: Path, lsuv: Run) -> None:
     """Each operator in its own model; all in one process, since each takes little."""
-    from test_oracle import Silent
-
+    from lsuv_cli.core.events import Silent
     from lsuv_cli.core.options import SampleOptions, VerifyOptions
     from lsuv_cli.jobs.verify import verify
 
