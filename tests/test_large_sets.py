@@ -291,10 +291,18 @@ def test_interruption_leaves_nothing(folder: Path, stage: str, number: signal.Si
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
     (folder / "out").write_bytes(b"precious")
     before = contents(folder)
-    run = Background(*init(*SPILLING, "--force", "--verbose"), cwd=folder)
-    run.wait_for(STAGES[stage])
-    if stage != "writing":
-        time.sleep(0.03)  # it takes longer than that
+    for _ in range(5):
+        run = Background(*init(*SPILLING, "--force", "--verbose"), cwd=folder)
+        run.wait_for(STAGES[stage])
+        if stage != "writing":
+            time.sleep(0.03)  # it takes longer than that
+        if run.process.poll() is None:
+            break
+        # On a busy machine it was over before this process had its turn.
+        run.end()
+        (folder / "out").write_bytes(b"precious")
+    else:
+        pytest.fail("the command was over each time before it could be interrupted")
     run.process.send_signal(number)
     words = "terminated" if number is signal.SIGTERM else "interrupted"
     error = check_refused(run.end(), 128 + number, words)
