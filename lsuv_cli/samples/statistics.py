@@ -106,7 +106,12 @@ def describe_input(statistics: InputStatistics) -> str:
 
 
 def normalisation_advice(statistics: InputStatistics, options: SampleOptions) -> str:
-    """A warning where the input is far from mean 0 and std 1, with the remedy; else ""."""
+    """A warning where the input is far from mean 0 and std 1, with the remedy; else "".
+
+    Never of integers: they are token ids, or what the network itself makes numbers of.
+    """
+    if "float" not in statistics.dtype:
+        return ""
     low, high = USUAL_STD
     if abs(statistics.mean) <= USUAL_MEAN and low <= statistics.std <= high:
         return ""
@@ -120,7 +125,7 @@ def _remedy(statistics: InputStatistics, options: SampleOptions) -> str:
     """The options that would normalise these samples; "" where none would."""
     stds = statistics.channel_std or (statistics.std,)
     means = statistics.channel_mean or (statistics.mean,)
-    if not statistics.dtype.startswith("float") or 0 in stds:
+    if 0 in stds:
         return ""
     old_means = options.mean or (0.0,)
     old_stds = options.std or (1.0,)

@@ -221,6 +221,13 @@ def test_the_advice_normalises(tmp_path: Path, given: dict[str, Any]) -> None:
     assert normalisation_advice(normalised, options) == ""
 
 
+def test_token_ids_are_not_to_be_normalised(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.arange(40).reshape(8, 5))
+    samples = load(tmp_path, InputSpec("ids", "int64", (None, 5)))
+    options = SampleOptions(data=(str(tmp_path),))
+    assert normalisation_advice(samples.statistics[0], options) == ""
+
+
 def test_arrays_in_every_container(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     spec = InputSpec("x", "float32", (None, 5))
