@@ -153,10 +153,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
-        for script, what in (
-            ("build.py", "fitnet1 --out ."),
-            ("images.py", "--out images"),
-        ):
+        for script, what in (("build.py", "fitnet1 --out ."), ("images.py", "--out images")):
             shell(f"{sys.executable} {ROOT / 'sample_models' / script} {what}", made)
         for path in DOCUMENTS:
             with tempfile.TemporaryDirectory() as folder:
