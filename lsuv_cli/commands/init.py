@@ -78,6 +78,7 @@ def init(
             bias=bias,
             checkpoint=checkpoint,
             verify=verify,
+            distributions=report is not None,
             force=force,
             max_shard_bytes=(
                 None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")

@@ -12,12 +12,13 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result
+from lsuv_cli.commands.running import at_work, print_result, write_report
 from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.exits import exit_with
 from lsuv_cli.processes.run import Run
+from lsuv_cli.reporting import ReportFiles
 
 
 @with_flags
@@ -30,6 +31,9 @@ def verify(
     goal: GoalFlags,
     layers: LayerFlags,
     names: NameFlags,
+    report: arguments.ReportOption = None,
+    plot: arguments.PlotOption = None,
+    force: arguments.ForceOption = False,
     screen: ScreenFlags,
     machine: MachineFlags,
 ) -> None:
@@ -43,33 +47,49 @@ def verify(
 
     def work(run: Run) -> ExitCode:
         screen.check()
+        files = ReportFiles(report, plot, force)
         options = VerifyOptions(
             weights=weights,
-            samples=data.options(seed, ()),
+            samples=data.options(seed, files.paths),
             seed=seed,
+            force=force,
             **goal.options(),
             **layers.options(),
             **names.options(),
             **machine.options(run),
             **model_options(model, data.data, run),
         )
-        with at_work(run, options, screen) as (display, group):
-            from lsuv_cli.jobs.verify import verify as measure
-
-            verification = measure(options, display, group)
-        code = ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
-        if not run.is_first:
-            return code
-        from lsuv_cli.report.verification import (
-            render_verification_json,
-            render_verification_summary,
-            render_verification_table,
-        )
-
-        display.show(render_verification_table(verification))
-        display.lines(render_verification_summary(verification, display.seconds))
-        if screen.json_output:
-            print_result(lambda: render_verification_json(verification))
-        return code
+        return _run(run, options, files, screen)
 
     exit_with(work)
+
+
+def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlags) -> ExitCode:
+    with at_work(run, options, flags) as (screen, group):
+        from lsuv_cli.jobs.verify import verify as measure
+
+        if run.is_first:
+            inputs = {
+                "the model": options.model,
+                "the file of weights": options.weights,
+                "the file of --like": options.like,
+            }
+            files.check({}, inputs)
+        verification = measure(options, screen, group)
+    code = ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
+    if not run.is_first:
+        return code
+    from lsuv_cli.report.verification import (
+        render_verification_json,
+        render_verification_summary,
+        render_verification_table,
+    )
+    from lsuv_cli.report.verify_page import verification_page
+
+    screen.show(render_verification_table(verification))
+    screen.lines(render_verification_summary(verification, screen.seconds))
+    done = "nothing else was written"
+    write_report(files, lambda command: verification_page(verification, command), done, screen)
+    if flags.json_output:
+        print_result(lambda: render_verification_json(verification))
+    return code

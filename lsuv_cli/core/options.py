@@ -165,12 +165,14 @@ class InitOptions(WorkOptions):
         out: the safetensors file to write.
         out_model: the model to write, too, in the format it was read from.
         verify: measure the written file.
+        distributions: look at how its layers' outputs are distributed, too, if it is measured.
         max_shard_bytes: bytes of tensors in one written file; None for one file.
     """
 
     out: Path
     out_model: Path | None = None
     verify: bool = True
+    distributions: bool = False
     max_shard_bytes: int | None = None
 
     @property

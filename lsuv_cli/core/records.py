@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.choices import Bias, Per, Status
+from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.layout import FloatArray, WeightLayout
 from lsuv_cli.core.moments import Moments
 
@@ -293,12 +294,15 @@ class Report(RunReport):
         files: the written files' paths: the same one, or shards and last their index.
         bytes_written: their size, but for the index.
         layers: in execution order.
+        distributions: for each layer that was looked at how its output is distributed with the
+            written weights; empty unless that was asked for.
     """
 
     out: str
     files: tuple[str, ...]
     bytes_written: int
     layers: tuple[LayerResult, ...]
+    distributions: Mapping[int, Distribution] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[LayerResult, ...]:

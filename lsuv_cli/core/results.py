@@ -9,7 +9,7 @@ import numpy as np
 
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.records import LayerResult, Plan
+from lsuv_cli.core.records import Layer, LayerResult, Plan
 from lsuv_cli.core.solve import Solution
 
 
@@ -93,7 +93,7 @@ def _status(
     if measured is not None:
         deviation = measured.deviation(planned.target_std, per_channel=plan.per is Per.CHANNEL)
         # The negation also holds where the deviation is not a number.
-        if not deviation <= max(tol, PRECISION.get(planned.layer.dtype.name, 0.0)):
+        if not deviation <= tolerated(planned.layer, tol):
             return Status.MAX_ITERATIONS, f"off by {deviation:.2g} after {iterations} sweeps"
     return Status.CONVERGED, ""
 
@@ -101,3 +101,13 @@ def _status(
 # The distance from 1 to the next number. Rounding moves each weight by half of it at most, and the
 # variance by twice its weights' relative error.
 PRECISION = {"float16": 2**-10, "bfloat16": 2**-7}
+
+
+def tolerated(layer: Layer, tol: float) -> float:
+    """The |Var / target_std^2 - 1| up to which a layer is right.
+
+    Args:
+        layer: the layer.
+        tol: what the user tolerates; what the weight's own dtype allows, if that is more.
+    """
+    return max(tol, PRECISION.get(layer.dtype.name, 0.0))

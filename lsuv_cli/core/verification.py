@@ -10,7 +10,7 @@ from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.moments import RELATIVE_VARIANCE_FLOOR, Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
-from lsuv_cli.core.results import PRECISION
+from lsuv_cli.core.results import tolerated
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,12 @@ class Verification(RunReport):
 
     Attributes:
         weights: the path of the file of weights, as it was given; None for the model's own.
+        files: the paths of the files that were read for it: one, or shards and last their index.
         layers: in execution order.
     """
 
     weights: str | None
+    files: tuple[str, ...]
     layers: tuple[Verdict, ...]
 
     @property
@@ -102,7 +104,7 @@ def _judged(
     square = float(moments.mean_square.mean())
     if moments.blob_variance <= RELATIVE_VARIANCE_FLOOR * square:
         return Status.ZERO_VARIANCE, "its output does not vary"
-    if deviation <= max(tol, PRECISION.get(planned.layer.dtype.name, 0.0)):
+    if deviation <= tolerated(planned.layer, tol):
         return Status.WITHIN, ""
     std = math.sqrt(moments.blob_variance)
     return Status.OUTSIDE, f"standard deviation {std:.4g}, and {planned.target_std:g} was wanted"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from lsuv_cli.budget import tell_plan
+from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
+from lsuv_cli.distributions import find_distributions
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
 from lsuv_cli.jobs.applying import refuse_bodies, written_model
@@ -70,13 +72,14 @@ def _initialize(
         if options.verify:
             given.events.stage("measuring the weights as they are", len(work.batches.counts))
             before = measure(work, weights, given.events)
-        results, size = _written(options, prepared, work, weights, before, layout)
+        written = _written(options, prepared, work, weights, before, layout)
     return Report(
         **run_facts(prepared),
         out=str(options.out),
         files=tuple(map(str, layout.files)),
-        bytes_written=size,
-        layers=tuple(results),
+        bytes_written=written.size,
+        layers=tuple(written.results),
+        distributions=written.distributions,
     )
 
 
@@ -93,6 +96,15 @@ def _refuse_for_bodies(options: InitOptions, given: Given) -> None:
         refuse_bodies(given.source)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What became of each layer, how its output is distributed, and the bytes written."""
+
+    results: Sequence[LayerResult]
+    distributions: Mapping[int, Distribution]
+    size: int
+
+
 def _written(
     options: InitOptions,
     prepared: Prepared,
@@ -100,8 +112,8 @@ def _written(
     weights: Parameters,
     before: Mapping[int, Moments],
     layout: Layout,
-) -> tuple[list[LayerResult], int]:
-    """Sweep, and write; what became of each layer, and the bytes written."""
+) -> _Written:
+    """Sweep, and write."""
     given, layers, batches = prepared.given, prepared.layers, prepared.loaded.batches
     describe = header_texts(work.model, work.plan, prepared.settings, {})
     # The model gets its name last, when the weights have theirs.
@@ -118,11 +130,32 @@ def _written(
             work, weights, before, options, prepared.settings, given.events, file, forecast
         )
         given.refuse_other_way(weights.sources(work.model.parameters), prepared.loaded)
+        distributions = _distributions(options, given, work, weights, results)
         if options.out_model is not None:
             _write_model(prepared, options, options.out_model, weights, file, stack)
         # Until all have come so far, none must write.
         given.group.gather_text("")
-        return results, file.writer.bytes_written
+        return _Written(results, distributions, file.writer.bytes_written)
+
+
+def _distributions(
+    options: InitOptions,
+    given: Given,
+    work: Work,
+    weights: Parameters,
+    results: Sequence[LayerResult],
+) -> Mapping[int, Distribution]:
+    """How the outputs are distributed with the written weights, in one more pass.
+
+    The sweep and the measurements before it know nothing of it, so that it can't change them.
+    """
+    # The first process writes the report; only it need have been told to.
+    wanted = given.group.gather_text(str(options.distributions))[0]
+    if not options.verify or wanted != str(True):
+        return {}
+    after = {index: one.after for index, one in enumerate(results) if one.after is not None}
+    given.events.stage("looking at the distributions", len(work.batches.counts))
+    return find_distributions(work, weights, after, given.events)
 
 
 def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:

@@ -44,11 +44,13 @@ def _verify(
     options: VerifyOptions, given: Given, model: OnnxModel, weights: Parameters
 ) -> Verification:
     layers = find_planned_layers(given, model, weights)
+    files: tuple[str, ...] = ()
     if options.weights is not None:
         sites = find_layers(model)
-        read_weights(
+        read = read_weights(
             options.weights, model, weights, sites, script=given.script, names=options.names
         )
+        files = tuple(map(str, read.file.files))
     prepared = prepare(given, model, weights, layers)
     if options.weights is not None:
         given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
@@ -60,4 +62,6 @@ def _verify(
         distributions = find_distributions(work, weights, measured, events)
     found = verdicts(layers.plan, measured, distributions, options.tol)
     weights_path = None if options.weights is None else str(options.weights)
-    return Verification(**run_facts(prepared), weights=weights_path, layers=tuple(found))
+    return Verification(
+        **run_facts(prepared), weights=weights_path, files=files, layers=tuple(found)
+    )

@@ -12,16 +12,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from lsuv_cli.report.chart_words import number, undrawn
+from lsuv_cli.report.histogram_plot import draw_histograms
 from lsuv_cli.report.page import Chart, LayerHistograms, Page, printable
-from lsuv_cli.report.plot import (
-    LIGHT_SERIES,
-    NARROW,
-    WIDE,
-    Palette,
-    Shape,
-    draw_chart,
-    draw_histograms,
-)
+from lsuv_cli.report.plot import NARROW, WIDE, draw_chart
+from lsuv_cli.report.plot_style import LIGHT_SERIES, Palette, Shape
 from lsuv_cli.report.svg import StyleSheet, chart_element, histogram_element
 
 HISTOGRAM = Shape(160, 64, 10)

@@ -35,6 +35,8 @@ class Chart:
         layers: the layers' names, in execution order.
         curves: each with one value a layer.
         targets: the value each layer is to have, one a layer; empty where there is none.
+        tolerated: (lowest, highest) value that still counts as the target, one a layer; empty
+            where there is none.
         log: whether the values' axis is logarithmic.
     """
 
@@ -43,6 +45,7 @@ class Chart:
     layers: tuple[str, ...]
     curves: tuple[Curve, ...]
     targets: tuple[float, ...] = ()
+    tolerated: tuple[tuple[float, float], ...] = ()
     log: bool = True
 
     def has_place(self, value: float | None) -> TypeGuard[float]:
@@ -55,15 +58,16 @@ class Histogram:
     """How often values fall into bins.
 
     Attributes:
-        name: what tells it from the others of its layer, such as `before`; a curve of the same
-            place in a chart has the same colour.
+        name: what tells it from the others of its layer, such as `before`.
         edges: the bins' n + 1 borders, ascending.
-        counts: the n bins' counts.
+        counts: the n bins' counts, or shares.
+        series: the place of the curve in a chart whose colour it has.
     """
 
     name: str
     edges: tuple[float, ...]
     counts: tuple[float, ...]
+    series: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,20 @@
-"""Charts and histograms drawn by Matplotlib, without its global state; same input, same bytes."""
+"""Charts drawn by Matplotlib, without its global state; same input, same bytes."""
 
 from __future__ import annotations
 
-import io
-import logging
 import math
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lsuv_cli.report.chart_words import describe
-from lsuv_cli.report.page import Chart, Histogram, printable
-
-# A pixel of the page is a unit of the drawing.
-DPI = 72
+from lsuv_cli.report.page import Chart, printable
+from lsuv_cli.report.plot_style import DPI, PAPER, Palette, Shape, saved, styled
 
 # Less than this between the ends of a logarithmic axis would blow rounding up to a mountain.
 LEAST_RATIO = 10.0
@@ -38,46 +30,7 @@ MARKED_LAYERS = 60
 MARKERS = "osD^vPX*"
 DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (5, 2), (2, 1.5), (7, 2, 2, 2))
 
-# No date, no version: neither may change the bytes.
-METADATA: dict[str, dict[str, str | None]] = {
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
 DESCRIPTION = {"svg": "Description", "png": "Description", "pdf": "Subject"}
-
-
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """Colours, as Matplotlib takes them.
-
-    Attributes:
-        background: behind everything; "none" for nothing.
-        ink: text.
-        muted: axes.
-        grid: lines behind the curves.
-        series: the curves', taken in turn.
-    """
-
-    background: str
-    ink: str
-    muted: str
-    grid: str
-    series: tuple[str, ...]
-
-
-# Told apart by colour-blind readers (Okabe & Ito 2008, darkened where they are pale on white).
-LIGHT_SERIES = ("#c1440e", "#0072b2", "#00795a", "#a6467f", "#7a6200", "#3b3b98")
-PAPER = Palette("white", "#1a1a1a", "#5f5f5f", "#e3e3e3", LIGHT_SERIES)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A drawing's size and that of its text, in pixels."""
-
-    width: float
-    height: float
-    font: float
 
 
 WIDE = Shape(1040, 420, 12)
@@ -90,8 +43,8 @@ def draw_chart(chart: Chart, shape: Shape, palette: Palette) -> bytes:
     The elements of curve i are in a group with the id `curve-i`, with a marker for each point
     where there are not too many.
     """
-    with _styled():
-        return _saved(_chart_figure(chart, shape, palette), "svg", {})
+    with styled():
+        return saved(_chart_figure(chart, shape, palette), "svg", {})
 
 
 def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
@@ -105,78 +58,12 @@ def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
     Raises:
         OSError: it can't be written.
     """
-    with _styled():
+    with styled():
         words = {"Title": printable(chart.title), DESCRIPTION[kind]: printable(describe(chart))}
         figure = _chart_figure(chart, WIDE, PAPER)
         # In a page a heading says it.
         figure.legends[0].set_title(words["Title"], FontProperties(size=WIDE.font + 2))
-        file.write(_saved(figure, kind, words))
-
-
-def draw_histograms(
-    layers: Iterable[Sequence[Histogram]], shape: Shape, palette: Palette
-) -> Iterator[tuple[bytes, tuple[float, float]]]:
-    """Each layer's histograms over one another, as SVG, with the range of their bins.
-
-    The bins share one axis; each histogram is as high as the drawing, whatever its counts.
-    """
-    with _styled():
-        # A new figure for each would take ten times as long.
-        size = (shape.width / DPI, shape.height / DPI)
-        figure = Figure(figsize=size, dpi=DPI, facecolor=palette.background)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set_ylim(0, 1.05)
-        for histograms in layers:
-            low = min(histogram.edges[0] for histogram in histograms)
-            high = max(histogram.edges[-1] for histogram in histograms)
-            axes.set_xlim(low, high)
-            patches = list(_steps(histograms, palette))
-            for patch in patches:
-                axes.add_artist(patch)
-            yield _saved(figure, "svg", {}), (low, high)
-            for patch in patches:
-                patch.remove()
-
-
-def _steps(histograms: Sequence[Histogram], palette: Palette) -> Iterator[StepPatch]:
-    for index, histogram in enumerate(histograms):
-        highest = max(histogram.counts) or 1
-        heights = [count / highest for count in histogram.counts]
-        color = palette.series[index % len(palette.series)]
-        yield StepPatch(
-            heights, histogram.edges, facecolor=(color, 0.2), edgecolor=color, linewidth=1.2
-        )
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    # It tells of its font cache and of names whose letters its font lacks; neither helps anybody.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        rcdefaults()  # a user's own settings must not change the bytes
-        rcParams.update(
-            {
-                "axes.spines.right": False,
-                "axes.spines.top": False,
-                "font.family": "sans-serif",
-                "font.sans-serif": ["DejaVu Sans"],
-                "path.simplify": False,
-                "pdf.fonttype": 42,
-                "svg.fonttype": "none",
-                "svg.hashsalt": "lsuv",
-                "text.parse_math": False,  # layers may be called $x$
-            }
-        )
-        yield
-
-
-def _saved(figure: Figure, kind: str, words: Mapping[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    resolution = DPI if kind == "svg" else 2 * DPI
-    figure.savefig(buffer, format=kind, metadata={**METADATA[kind], **words}, dpi=resolution)
-    return buffer.getvalue()
+        file.write(saved(figure, kind, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,16 +117,7 @@ def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
             linestyle=(0, DASHES[index % len(DASHES)]),
             gid=f"curve-{index}",
         )
-    if chart.targets:
-        axes.step(
-            depth,
-            chart.targets,
-            where="mid",
-            color=palette.muted,
-            linewidth=1,
-            label="target",
-            zorder=1,
-        )
+    _draw_targets(axes, chart, palette)
     _style_axes(axes, chart, shape, palette)
     _name_layers(axes, names, shape)
     figure.legend(
@@ -254,9 +132,38 @@ def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
     return figure
 
 
+def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
+    """As steps, each as wide as its layer."""
+    borders = [place - 0.5 for place in range(len(chart.layers) + 1)]
+    if chart.tolerated:
+        lows, highs = zip(*chart.tolerated, chart.tolerated[-1], strict=True)
+        axes.fill_between(
+            borders,
+            lows,
+            highs,
+            step="post",
+            color=palette.muted,
+            alpha=0.25,
+            linewidth=0,
+            label="tolerated",
+            zorder=1,
+        )
+    if chart.targets:
+        axes.step(
+            borders,
+            [*chart.targets, chart.targets[-1]],
+            where="post",
+            color=palette.muted,
+            linewidth=1,
+            label="target",
+            zorder=1,
+        )
+
+
 def _legend_columns(chart: Chart, shape: Shape) -> int:
     """As many as have room beside each other."""
-    names = [curve.name for curve in chart.curves] + ["target"] * bool(chart.targets)
+    names = [curve.name for curve in chart.curves]
+    names += ["target"] * bool(chart.targets) + ["tolerated"] * bool(chart.tolerated)
     widest = max((len(printable(name)) for name in names), default=0)
     # Around the handle and the text Matplotlib leaves 2.8 ems.
     room = shape.width / shape.font / (widest * CHARACTER + HANDLE + 2.8)
@@ -278,7 +185,8 @@ def _style_axes(axes: Axes, chart: Chart, shape: Shape, palette: Palette) -> Non
 
 def _style_log_axis(axes: Axes, chart: Chart) -> None:
     values = [value for curve in chart.curves for value in curve.values]
-    drawn = [value for value in (*values, *chart.targets) if chart.has_place(value)]
+    wanted = [*chart.targets, *(bound for bounds in chart.tolerated for bound in bounds)]
+    drawn = [value for value in (*values, *wanted) if chart.has_place(value)]
     low, high = math.log10(min(drawn, default=1.0)), math.log10(max(drawn, default=1.0))
     spare = max(0.0, math.log10(LEAST_RATIO) - (high - low)) / 2 + 0.15
     axes.set_yscale("log")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.table import Table
@@ -71,10 +70,10 @@ def render_verification_table(verification: Verification) -> Table:
         moments, distribution = verdict.moments, verdict.distribution
         table.add_row(
             *layer_cells(verdict.planned.layer),
-            "-" if moments is None else _number(moments.blob_mean),
-            "-" if moments is None else _number(math.sqrt(moments.blob_variance)),
-            _share(distribution.dead if distribution else None),
-            _share(distribution.saturated if distribution else None),
+            words.number(None if moments is None else moments.blob_mean),
+            words.number(words.std(moments)),
+            words.share(distribution.dead if distribution else None),
+            words.share(distribution.saturated if distribution else None),
             status_cell(verdict.status),
         )
     return table
@@ -82,9 +81,20 @@ def render_verification_table(verification: Verification) -> Table:
 
 def render_verification_summary(verification: Verification, seconds: float) -> list[str]:
     """What else there is to say: details of statuses, and one line on the whole."""
+    return [
+        *verification_details(verification),
+        f"{verification_outcome(verification)} in {seconds:.1f} s on {verification.device}",
+    ]
+
+
+def verification_details(verification: Verification) -> list[str]:
+    """The reasons of statuses but for what is outside, which shows in the table."""
+    return words.details(one for one in verification.layers if one.status is not Status.OUTSIDE)
+
+
+def verification_outcome(verification: Verification) -> str:
+    """How many layers are how, how far from the target they are at most, and with what weights."""
     layers = verification.layers
-    # What is outside shows in the table.
-    lines = words.details(one for one in layers if one.status is not Status.OUTSIDE)
     judged = [one for one in layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
     worst = max(
         (one for one in judged if one.deviation is not None),
@@ -97,15 +107,4 @@ def render_verification_summary(verification: Verification, seconds: float) -> l
         if verification.failures:
             line += f" at {worst.planned.layer.name}"
     what = verification.weights or "the model's own weights"
-    lines.append(f"{line}; measured {what} in {seconds:.1f} s on {verification.device}")
-    return lines
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:.4f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.3g}%"
+    return f"{line}; measured {what}"

@@ -69,6 +69,25 @@ def variance(moments: Moments | None) -> str:
     return f"{value:.6f}" if 0.1 <= value < 10 else f"{value:.3g}"
 
 
+def std(moments: Moments | None) -> float | None:
+    """The standard deviation; None where nothing was measured."""
+    return None if moments is None else math.sqrt(moments.blob_variance)
+
+
+def number(value: float | None) -> str:
+    """A mean or standard deviation, or a dash where nothing was measured."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.4f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent, or a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.3g}%"
+
+
 def scale(result: LayerResult, per: Per) -> str:
     """The scale, the range of its channels, or a dash where nothing was scaled."""
     if result.planned.skipped is not None or result.status is Status.UNSCALED:

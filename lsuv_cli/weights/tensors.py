@@ -31,19 +31,24 @@ class TensorFile(Mapping[str, FloatArray]):
     """The tensors of a file of weights by name, each read when it is asked for.
 
     Attributes:
-        path: the file, or the index of its shards.
+        files: those that were opened: one, or shards and last their index.
         infos: shape and dtype of each tensor; a dtype that numpy lacks is a void one of some size.
     """
 
     def __init__(
         self,
-        path: Path,
+        files: tuple[Path, ...],
         infos: Mapping[str, TensorInfo],
         read: Callable[[str], FloatArray],
     ) -> None:
-        self.path = path
+        self.files = files
         self.infos = infos
         self._read = read
+
+    @property
+    def path(self) -> Path:
+        """The file, or the index of its shards."""
+        return self.files[-1]
 
     def __getitem__(self, name: str) -> FloatArray:
         if name not in self.infos:
@@ -80,7 +85,7 @@ def open_tensors(path: Path, option: str = "") -> TensorFile:
         return _open_shards(path, called)
     if path.suffix == ".safetensors" or _is_safetensors(path):
         infos = _safetensors_infos(path, called)
-        return TensorFile(path, infos, lambda name: _read_safetensors(path, name, called))
+        return TensorFile((path,), infos, lambda name: _read_safetensors(path, name, called))
     return _open_torch(path, called)
 
 
@@ -131,7 +136,8 @@ def _open_shards(index: Path, called: str) -> TensorFile:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{called}: not an index of shards, no weight_map: {error}") from None
     infos: dict[str, TensorInfo] = {}
-    for shard in sorted(set(places.values())):
+    shards = sorted(set(places.values()))
+    for shard in shards:
         if not shard.is_file():
             raise DataError(f"{called}: the shard {shard.name} is missing; put it beside the index")
         infos |= {
@@ -142,7 +148,8 @@ def _open_shards(index: Path, called: str) -> TensorFile:
     lacking = sorted(places.keys() - infos.keys())
     if lacking:
         raise DataError(f"{called}: no shard holds {lacking[0]}, against what the index says")
-    return TensorFile(index, infos, lambda name: _read_safetensors(places[name], name, called))
+    files = (*shards, index)
+    return TensorFile(files, infos, lambda name: _read_safetensors(places[name], name, called))
 
 
 def _open_torch(path: Path, called: str) -> TensorFile:
@@ -154,7 +161,7 @@ def _open_torch(path: Path, called: str) -> TensorFile:
         if isinstance(value, torch.Tensor)
     }
     infos = {name: TensorInfo(tuple(t.shape), _dtype_of(t)) for name, t in state.items()}
-    return TensorFile(path, infos, lambda name: as_numpy(state[name]))
+    return TensorFile((path,), infos, lambda name: as_numpy(state[name]))
 
 
 def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:
