@@ -282,7 +282,10 @@ def made_page(layers: int) -> records.Page:
     counts = tuple(np.random.default_rng(0).normal(50, 9, 40).round().tolist())
     histograms = tuple(records.Histogram(name, edges, counts) for name in ("before", "after"))
     cells = tuple((records.Cell(name), records.Cell("1", 1.0)) for name in names)
-    columns = (records.Column("layer"), records.Column("value", is_numeric=True))
+    columns = (
+        records.Column("layer", records.Holds.NAME),
+        records.Column("value", records.Holds.NUMBER),
+    )
     return records.Page(
         title="Many layers",
         summary=f"{layers} layers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lsuv_cli.report.page import Chart, Curve
 
-MOST_NAMED = 5
+MOST_NAMED = 3
 
 
 def number(value: float) -> str:

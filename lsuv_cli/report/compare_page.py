@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lsuv_cli.core.comparison import Comparison
 from lsuv_cli.report.compare_table import comparison_notes, std, way
-from lsuv_cli.report.page import Cell, Chart, Column, Curve, Page, Table, Tone
-from lsuv_cli.report.sections import model_section, run_notes, run_sections
+from lsuv_cli.report.page import Cell, Chart, Column, Curve, Holds, Page, Table, Tone
+from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
 
 
 def comparison_page(comparison: Comparison, command: str) -> Page:
@@ -47,11 +47,11 @@ def _table(comparison: Comparison) -> Table:
     halves = [("forward", comparison.forward)]
     if comparison.has_gradients:
         halves.append(("backward", comparison.backward))
-    columns = [Column("layer"), Column("#", is_numeric=True), Column("op")]
+    columns = [Column("layer", Holds.NAME), Column("#", Holds.NUMBER), Column("op")]
     values: list[Sequence[float | None]] = []
     for half, stds in halves:
         for trial in comparison.trials:
-            columns.append(Column(f"{trial.init} {half}", is_numeric=True))
+            columns.append(Column(f"{trial.init} {half}", Holds.NUMBER))
             values.append(stds(trial))
     rows = tuple(
         (
@@ -71,7 +71,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         if comparison.has_gradients:
             text += f"; backward {way(comparison.backward(trial)[::-1])}"
         yield text
-    yield from comparison_notes(comparison)
+    yield from first_notes(comparison_notes(comparison), "which --json lists")
     if comparison.no_gradients:
         yield f"the forward half only: {comparison.no_gradients}"
     if comparison.has_gradients:

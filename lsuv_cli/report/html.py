@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -22,6 +23,8 @@ HISTOGRAM = Shape(160, 64, 10)
 
 # More are a long way down to what follows them.
 OPEN_HISTOGRAMS = 24
+
+PARTS = re.compile(r"(?<=[/._:])")
 
 # Colours that stand for the page's variables until the drawing is in the page.
 PLACEHOLDERS = Palette(
@@ -62,7 +65,7 @@ def render_page(page: Page) -> str:
     styles = StyleSheet(_variables())
     figures = [_figure(chart, f"chart-{i}", styles) for i, chart in enumerate(page.charts)]
     small = list(_histograms(page.histograms, styles))
-    sheet = Markup(_resource("page.css") + styles.text() + "\n")  # noqa: S704 - our own
+    sheet = Markup(f"{_resource('page.css')}{_name_width(page)}\n{styles.text()}\n")  # noqa: S704
     script = Markup(_resource("page.js"))  # noqa: S704 - our own
     environment = Environment(
         autoescape=True,
@@ -72,17 +75,23 @@ def render_page(page: Page) -> str:
         keep_trailing_newline=True,
         finalize=_printable,
     )
+    environment.filters["breakable"] = _breakable
     return environment.from_string(_resource("page.html.jinja")).render(
         page=page,
         figures=figures,
         histograms=small,
-        names=[h.name for one in page.histograms[:1] for h in one.histograms],
+        names=sorted({(h.series, h.name) for one in page.histograms for h in one.histograms}),
         open_histograms=len(small) <= OPEN_HISTOGRAMS,
         sheet=sheet,
         script=script,
         sheet_hash=_hash(sheet),
         script_hash=_hash(script),
     )
+
+
+def _name_width(page: Page) -> str:
+    """What the first column wants; without it, names are broken wherever numbers need room."""
+    return f":root {{ --longest-name: {max(len(row[0].text) for row in page.table.rows)}ch; }}"
 
 
 def _variables() -> Mapping[str, str]:
@@ -125,6 +134,11 @@ def _resource(name: str) -> str:
 
 def _printable(value: object) -> object:
     return value if isinstance(value, Markup) else printable(str(value))
+
+
+def _breakable(name: str) -> Markup:
+    """A name as markup that lets lines end after its parts, where they would end anywhere."""
+    return Markup("<wbr>").join(map(printable, PARTS.split(name)))
 
 
 def _hash(text: str) -> str:

@@ -11,29 +11,27 @@ from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.report import words
 from lsuv_cli.report.layer_page import (
     DISTRIBUTION_COLUMNS,
+    IN_THE_TABLE,
+    REASON,
     depth_chart,
     distribution_cells,
     layer_histograms,
     status_cell,
 )
-from lsuv_cli.report.page import Cell, Column, Fact, Page, Section, Table, Tone
-from lsuv_cli.report.sections import model_section, run_notes, run_sections
+from lsuv_cli.report.page import Cell, Column, Fact, Holds, Page, Section, Table, Tone
+from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
 from lsuv_cli.report.versions import file_hashes
 
 FIRST_COLUMNS = (
-    Column("layer"),
-    Column("#", is_numeric=True),
+    Column("layer", Holds.NAME),
+    Column("#", Holds.NUMBER),
     Column("op"),
-    Column("var before", is_numeric=True),
-    Column("var after", is_numeric=True),
-    Column("scale", is_numeric=True),
+    Column("var before", Holds.NUMBER),
+    Column("var after", Holds.NUMBER),
+    Column("target std", Holds.NUMBER),
+    Column("scale", Holds.NUMBER),
 )
-LAST_COLUMNS = (
-    Column("status"),
-    Column("weight"),
-    Column("parameter"),
-    Column("target std", is_numeric=True),
-)
+LAST_COLUMNS = (Column("weight"), Column("parameter", Holds.NAME))
 AFTER = "after"
 STDOUT = "-"
 
@@ -72,30 +70,35 @@ def _table(report: Report) -> Table:
     columns = (
         *FIRST_COLUMNS,
         *(DISTRIBUTION_COLUMNS if report.distributions else ()),
+        Column("status"),
+        *((REASON,) if with_reasons else ()),
         *LAST_COLUMNS,
-        *((Column("reason"),) if with_reasons else ()),
     )
     rows = (
-        (*_cells(report, index, result), *([Cell(result.detail)] if with_reasons else []))
+        tuple(_cells(report, index, result, with_reasons=with_reasons))
         for index, result in enumerate(report.layers)
     )
     return Table("Layers", columns, tuple(rows))
 
 
-def _cells(report: Report, index: int, result: LayerResult) -> Iterator[Cell]:
+def _cells(
+    report: Report, index: int, result: LayerResult, *, with_reasons: bool
+) -> Iterator[Cell]:
     layer, target = result.planned.layer, result.planned.target_std
     yield Cell(layer.name)
     yield Cell(str(index + 1), index + 1)
     yield Cell(layer.op)
     yield Cell(words.variance(result.before), _variance(result.before))
     yield Cell(words.variance(result.after), _variance(result.after))
+    yield Cell(f"{target:g}", target)
     yield Cell(words.scale(result, report.per), _scale(result, report.per))
     if report.distributions:
         yield from distribution_cells(report.distributions.get(index))
     yield status_cell(result.status)
+    if with_reasons:
+        yield Cell(result.detail)
     yield Cell(words.weight(layer))
     yield Cell(layer.parameter)
-    yield Cell(f"{target:g}", target)
 
 
 def _variance(moments: Moments | None) -> float | None:
@@ -108,7 +111,7 @@ def _scale(result: LayerResult, per: Per) -> float | None:
 
 
 def _notes(report: Report) -> Sequence[str]:
-    return [*words.details(report.failures), *run_notes(report)]
+    return [*first_notes(words.details(report.failures), IN_THE_TABLE), *run_notes(report)]
 
 
 def _sections(report: Report) -> Sequence[Section]:

@@ -17,11 +17,14 @@ from lsuv_cli.report.page import (
     Column,
     Curve,
     Histogram,
+    Holds,
     LayerHistograms,
     Tone,
 )
 
-DISTRIBUTION_COLUMNS = (Column("dead", is_numeric=True), Column("saturated", is_numeric=True))
+DISTRIBUTION_COLUMNS = (Column("dead", Holds.NUMBER), Column("saturated", Holds.NUMBER))
+IN_THE_TABLE = "in the table below"
+REASON = Column("reason", Holds.SENTENCE)
 
 
 def depth_chart(

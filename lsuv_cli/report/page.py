@@ -86,12 +86,26 @@ class Tone(StrEnum):
     BAD = "bad"
 
 
+class Holds(StrEnum):
+    """What the cells of a column hold: numbers are sorted by their value, the rest by the text."""
+
+    WORD = "word"
+    NUMBER = "number"
+    NAME = "name"
+    SENTENCE = "sentence"
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table; the cells of a numeric one are sorted by their value."""
+    """A column of the table.
+
+    Attributes:
+        title: above it.
+        holds: what its cells hold.
+    """
 
     title: str
-    is_numeric: bool = False
+    holds: Holds = Holds.WORD
 
 
 @dataclass(frozen=True, slots=True)

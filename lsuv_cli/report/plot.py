@@ -19,8 +19,9 @@ from lsuv_cli.report.plot_style import DPI, PAPER, Palette, Shape, saved, styled
 # Less than this between the ends of a logarithmic axis would blow rounding up to a mountain.
 LEAST_RATIO = 10.0
 
-# On a shorter axis powers of ten alone are too few labels.
-DECADES_OF_POWERS = 2.0
+# On a shorter axis powers of ten alone are too few labels; on one of so many decades or less there
+# is room for these multiples of them, too.
+MULTIPLES = ((2.0, (1, 2, 5)), (4.0, (1, 3)))
 
 CHARACTER = 0.62  # a character's width in ems, roughly
 HANDLE = 3  # the length of a curve's piece in the legend, in ems
@@ -135,6 +136,16 @@ def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
 def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
     """As steps, each as wide as its layer."""
     borders = [place - 0.5 for place in range(len(chart.layers) + 1)]
+    if chart.targets:
+        axes.step(
+            borders,
+            [*chart.targets, chart.targets[-1]],
+            where="post",
+            color=palette.muted,
+            linewidth=1,
+            label="target",
+            zorder=1,
+        )
     if chart.tolerated:
         lows, highs = zip(*chart.tolerated, chart.tolerated[-1], strict=True)
         axes.fill_between(
@@ -146,16 +157,6 @@ def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
             alpha=0.25,
             linewidth=0,
             label="tolerated",
-            zorder=1,
-        )
-    if chart.targets:
-        axes.step(
-            borders,
-            [*chart.targets, chart.targets[-1]],
-            where="post",
-            color=palette.muted,
-            linewidth=1,
-            label="target",
             zorder=1,
         )
 
@@ -191,7 +192,8 @@ def _style_log_axis(axes: Axes, chart: Chart) -> None:
     spare = max(0.0, math.log10(LEAST_RATIO) - (high - low)) / 2 + 0.15
     axes.set_yscale("log")
     axes.set_ylim(10 ** (low - spare), 10 ** (high + spare))
-    subs = (1, 2, 5) if high - low + 2 * spare < DECADES_OF_POWERS else (1,)
+    decades = high - low + 2 * spare
+    subs = next((subs for most, subs in MULTIPLES if decades <= most), (1,))
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

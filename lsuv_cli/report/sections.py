@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from lsuv_cli.core.records import InputStatistics, RunReport
 from lsuv_cli.report.page import Fact, Section
 from lsuv_cli.report.versions import versions
+
+MOST_NOTES = 5
 
 
 def model_section(report: RunReport) -> Section:
@@ -45,6 +48,17 @@ def run_sections(report: RunReport) -> tuple[Section, ...]:
             ),
         ),
     )
+
+
+def first_notes(notes: Sequence[str], where: str) -> list[str]:
+    """The notes on layers, if they are few; of many the first.
+
+    Args:
+        notes: one a layer.
+        where: all are.
+    """
+    more = len(notes) - MOST_NOTES
+    return [*notes[:MOST_NOTES], *([f"and {more} more, {where}"] if more > 0 else [])]
 
 
 def run_notes(report: RunReport) -> list[str]:

@@ -5,34 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.verification import Verdict, Verification
 from lsuv_cli.report import words
 from lsuv_cli.report.layer_page import (
     DISTRIBUTION_COLUMNS,
+    IN_THE_TABLE,
+    REASON,
     depth_chart,
     distribution_cells,
     layer_histograms,
     status_cell,
 )
-from lsuv_cli.report.page import Cell, Column, Fact, Page, Section, Table, Tone
-from lsuv_cli.report.sections import model_section, run_notes, run_sections
+from lsuv_cli.report.page import Cell, Column, Fact, Holds, Page, Section, Table, Tone
+from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
 from lsuv_cli.report.verification import verification_details, verification_outcome
 from lsuv_cli.report.versions import file_hashes
 
-COLUMNS = (
-    Column("layer"),
-    Column("#", is_numeric=True),
+FIRST_COLUMNS = (
+    Column("layer", Holds.NAME),
+    Column("#", Holds.NUMBER),
     Column("op"),
-    Column("mean", is_numeric=True),
-    Column("std", is_numeric=True),
-    Column("|Var-1|", is_numeric=True),
+    Column("mean", Holds.NUMBER),
+    Column("std", Holds.NUMBER),
+    Column("target std", Holds.NUMBER),
+    Column("deviation", Holds.NUMBER),
     *DISTRIBUTION_COLUMNS,
     Column("activation"),
     Column("status"),
-    Column("weight"),
-    Column("parameter"),
-    Column("target std", is_numeric=True),
 )
+LAST_COLUMNS = (Column("weight"), Column("parameter", Holds.NAME))
 MEASURED = "measured"
 
 
@@ -60,7 +62,10 @@ def verification_page(verification: Verification, command: str) -> Page:
         charts=(depth_chart(layers, {MEASURED: moments}, verification.per, verification.tol),),
         table=_table(verification),
         histograms=layer_histograms(layers, distributions, moments, MEASURED, 0),
-        notes=(*verification_details(verification), *run_notes(verification)),
+        notes=(
+            *first_notes(verification_details(verification), IN_THE_TABLE),
+            *run_notes(verification),
+        ),
         sections=(
             model_section(verification),
             *_weights_sections(verification),
@@ -71,16 +76,16 @@ def verification_page(verification: Verification, command: str) -> Page:
 
 
 def _table(verification: Verification) -> Table:
-    with_reasons = any(verdict.detail for verdict in verification.layers)
-    columns = (*COLUMNS, Column("reason")) if with_reasons else COLUMNS
+    with_reasons = any(map(_reason, verification.layers))
+    reasons = (REASON,) if with_reasons else ()
     rows = (
-        (*_cells(index, verdict), *([Cell(verdict.detail)] if with_reasons else []))
+        tuple(_cells(index, verdict, with_reasons=with_reasons))
         for index, verdict in enumerate(verification.layers)
     )
-    return Table("Layers", columns, tuple(rows))
+    return Table("Layers", (*FIRST_COLUMNS, *reasons, *LAST_COLUMNS), tuple(rows))
 
 
-def _cells(index: int, verdict: Verdict) -> Iterator[Cell]:
+def _cells(index: int, verdict: Verdict, *, with_reasons: bool) -> Iterator[Cell]:
     layer, target = verdict.planned.layer, verdict.planned.target_std
     mean = None if verdict.moments is None else verdict.moments.blob_mean
     std, deviation, distribution = (
@@ -93,13 +98,20 @@ def _cells(index: int, verdict: Verdict) -> Iterator[Cell]:
     yield Cell(layer.op)
     yield Cell(words.number(mean), mean)
     yield Cell(words.number(std), std)
-    yield Cell("-" if deviation is None else f"{deviation:.1e}", deviation)
+    yield Cell(f"{target:g}", target)
+    yield Cell("-" if deviation is None else f"{deviation:.3g}", deviation)
     yield from distribution_cells(distribution)
     yield Cell((distribution.activation if distribution else "") or "-")
     yield status_cell(verdict.status)
+    if with_reasons:
+        yield Cell(_reason(verdict))
     yield Cell(words.weight(layer))
     yield Cell(layer.parameter)
-    yield Cell(f"{target:g}", target)
+
+
+def _reason(verdict: Verdict) -> str:
+    # How far a layer is outside, the numbers beside it tell.
+    return "" if verdict.status is Status.OUTSIDE else verdict.detail
 
 
 def _weights_sections(verification: Verification) -> Iterator[Section]:
