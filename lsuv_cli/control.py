@@ -94,6 +94,18 @@ def along(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
     return source
 
 
+def along_any(source: ModelSource) -> ModelSource:
+    """The model written out along some way, for what is the same along all: layers and names."""
+    given_up: set[str] = set()
+    while True:
+        nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
+        given_up.update(node.output[0] for node in nodes if not can_be_written_out(node, 1))
+        ways = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
+        if not ways:
+            return source
+        source = written_out(source, ways)
+
+
 def _probe(
     source: ModelSource,
     weights: Sources,

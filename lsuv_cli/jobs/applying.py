@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lsuv_cli.control import along_any
 from lsuv_cli.core.errors import ModelError, OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
-from lsuv_cli.model.applying import refuse_invalid, save_model, with_values
-from lsuv_cli.model.control_flow import controlling_nodes
+from lsuv_cli.model.applying import model_files, refuse_invalid, save_model, with_values
+from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_file import ModelSource, read_source
+from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import OnnxModel, model_of
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
@@ -43,17 +44,17 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     Raises:
         LsuvError: the model or the weights can't be used, or the output not be written.
     """
-    for role, path in (("the model", options.model), ("the file of weights", options.weights)):
-        refuse_overwriting(options.out, role, [path])
-    check_output(options.out, force=options.force)
+    _check_output(options, options.out)
     events.stage("reading the model")
     if is_torch_file(options.model, options.content):
         return _apply_to_torchscript(options)
-    source = read_source(options.model, options.content)
-    refuse_bodies(source)
-    model, weights = model_of(source)
-    sites = find_layers(model)
-    read_weights(options.weights, model, weights, sites, names=options.names)
+    source = constants_outside(read_source(options.model, options.content))
+    model, weights = model_of(along_any(source))
+    del source  # it holds the file's weights
+    for path in model_files(model, options.out):
+        _check_output(options, path)
+        refuse_overwriting(path, "the model's external data", model.external_files)
+    read_weights(options.weights, model, weights, find_layers(model), names=options.names)
     events.stage("writing the model")
     with written_model(
         model, options.content, weights, options.out, events, force=options.force
@@ -73,18 +74,10 @@ def _apply_to_torchscript(options: ApplyOptions) -> list[Path]:
     return [options.out]
 
 
-def refuse_bodies(source: ModelSource) -> None:
-    """Refuse a model whose layers lie in bodies.
-
-    Raises:
-        ModelError: it has such.
-    """
-    nodes = controlling_nodes(source)
-    if nodes:
-        raise ModelError(
-            f"{source.path} has layers inside {nodes[0].op_type}, into which weights can't be put "
-            "back; load them in the framework"
-        )
+def _check_output(options: ApplyOptions, path: Path) -> None:
+    refuse_overwriting(path, "the model", [options.model])
+    refuse_overwriting(path, "the file of weights", [options.weights])
+    check_output(path, force=options.force)
 
 
 @contextmanager
@@ -104,7 +97,7 @@ def written_model(
         content: the file's bytes, where they are there already.
         weights: its parameters.
         out: where to write; external data goes beside it, as `NAME.data`.
-        events: told whether the result could be run.
+        events: told on what the result was run.
         force: replace existing files.
 
     Gives the files, which have their names once the context is left without an error.
@@ -112,24 +105,20 @@ def written_model(
     Raises:
         LsuvError: it can't be written, or what was written can't be run.
     """
-    proto = with_values(model, content, weights)
-    external = bool(model.external_files)
-    data = out.with_name(f"{out.name}.data")
-    if external:
-        refuse_overwriting(data, "the model's external data", model.external_files)
-        check_output(data, force=force)
+    proto, values = with_values(model, content, weights)
+    files = model_files(model, out)
     try:
         folder = tempfile.TemporaryDirectory(prefix=".lsuv-", dir=out.parent)
     except OSError as error:
         raise OutputError(f"can't write in {out.parent}: {error.strerror}") from None
     with folder as name:
+        made = [Path(name, file.name) for file in files]
         with explaining(out):
-            made = save_model(proto, Path(name, out.name), external=external)
+            save_model(proto, values, made)
         del proto
-        refuse_invalid(made[0], model.path, content)
-        if not try_model(made[0]):
-            events.note(f"{out} was loaded but not run: its inputs leave sizes open")
-        files = [out.with_name(file.name) for file in made]
+        original = str(model.path) if content is None else content
+        refuse_invalid(made[0], original)
+        events.note(f"{out} was checked and {try_model(str(made[0]), original)}")
         yield files
         # The data first: a model without it is of no use.
         rename_all(list(zip(made[::-1], files[::-1], strict=True)), force=force)

@@ -20,10 +20,11 @@ from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.distributions import find_distributions
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
-from lsuv_cli.jobs.applying import refuse_bodies, written_model
+from lsuv_cli.jobs.applying import written_model
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
+from lsuv_cli.model.applying import model_files
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming
@@ -62,11 +63,16 @@ def initialize(
 def _initialize(
     options: InitOptions, given: Given, model: OnnxModel, weights: Parameters
 ) -> Report:
-    _refuse_for_bodies(options, given)
+    if options.checkpoint is not None and given.source is not None:
+        raise UsageError(
+            f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
+            "which of these the samples meet may change; leave the option out"
+        )
     layers = find_planned_layers(given, model, weights)
     layout = _layout(model, layers.naming, options)
+    files_of_model = _check_model_files(options, given, model, layout)
     prepared = prepare(given, model, weights, layers)
-    prepared.loaded.refuse_overwriting(layout.files)
+    prepared.loaded.refuse_overwriting([*layout.files, *files_of_model])
     with prepared.opened_work({"verify": options.verify}) as work:
         before: Mapping[int, Moments] = {}
         if options.verify:
@@ -81,19 +87,6 @@ def _initialize(
         layers=tuple(written.results),
         distributions=written.distributions,
     )
-
-
-def _refuse_for_bodies(options: InitOptions, given: Given) -> None:
-    """Refuse what can't be done with layers inside If, Loop or Scan."""
-    if given.source is None:
-        return
-    if options.checkpoint is not None:
-        raise UsageError(
-            f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
-            "which of these the samples meet may change; leave the option out"
-        )
-    if options.out_model is not None and given.script is None:
-        refuse_bodies(given.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +160,24 @@ def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
     for path in (options.out, *layout.files):
         refuse_overwriting(path, "the model's external data", model.external_files)
     return layout
+
+
+def _check_model_files(
+    options: InitOptions, given: Given, model: OnnxModel, layout: Layout
+) -> list[Path]:
+    """The files of the model that will be written, too; refused where they can't be."""
+    if options.out_model is None:
+        return []
+    files = [options.out_model]
+    if given.script is None:
+        files = model_files(model, options.out_model)
+    for path in files:
+        check_output(path, force=options.force)
+        refuse_overwriting(path, "the model", [options.model])
+        refuse_overwriting(path, "the model's external data", model.external_files)
+        if path.resolve() in {other.resolve() for other in (options.out, *layout.files)}:
+            raise UsageError(f"--out and --out-model would both write {path}; give other names")
+    return files
 
 
 def _write_model(

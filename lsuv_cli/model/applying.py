@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, set_external_data
+from onnx.external_data_helper import set_external_data
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.model.nodes import FLOAT_TYPES
-from lsuv_cli.model.onnx_file import parse
-from lsuv_cli.model.onnx_model import OnnxModel, read_model
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.model.hoisting import constants_outside
+from lsuv_cli.model.normal_form import without_sharing
+from lsuv_cli.model.onnx_file import parse, source_of
+from lsuv_cli.model.onnx_model import OnnxModel
+from lsuv_cli.model.parameters import Parameters, Sources, WeightSource
 
 # A serialised model may have 2 GB, and what is not weights takes some of that.
 MAX_INLINE_BYTES = 1_500_000_000
 
+# Smaller tensors stay inside, as other tools keep them; larger ones begin where pages do, so that
+# they can be mapped.
+MIN_EXTERNAL_BYTES = 1024
+ALIGNMENT_BYTES = 4096
 
-def with_values(model: OnnxModel, content: bytes | None, weights: Parameters) -> onnx.ModelProto:
+# Before, an initializer had to be an input as well.
+FREE_INITIALIZERS_IR = 4
+
+
+def model_files(model: OnnxModel, out: Path) -> list[Path]:
+    """The files that a model is written to: with external data, if it has such or is large.
+
+    Args:
+        model: the model.
+        out: its file.
+    """
+    nbytes = sum(info.nbytes for info in model.parameters.values()) + model.skeleton.ByteSize()
+    if model.external_files or nbytes > MAX_INLINE_BYTES:
+        return [out, out.with_name(f"{out.name}.data")]
+    return [out]
+
+
+def with_values(
+    model: OnnxModel, content: bytes | None, weights: Parameters
+) -> tuple[onnx.ModelProto, Sources]:
     """The file's model with the values that its parameters have now.
+
+    Each parameter gets a place of its own: local functions are written out, the constants of
+    bodies with layers stand in the main graph, and what an exporter stored once, being equal, is
+    stored several times.
 
     Args:
         model: the file, in normal form.
@@ -29,94 +61,121 @@ def with_values(model: OnnxModel, content: bytes | None, weights: Parameters) ->
         weights: its parameters, with their new values.
 
     Returns:
-        The model, all its tensors inside.
+        The model, whose floating-point initializers have no value yet, and where these can be read.
 
     Raises:
-        ModelError: a new value has no place in the file, being that of a constant inside a local
-            function or a body.
+        ModelError: a new value has no place in the file.
     """
-    proto, _ = parse(model.path, content)
-    load_external_data_for_model(proto, str(model.path.parent))
+    file, sha256 = parse(model.path, content)
+    source = constants_outside(source_of(file, sha256, model.path))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source.skeleton)
+    proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
     graph = proto.graph
-    placed: set[str] = set()
-    for tensor in graph.initializer:
-        if tensor.data_type in FLOAT_TYPES and tensor.name in model.parameters:
-            _set(tensor, weights.stored(tensor.name, model.parameters[tensor.name].dtype))
-            placed.add(tensor.name)
-        elif tensor.data_type in FLOAT_TYPES and tensor.name in model.views:
-            dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            _set(tensor, weights[tensor.name].astype(dtype))
-    # What is a constant, or the copy of another parameter, has a value of its own now.
-    kept = []
-    for node in graph.node:
-        name = node.output[0] if node.output else ""
-        if node.op_type in ("Constant", "Identity") and name in model.parameters.keys() - placed:
-            value = weights.stored(name, model.parameters[name].dtype)
-            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-            placed.add(name)
-        else:
-            kept.append(node)
+    graph.value_info.extend(file.graph.value_info)
+    nodes, copies = without_sharing(proto, graph.node, source.weights)
     del graph.node[:]
-    graph.node.extend(kept)
-    _refuse_homeless(model, content, weights, placed)
-    return proto
+    graph.node.extend(nodes)
+    infos = {name: one.info for name, one in source.weights.items()}
+    infos |= {name: infos[original] for name, original in copies.items()}
+    # With the bodies written out, fewer may be told apart.
+    known = {name: name if name in model.weights else copies[name] for name in infos}
+    values = {
+        name: WeightSource(info, partial(_value, model, weights, known[name], info))
+        for name, info in infos.items()
+    }
+    constants = set()
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in model.constants:
+            name, tensor = node.output[0], node.attribute[0].t
+            value = _value(model, weights, name, model.parameters[name])
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+            constants.add(name)
+    _refuse_homeless(model, weights, values.keys() | constants)
+    for name, info in infos.items():
+        kind = helper.np_dtype_to_tensor_dtype(info.dtype)
+        graph.initializer.append(TensorProto(name=name, dims=info.shape, data_type=kind))
+    return proto, values
 
 
-def _set(tensor: TensorProto, value: FloatArray) -> None:
-    name = tensor.name
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+def _value(model: OnnxModel, weights: Parameters, name: str, info: TensorInfo) -> NDArray[Any]:
+    """A parameter or, where the file has twice what is tied, a view of one."""
+    view = model.view(name)
+    value = view.of(weights.stored(view.source, info.dtype))
+    return np.require(value, requirements="C")
 
 
-def _refuse_homeless(
-    model: OnnxModel, content: bytes | None, weights: Parameters, placed: set[str]
-) -> None:
+def _refuse_homeless(model: OnnxModel, weights: Parameters, placed: Collection[str]) -> None:
     """Refuse new values that the file has no place for."""
-    homeless = sorted(model.parameters.keys() - placed)
-    if not homeless:
-        return
-    old = read_model(model.path, content)[1]
-    for name in homeless:
-        dtype = model.parameters[name].dtype
-        if not np.array_equal(old.stored(name, dtype), weights.stored(name, dtype)):
+    for name in sorted(model.parameters.keys() - placed):
+        info, original = model.parameters[name], model.copies.get(name, name)
+        value, shared = (_value(model, weights, one, info) for one in (name, original))
+        if original == name or not np.array_equal(value, shared):
             raise ModelError(
-                f"{model.path}: {name} is a constant inside a local function or shared by "
-                "several modules, where a new value can't be put; export the model without "
-                "functions, or load the weights in the framework"
+                f"{model.path}: the file has no place of its own for {name}, which shares it with "
+                "another parameter; load the weights in the framework, and export it anew"
             )
 
 
-def save_model(proto: onnx.ModelProto, path: Path, *, external: bool) -> list[Path]:
-    """Write a model into an empty folder.
+def save_model(
+    proto: onnx.ModelProto, values: Mapping[str, WeightSource], files: list[Path]
+) -> None:
+    """Write a model, one tensor after the other.
 
     Args:
-        proto: the model; modified where its tensors go to a file beside it.
-        path: the model's file.
-        external: whether they do, whatever their size.
+        proto: the model; modified.
+        values: where the initializers that have no value yet can be read.
+        files: the model's file and, if there is to be one, that of its external data.
 
-    Returns:
-        The files.
+    Raises:
+        OSError: they can't be written.
     """
-    files = [path]
-    if external or proto.ByteSize() > MAX_INLINE_BYTES:
-        files.append(path.with_name(f"{path.name}.data"))
-        _move_out(proto, files[1])
+    path, *data = files
+    outside = [t for t in proto.graph.initializer if data and _goes_outside(t, values)]
+    for file in data:
+        _write_outside(outside, values, file)
+    for tensor in proto.graph.initializer:
+        if tensor.name in values and tensor.data_location != TensorProto.EXTERNAL:
+            tensor.raw_data = values[tensor.name].read().tobytes()
     path.write_bytes(proto.SerializeToString(deterministic=True))
-    return files
 
 
-def refuse_invalid(path: Path, original: Path, content: bytes | None) -> None:
+def _goes_outside(tensor: TensorProto, values: Mapping[str, WeightSource]) -> bool:
+    if tensor.name in values:
+        return values[tensor.name].info.nbytes >= MIN_EXTERNAL_BYTES
+    return len(tensor.raw_data) >= MIN_EXTERNAL_BYTES
+
+
+def _write_outside(
+    tensors: list[TensorProto], values: Mapping[str, WeightSource], data: Path
+) -> None:
+    offset = 0
+    with data.open("wb") as file:
+        for tensor in tensors:
+            content: Any = tensor.raw_data
+            if tensor.name in values:
+                content = values[tensor.name].read().reshape(-1).view(np.uint8).data
+            offset += -offset % ALIGNMENT_BYTES
+            file.seek(offset)
+            file.write(content)
+            tensor.raw_data = b""  # what it asks for, to say that the value is elsewhere
+            set_external_data(tensor, data.name, offset, len(content))
+            tensor.ClearField("raw_data")
+            offset += len(content)
+
+
+def refuse_invalid(path: Path, original: str | bytes) -> None:
     """Refuse a written model with which ONNX' checker finds fault, and had not before.
 
     Args:
         path: the written model.
-        original: the file that it was made from.
-        content: that file's bytes, where they are there already.
+        original: the model that it was made from, a path or its bytes.
 
     Raises:
         ModelError: it finds fault.
     """
     fault = _fault(str(path))
-    if fault and not _fault(str(original) if content is None else content):
+    if fault and not _fault(original):
         raise ModelError(f"the model with the new weights is not valid: {fault}")
 
 
@@ -126,20 +185,3 @@ def _fault(model: str | bytes) -> str:
     except onnx.checker.ValidationError as error:
         return str(error).splitlines()[0]
     return ""
-
-
-def _move_out(proto: onnx.ModelProto, data: Path) -> None:
-    with data.open("wb") as file:
-        for tensor in proto.graph.initializer:
-            content = numpy_helper.to_array(tensor).tobytes()
-            if not content:
-                continue
-            offset = file.tell()
-            file.write(content)
-            name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type
-            tensor.Clear()
-            tensor.name, tensor.data_type = name, kind
-            tensor.dims.extend(dims)
-            tensor.raw_data = b""
-            set_external_data(tensor, data.name, offset, len(content))
-            tensor.ClearField("raw_data")

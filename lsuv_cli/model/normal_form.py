@@ -7,7 +7,7 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,27 +130,48 @@ def _set_aside(
     outputs: set[str],
 ) -> tuple[list[onnx.NodeProto], dict[str, FloatArray], dict[str, str]]:
     """The nodes without those that make a parameter; Constants' values; what is a copy of what."""
-    from_torch = is_from_torch(skeleton)
+    constants: dict[str, FloatArray] = {}
+    others = []
+    for node in nodes:
+        value = _constant(node)
+        if value is not None and not outputs.intersection(node.output):
+            constants[node.output[0]] = value
+        else:
+            others.append(node)
+    kept, copies = without_sharing(skeleton, others, parameters)
+    return kept, constants, copies
+
+
+def without_sharing(
+    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], parameters: Sources
+) -> tuple[list[onnx.NodeProto], dict[str, str]]:
+    """Have parameters that an exporter stored once, being equal, be several again.
+
+    Args:
+        model: tells the exporter.
+        nodes: modified: they read the new names.
+        parameters: the stored parameters.
+
+    Returns:
+        The nodes without those that only copy a parameter; what is a copy of what.
+    """
+    from_torch = is_from_torch(model)
     # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
     # What is tied in PyTorch has one name there and needs none.
-    constants: dict[str, FloatArray] = {}
     copies: dict[str, str] = {}
     kept = []
     for node in nodes:
-        value = _constant(node)
         source = node.input[0] if node.op_type == "Identity" else ""
         source = copies.get(source, source)
-        if value is not None and not outputs.intersection(node.output):
-            constants[node.output[0]] = value
-        elif source in parameters and (from_torch or is_uniform(parameters[source].read())):
+        if source in parameters and (from_torch or is_uniform(parameters[source].read())):
             copies[node.output[0]] = source
         else:
             kept.append(node)
     if from_torch:
         copies |= separate_modules(kept, parameters)
-    elif is_from_tf2onnx(skeleton):
+    elif is_from_tf2onnx(model):
         copies |= separate_layers(kept, parameters)
-    return kept, constants, copies
+    return kept, copies
 
 
 def _separated(

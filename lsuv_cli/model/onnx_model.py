@@ -34,6 +34,7 @@ class OnnxModel:
         parameters: shape and dtype of each floating-point parameter, as they are stored.
         weights: shape and dtype, as they are computed with, of each parameter and view.
         constants: the names of those that are Constant nodes in the file.
+        copies: for each parameter that is only a copy of another in the file, the other's name.
         views: for each value that only shows a parameter, which and how.
         inputs: what must be fed.
         opset: the version of the default operator set.
@@ -48,6 +49,7 @@ class OnnxModel:
     parameters: Mapping[str, TensorInfo]
     weights: Mapping[str, TensorInfo]
     constants: frozenset[str]
+    copies: Mapping[str, str]
     views: Mapping[str, View]
     inputs: tuple[InputSpec, ...]
     opset: int
@@ -134,6 +136,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
                 for name, view in with_whole(infos, normal.views).items()
             },
             constants=frozenset(normal.constants),
+            copies=normal.copies,
             views=normal.views,
             inputs=_inputs(normal.skeleton.graph, weights),
             opset=source.opset,

@@ -272,7 +272,7 @@ class Session:
         }
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """ONNX Runtime's message in one line, without its source locations and status prefixes."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
     text = re.sub(r"/\S+/(?=[\w.]+:\d+)", "", text)
@@ -280,12 +280,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _session_error(error: BaseException) -> ModelError:
-    text = _reason(error)
+    text = reason_of(error)
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
 
 
 def _run_error(error: BaseException) -> DataError:
-    text = _reason(error)
+    text = reason_of(error)
     if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
         return DataError(
             "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "

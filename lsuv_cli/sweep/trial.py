@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime takes a model file as it is."""
+"""Whether ONNX Runtime takes a model as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.sweep.session import CPU, FATAL, ORT_ERRORS
+from lsuv_cli.sweep.session import CPU, FATAL, ORT_ERRORS, reason_of
 
 KINDS = {
     "tensor(float)": "float32",
@@ -17,33 +17,48 @@ KINDS = {
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
     "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
 }
 
 
-def try_model(path: Path) -> bool:
+def try_model(path: str, original: str | bytes) -> str:
     """Load a model on the CPU and, where its inputs tell enough, run it once on zeros.
 
+    Args:
+        path: the model.
+        original: the one that it was made from, a path or its bytes.
+
     Returns:
-        Whether it was run; a size that is left open is taken for a batch of one if it is the
-        first, and otherwise keeps the model from being run.
+        What was done, in words: `run on zeros, x:1,3,8,8`, or why it was not run. A size that is
+        left open is taken for a batch of one if it is the first, and otherwise keeps the model from
+        being run.
 
     Raises:
-        ModelError: ONNX Runtime does not load or run it.
+        ModelError: ONNX Runtime does not load or run it, although it does the original.
     """
+    try:
+        return _tried(path)
+    except ORT_ERRORS as error:
+        reason = reason_of(error).replace(path, Path(path).name)
+    try:
+        _tried(original)
+    except ORT_ERRORS:
+        return f"not run, as ONNX Runtime does not run the model it was made from either: {reason}"
+    raise ModelError(f"ONNX Runtime does not run the model with the new weights: {reason}")
+
+
+def _tried(model: str | bytes) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
-    try:
-        session = ort.InferenceSession(str(path), options, providers=[CPU])
-        feeds = {}
-        for value in session.get_inputs():
-            sizes = [1, *value.shape[1:]] if value.shape else []
-            if value.type not in KINDS or not all(isinstance(size, int) for size in sizes):
-                return False
-            feeds[value.name] = np.zeros(sizes, KINDS[value.type])
-        session.run(None, feeds)
-    except ORT_ERRORS as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"ONNX Runtime does not run the model with the new weights: {reason}"
-        ) from None
-    return True
+    session = ort.InferenceSession(model, options, providers=[CPU])
+    feeds = {}
+    for value in session.get_inputs():
+        sizes = list(value.shape)
+        if sizes and not isinstance(sizes[0], int):
+            sizes[0] = 1
+        if value.type not in KINDS or not all(isinstance(size, int) for size in sizes):
+            return f"loaded but not run, as its input {value.name} leaves sizes or its type open"
+        feeds[value.name] = np.zeros(sizes, KINDS[value.type])
+    session.run(None, feeds)
+    shapes = (f"{name}:{','.join(map(str, zeros.shape))}" for name, zeros in feeds.items())
+    return f"run on zeros, {' '.join(shapes)}"
