@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from onnx import helper
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
+from test_oracle import run
 from torch import nn
+
+from lsuv_cli.core.errors import DataError, OutputError, UsageError
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.options import ApplyOptions
+from lsuv_cli.jobs.applying import apply_weights
+from lsuv_cli.model import applying
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -59,6 +68,10 @@ def output(model: Path, x: NDArray[Any]) -> NDArray[Any]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     found: NDArray[Any] = session.run(None, {session.get_inputs()[0].name: x})[0]
     return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_apply_gives_what_pytorch_gives(tmp_path: Path, lsuv: Run, exported: Path) -> None:
@@ -104,6 +117,108 @@ def test_external_data_stays_external(tmp_path: Path, lsuv: Run, exported: Path)
     assert "--force" in done.stderr
 
 
+def test_a_large_model_gets_external_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
+) -> None:
+    """From the limit on; aligned, small tensors inside, and the same values."""
+    samples = tmp_path / "x.npy"
+    _, written = run(exported, samples, out_model=tmp_path / "inside.onnx")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr(applying, "MAX_INLINE_BYTES", 2000)
+    run(exported, samples, out_model=tmp_path / "outside.onnx")
+    names = ["outside.onnx", "outside.onnx.data"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, *names])
+    for tensor in onnx.load(tmp_path / names[0], load_external_data=False).graph.initializer:
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        nbytes = written.get(tensor.name, np.empty(0)).nbytes
+        assert bool(place) == (nbytes >= 1024), tensor.name
+        if place:
+            assert place["location"] == names[1]
+            assert int(place["offset"]) % 4096 == 0
+            assert int(place["length"]) == nbytes
+    x = np.load(samples)
+    assert np.array_equal(output(tmp_path / names[0], x), output(tmp_path / "inside.onnx", x))
+    content = [(tmp_path / name).read_bytes() for name in names]
+    # What is there already is found before the samples are read.
+    (tmp_path / names[0]).unlink()
+    samples.write_bytes(b"no samples any more")
+    with pytest.raises(OutputError, match=r"outside\.onnx\.data exists already; give --force"):
+        run(exported, samples, out=tmp_path / "w", out_model=tmp_path / names[0], force=False)
+    weights = exported.with_suffix(".safetensors")
+    options = ApplyOptions(model=exported, weights=weights, out=tmp_path / names[0])
+    with pytest.raises(OutputError, match="exists already"):
+        apply_weights(options, Silent())
+    apply_weights(replace(options, force=True), Silent())
+    assert [(tmp_path / name).read_bytes() for name in names] == content
+
+
+def test_outputs_that_are_inputs(tmp_path: Path, exported: Path) -> None:
+    samples = tmp_path / "x.npy"
+    run(exported, samples)
+    data = tmp_path / "new.onnx.data"
+    place: dict[str, Any] = {"location": data.name, "size_threshold": 0}
+    onnx.save(onnx.load(exported), tmp_path / "e.onnx", save_as_external_data=True, **place)
+    before = contents(tmp_path)
+    weights = exported.with_suffix(".safetensors")
+    for out in (data, tmp_path / "new.onnx"):
+        options = ApplyOptions(model=tmp_path / "e.onnx", weights=weights, out=out, force=True)
+        with pytest.raises(OutputError, match="is the model's external data itself"):
+            apply_weights(options, Silent())
+        with pytest.raises(OutputError, match="is the model's external data itself"):
+            run(tmp_path / "e.onnx", samples, out_model=out)
+    (tmp_path / "w.onnx.data").hardlink_to(weights)
+    with pytest.raises(OutputError, match="is the file of weights itself"):
+        apply_weights(replace(options, out=tmp_path / "w.onnx"), Silent())
+    (tmp_path / "w.onnx.data").unlink()
+    with pytest.raises(UsageError, match="would both write"):
+        run(
+            tmp_path / "e.onnx", samples, out_model=weights.with_suffix(""), out=tmp_path / "e.data"
+        )
+    assert contents(tmp_path) == before
+
+
+def test_what_does_not_run_any_more_is_not_written(tmp_path: Path, lsuv: Run) -> None:
+    """The new bias leads into a branch that fails; the model as it is runs."""
+    sizes = onnx.numpy_helper.from_array(np.array([7], np.int64))
+    branches = [
+        [helper.make_node("Identity", ["h"], ["same"])],
+        [
+            helper.make_node("Constant", [], ["seven"], value=sizes),
+            helper.make_node("Reshape", ["h", "seven"], ["wrong"]),
+        ],
+    ]
+    then, other = (
+        helper.make_graph(nodes, "branch", [], [onnx.ValueInfoProto(name=nodes[-1].output[0])], [])
+        for nodes in branches
+    )
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("ReduceSum", ["h"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["y"], then_branch=then, else_branch=other),
+    ]
+    values = {"w": random_weight(4, 4), "b": np.ones(4, np.float32), "zero": np.zeros(1)}
+    values = {name: value.astype(np.float32) for name, value in values.items()}
+    path = save_graph(tmp_path / "m.onnx", nodes, values, ["n", 4])
+    save_file({**values, "b": -values["b"]}, tmp_path / "w.safetensors")
+    before = contents(tmp_path)
+    done = lsuv("apply", path, "w.safetensors", "--out", "new.onnx")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error: ONNX Runtime does not run the model with the new weights" in done.stderr
+    assert contents(tmp_path) == before
+    save_file(values, tmp_path / "w.safetensors")
+    done = lsuv("apply", path, "w.safetensors", "--out", "new.onnx")
+    assert done.returncode == 0
+    assert "new.onnx was checked and run on zeros, x:1,4" in done.stderr
+    # What the original can't do either, the new one need not.
+    save_graph(path, nodes, {**values, "b": -values["b"]}, ["n", 4])
+    save_file({**values, "b": -values["b"]}, tmp_path / "w.safetensors")
+    done = lsuv("apply", path, "w.safetensors", "--out", "new.onnx", "--force")
+    assert done.returncode == 0
+    assert "does not run the model it was made from either" in done.stderr
+    assert str(tmp_path) not in done.stderr
+
+
 def test_tied_weights_and_constants(tmp_path: Path, lsuv: Run) -> None:
     constant = helper.make_node(
         "Constant", [], ["c"], value=onnx.numpy_helper.from_array(random_weight(4, 4, seed=8))
@@ -138,6 +253,30 @@ def test_torchscript(tmp_path: Path, lsuv: Run) -> None:
     net.load_state_dict(state)
     x = torch.randn(5, 4)
     assert torch.allclose(new(x), net(x))
+
+
+def test_torchscript_in_another_precision(tmp_path: Path) -> None:
+    trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
+    load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
+    options = ApplyOptions(
+        model=tmp_path / "m.pt", weights=tmp_path / "w", out=tmp_path / "new.pt", force=True
+    )
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    for inside, outside in (("bfloat16", "float32"), ("float32", "bfloat16"), ("half", "float64")):
+        net.to(getattr(torch, inside))
+        trace(net, torch.zeros(2, 4, dtype=getattr(torch, inside))).save(str(options.model))
+        state = {
+            name: value.to(getattr(torch, outside)) + 1 if value.is_floating_point() else value
+            for name, value in net.state_dict().items()
+        }
+        save_torch(state, options.weights)
+        apply_weights(options, Silent())
+        for name, value in load(str(options.out)).state_dict().items():
+            assert torch.equal(value, state[name].to(net.state_dict()[name].dtype)), name
+    eighths = {name: value.to(torch.float8_e4m3fn) for name, value in net.state_dict().items()}
+    save_torch(eighths, options.weights)
+    with pytest.raises(DataError, match="no type that can be read: 0"):
+        apply_weights(options, Silent())
 
 
 def test_what_does_not_fit_leaves_nothing(tmp_path: Path, lsuv: Run, exported: Path) -> None:

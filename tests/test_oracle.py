@@ -31,13 +31,13 @@ SAMPLES = 8
 
 def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDArray[Any]]]:
     """Initialise in this process; the report and the written weights."""
-    out = model.with_suffix(".safetensors")
+    out = options.pop("out", model.with_suffix(".safetensors"))
     report = initialize(
         InitOptions(
             model=model,
             out=out,
             samples=SampleOptions(data=(str(data),), count=options.pop("count", SAMPLES)),
-            force=True,
+            force=options.pop("force", True),
             device=options.pop("device", "cpu"),
             **options,
         ),

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from lsuv_cli.control import along_any
-from lsuv_cli.core.errors import ModelError, OutputError
+from lsuv_cli.core.errors import DataError, OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.model.applying import model_files, refuse_invalid, save_model, with_values
@@ -67,8 +69,11 @@ def _apply_to_torchscript(options: ApplyOptions) -> list[Path]:
     tensors = open_tensors(options.weights)
     shapes = {name: info.shape for name, info in tensors.infos.items()}
     found = differences(shapes, script.shapes)
+    strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
+    if strange:
+        found = f"no type that can be read: {', '.join(strange)}"
     if found:
-        raise ModelError(f"{options.weights} does not fit the model {options.model}: {found}")
+        raise DataError(f"{options.weights} does not fit the model {options.model}: {found}")
     with replacing_file(options.out, force=options.force) as (file, _):
         file.write(script.with_values(tensors))
     return [options.out]

@@ -187,14 +187,11 @@ class TorchScript:
         """The module with other values, as the bytes of a TorchScript file.
 
         Args:
-            tensors: a value for each name of its state_dict.
+            tensors: a value for each name of its state_dict, in whatever precision.
         """
         import torch
 
-        state = {
-            name: torch.from_numpy(np.array(_as_plain(tensors[name]))).view(value.dtype)
-            for name, value in self._module.state_dict().items()
-        }
+        state = {name: _as_tensor(tensors[name]) for name in self._module.state_dict()}
         self._module.load_state_dict(state, strict=True)
         # Saved to a path, the file would hold that path's name.
         buffer = io.BytesIO()
@@ -262,6 +259,10 @@ def _as_numpy(value: torch.Tensor) -> Array:
     return array
 
 
-def _as_plain(value: Array) -> Array:
-    """What torch can take of an array: bfloat16 as integers of its size."""
-    return value.view(np.int16) if value.dtype.name == "bfloat16" else value
+def _as_tensor(value: Array) -> torch.Tensor:
+    """A copy of an array; torch takes bfloat16 as integers of its size."""
+    import torch
+
+    if value.dtype.name == "bfloat16":
+        return torch.from_numpy(np.array(value.view(np.int16))).view(torch.bfloat16)
+    return torch.from_numpy(np.array(value))

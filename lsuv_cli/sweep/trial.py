@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import onnxruntime as ort
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.sweep.session import CPU, FATAL, ORT_ERRORS, reason_of
+
+# Zeros may keep a loop going for ever.
+MAX_SECONDS = 20.0
 
 KINDS = {
     "tensor(float)": "float32",
@@ -59,6 +63,16 @@ def _tried(model: str | bytes) -> str:
         if value.type not in KINDS or not all(isinstance(size, int) for size in sizes):
             return f"loaded but not run, as its input {value.name} leaves sizes or its type open"
         feeds[value.name] = np.zeros(sizes, KINDS[value.type])
-    session.run(None, feeds)
-    shapes = (f"{name}:{','.join(map(str, zeros.shape))}" for name, zeros in feeds.items())
-    return f"run on zeros, {' '.join(shapes)}"
+    shapes = " ".join(f"{name}:{','.join(map(str, one.shape))}" for name, one in feeds.items())
+    run_options = ort.RunOptions()
+    run_options.log_severity_level = FATAL
+    # On a second thread, so that it can be stopped.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = pool.submit(session.run, None, feeds, run_options)
+        try:
+            running.result(timeout=MAX_SECONDS)
+        except TimeoutError:
+            return f"loaded, but on zeros, {shapes}, it runs longer than {MAX_SECONDS:g} s"
+        finally:
+            run_options.terminate = True
+    return f"run on zeros, {shapes}"
