@@ -171,9 +171,7 @@ def test_outputs_that_are_inputs(tmp_path: Path, exported: Path) -> None:
         apply_weights(replace(options, out=tmp_path / "w.onnx"), Silent())
     (tmp_path / "w.onnx.data").unlink()
     with pytest.raises(UsageError, match="would both write"):
-        run(
-            tmp_path / "e.onnx", samples, out_model=weights.with_suffix(""), out=tmp_path / "e.data"
-        )
+        run(tmp_path / "e.onnx", samples, out_model=tmp_path / "o", out=tmp_path / "o.data")
     assert contents(tmp_path) == before
 
 
