@@ -84,18 +84,23 @@ def with_values(
         name: WeightSource(info, partial(_value, model, weights, known[name], info))
         for name, info in infos.items()
     }
-    constants = set()
+    _refuse_homeless(model, weights, values.keys() | _fill_constants(graph, model, weights))
+    for name, info in infos.items():
+        kind = helper.np_dtype_to_tensor_dtype(info.dtype)
+        graph.initializer.append(TensorProto(name=name, dims=info.shape, data_type=kind))
+    return proto, values
+
+
+def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameters) -> set[str]:
+    """Set the Constant nodes that are parameters; their names."""
+    filled = set()
     for node in graph.node:
         if node.op_type == "Constant" and node.output[0] in model.constants:
             name, tensor = node.output[0], node.attribute[0].t
             value = _value(model, weights, name, model.parameters[name])
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-            constants.add(name)
-    _refuse_homeless(model, weights, values.keys() | constants)
-    for name, info in infos.items():
-        kind = helper.np_dtype_to_tensor_dtype(info.dtype)
-        graph.initializer.append(TensorProto(name=name, dims=info.shape, data_type=kind))
-    return proto, values
+            filled.add(name)
+    return filled
 
 
 def _value(model: OnnxModel, weights: Parameters, name: str, info: TensorInfo) -> NDArray[Any]:

@@ -54,6 +54,8 @@ def try_model(path: str, original: str | bytes) -> str:
 def _tried(model: str | bytes) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
+    # Packed, all weights would be copied; so they are mapped.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(model, options, providers=[CPU])
     feeds = {}
     for value in session.get_inputs():
