@@ -122,6 +122,10 @@ def test_a_large_model_gets_external_data(
 ) -> None:
     """From the limit on; aligned, small tensors inside, and the same values."""
     samples = tmp_path / "x.npy"
+    table = np.arange(500)
+    model = onnx.load(exported)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
+    onnx.save(model, exported)
     _, written = run(exported, samples, out_model=tmp_path / "inside.onnx")
     before = sorted(path.name for path in tmp_path.iterdir())
     monkeypatch.setattr(applying, "MAX_INLINE_BYTES", 2000)
@@ -130,7 +134,7 @@ def test_a_large_model_gets_external_data(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, *names])
     for tensor in onnx.load(tmp_path / names[0], load_external_data=False).graph.initializer:
         place = {entry.key: entry.value for entry in tensor.external_data}
-        nbytes = written.get(tensor.name, np.empty(0)).nbytes
+        nbytes = {**written, "table": table}.get(tensor.name, np.empty(0)).nbytes
         assert bool(place) == (nbytes >= 1024), tensor.name
         if place:
             assert place["location"] == names[1]
@@ -138,6 +142,8 @@ def test_a_large_model_gets_external_data(
             assert int(place["length"]) == nbytes
     x = np.load(samples)
     assert np.array_equal(output(tmp_path / names[0], x), output(tmp_path / "inside.onnx", x))
+    stored = {one.name: one for one in onnx.load(tmp_path / names[0]).graph.initializer}
+    assert np.array_equal(onnx.numpy_helper.to_array(stored["table"]), table)
     content = [(tmp_path / name).read_bytes() for name in names]
     # What is there already is found before the samples are read.
     (tmp_path / names[0]).unlink()

@@ -44,7 +44,7 @@ W = random_weight
 
 @pytest.fixture(autouse=True)
 def _short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zeros keep the loop `while` going for ever."""
+    """On zeros the loop `while` never ends."""
     monkeypatch.setattr(trial, "MAX_SECONDS", 0.3)
 
 
@@ -171,6 +171,15 @@ def test_bodies(tmp_path: Path, name: str) -> None:
         VerifyOptions(model=out, samples=SampleOptions(data=(str(samples),), count=8)), Silent()
     )
     assert not again.failures
+
+
+def test_a_trial_run_that_does_not_end_is_stopped(tmp_path: Path) -> None:
+    path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST, ("n", WIDTH))
+    told = trial.try_model([path], str(path))
+    assert told == "loaded, but on zeros, x:1,6, it runs longer than 0 s"
+    nodes, shape = GRAPHS["scan"]
+    save_graph(path, nodes, LAST, ("n", *shape))
+    assert trial.try_model([path], str(path)) == "run on zeros, x:1,5,6"
 
 
 def test_bodies_in_external_data_and_names_that_are_taken(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def written_model(
         del proto
         original = str(model.path) if content is None else content
         refuse_invalid(made[0], original)
-        events.note(f"{out} was checked and {try_model(str(made[0]), original)}")
+        events.note(f"{out} was checked and {try_model(made, original)}")
         yield files
         # The data first: a model without it is of no use.
         rename_all(list(zip(made[::-1], files[::-1], strict=True)), force=force)

@@ -40,8 +40,9 @@ def model_files(model: OnnxModel, out: Path) -> list[Path]:
         model: the model.
         out: its file.
     """
-    nbytes = sum(info.nbytes for info in model.parameters.values()) + model.skeleton.ByteSize()
-    if model.external_files or nbytes > MAX_INLINE_BYTES:
+    sizes = [one.nbytes for name, one in model.parameters.items() if name not in model.constants]
+    is_large = sum(sizes) + model.skeleton.ByteSize() > MAX_INLINE_BYTES
+    if (model.external_files or is_large) and max(sizes, default=0) >= MIN_EXTERNAL_BYTES:
         return [out, out.with_name(f"{out.name}.data")]
     return [out]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import onnxruntime as ort
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.sweep.session import CPU, FATAL, ORT_ERRORS, reason_of
 
-# Zeros may keep a loop going for ever.
-MAX_SECONDS = 20.0
+# Zeros may keep a loop going for ever, and what it puts out grows. Large models need their time.
+MAX_SECONDS = 5.0
+BYTES_PER_SECOND = 100e6
 
 KINDS = {
     "tensor(float)": "float32",
@@ -25,33 +27,35 @@ KINDS = {
 }
 
 
-def try_model(path: str, original: str | bytes) -> str:
+def try_model(files: Sequence[Path], original: str | bytes) -> str:
     """Load a model on the CPU and, where its inputs tell enough, run it once on zeros.
 
     Args:
-        path: the model.
+        files: the model and, if it has such, its external data.
         original: the one that it was made from, a path or its bytes.
 
     Returns:
         What was done, in words: `run on zeros, x:1,3,8,8`, or why it was not run. A size that is
         left open is taken for a batch of one if it is the first, and otherwise keeps the model from
-        being run.
+        being run; a run that takes too long is stopped.
 
     Raises:
         ModelError: ONNX Runtime does not load or run it, although it does the original.
     """
+    seconds = MAX_SECONDS + sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
+    path = str(files[0])
     try:
-        return _tried(path)
+        return _tried(path, seconds)
     except ORT_ERRORS as error:
-        reason = reason_of(error).replace(path, Path(path).name)
+        reason = reason_of(error).replace(path, files[0].name)
     try:
-        _tried(original)
+        _tried(original, seconds)
     except ORT_ERRORS:
         return f"not run, as ONNX Runtime does not run the model it was made from either: {reason}"
     raise ModelError(f"ONNX Runtime does not run the model with the new weights: {reason}")
 
 
-def _tried(model: str | bytes) -> str:
+def _tried(model: str | bytes, seconds: float) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
     # Packed, all weights would be copied; so they are mapped.
@@ -72,9 +76,9 @@ def _tried(model: str | bytes) -> str:
     with ThreadPoolExecutor(max_workers=1) as pool:
         running = pool.submit(session.run, None, feeds, run_options)
         try:
-            running.result(timeout=MAX_SECONDS)
+            running.result(timeout=seconds)
         except TimeoutError:
-            return f"loaded, but on zeros, {shapes}, it runs longer than {MAX_SECONDS:g} s"
+            return f"loaded, but on zeros, {shapes}, it runs longer than {seconds:.0f} s"
         finally:
             run_options.terminate = True
     return f"run on zeros, {shapes}"
