@@ -21,6 +21,7 @@ from lsuv_cli.exits import print_note, refuse, run_app
 from lsuv_cli.processes.run import Run
 
 QUIET = frozenset(("-q", "--quiet"))
+HELP = frozenset(("-h", "--help"))
 
 app = typer.Typer(
     name="lsuv",
@@ -41,14 +42,16 @@ def lsuv(
     version: arguments.VersionOption = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
-    if context.resilient_parsing or no_config:
+    # A file that can't be read must not keep from reading what to write in it.
+    if context.resilient_parsing or no_config or not HELP.isdisjoint(sys.argv):
         return
     try:
         path = config or find_configuration(Path.cwd())
         if path is not None:
             commands = context.command.commands  # type: ignore[attr-defined]
-            context.default_map = read_configuration(path, commands)
-            if Run(os.environ).is_first and QUIET.isdisjoint(sys.argv):
+            options = context.default_map = read_configuration(path, commands)
+            is_quiet = options.get(context.invoked_subcommand or "", {}).get("quiet", False)
+            if Run(os.environ).is_first and QUIET.isdisjoint(sys.argv) and not is_quiet:
                 print_note(f"options from {path}")
     except UsageError as error:
         refuse(error)

@@ -23,6 +23,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
         ("lsuv init m.onnx --device c", ["cpu", "cuda", "cuda:0"]),
         ("lsuv init ", ["folder/", "m.onnx", "net.pt"]),
         ("lsuv init folder/", ["folder/inner.onnx"]),
+        ("lsuv init fo", ["folder/inner.onnx"]),
         ("lsuv verify m.onnx ", ["folder/", "net.pt", "w.safetensors"]),
     ],
 )
@@ -62,3 +63,13 @@ def test_bash_completes(tmp_path: Path, lsuv: Run) -> None:
         check=True,
     )
     assert done.stdout.split() == ["batch", "running"]
+
+
+def test_bash_quotes_names_itself(tmp_path: Path, lsuv: Run) -> None:
+    """What it is offered it takes as it is, so that a space would make two words of one."""
+    (tmp_path / "my net.onnx").touch()
+    asked = {"_LSUV_COMPLETE": "complete_bash", "COMP_WORDS": "lsuv init my", "COMP_CWORD": "2"}
+    assert lsuv(env=asked).stdout.strip() == ""
+    asked = {"_LSUV_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = lsuv(env={**asked, "_TYPER_COMPLETE_ARGS": "lsuv init my"})
+    assert done.stdout.strip() == "my net.onnx"

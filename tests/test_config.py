@@ -51,6 +51,43 @@ def test_pyproject_of_a_folder_above_and_paths_relative_to_it(
     assert options_of(done)["samples"] == 6
 
 
+def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text(
+        'preset = "imagenet"\nquiet = true\nprovider = "NoSuchProvider"\n'
+    )
+    given = ("init", "m.onnx", "-d", "data", "-o", "w", "--force", "--device", "cpu", "--json")
+    done = lsuv(*given, "--mean", "0.5", "--verbose")
+    assert options_of(done)["mean"] == [0.5]
+    assert "measuring" in done.stderr
+    (folder / "lsuv.toml").write_text("mean = [0.25, 0.5, 1]\nstd = 2\nquiet = true\n")
+    done = lsuv(*given)
+    assert done.stderr.startswith("error: --mean has 3 values")
+    (folder / "lsuv.toml").write_text("mean = [0.25]\nstd = 2\nquiet = true\n")
+    done = lsuv(*given)
+    assert (options_of(done)["mean"], options_of(done)["std"]) == ([0.25], [2])
+    assert done.stderr == ""
+    done = lsuv(*given, "--preset", "half")
+    assert (options_of(done)["mean"], options_of(done)["std"]) == ([0.5], [0.5])
+
+
+def test_lists_and_globs_of_a_folder_with_a_strange_name(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    odd = folder / "a[1]"
+    (odd / "inner").mkdir(parents=True)
+    (folder / "data").rename(odd / "data")
+    for text in ('data = "dat?"\n', 'data = "@list"\n'):
+        (odd / "lsuv.toml").write_text(text)
+        (odd / "list").write_text("../data\n")  # as paths in a list are: relative to here
+        done = lsuv("init", "../../m.onnx", "-o", "w", "--force", "--json", cwd=odd / "inner")
+        assert options_of(done)["samples"] > 0
+
+
+def test_a_broken_file_does_not_keep_the_help_away(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text("colour = 1\n")
+    done = lsuv("init", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--target-std" in done.stdout
+
+
 def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None:  # noqa: F811
     for text in ("[tool]\n", "tool = 3\n", "not toml"):
         (folder / "pyproject.toml").write_text(text)

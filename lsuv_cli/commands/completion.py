@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,26 +13,41 @@ MODEL_SUFFIXES = frozenset((".onnx", ".pt", ".pth", ".ts", ".torchscript"))
 WEIGHT_SUFFIXES = frozenset((".json", ".pt", ".pth", ".safetensors"))
 
 
+# bash takes what it is offered as it is: what it would have to quote, its own completion offers.
+NOT_IN_BASH = re.compile(r"[^\w@%+,./~-]")
+
+
 def files_ending(suffixes: frozenset[str]) -> Callable[[str], list[str]]:
     """Offers files by their names' endings, and folders to look into."""
 
     def complete(incomplete: str) -> list[str]:
-        folder, _, start = incomplete.rpartition("/")
-        place = Path(f"{folder}/") if "/" in incomplete else Path()
-        try:
-            found = sorted(place.iterdir())
-        except OSError:
-            return []
-        prefix = f"{folder}/" if "/" in incomplete else ""
-        return [
-            f"{prefix}{path.name}{'/' if path.is_dir() else ''}"
-            for path in found
-            if path.name.startswith(start)
-            and path.name.startswith(".") == start.startswith(".")
-            and (path.is_dir() or path.suffix in suffixes)
-        ]
+        found = _entries(incomplete, suffixes)
+        # A shell ends a word that can't be another; so a folder alone is looked into at once.
+        while (
+            len(found) == 1 and found[0].endswith("/") and (inner := _entries(found[0], suffixes))
+        ):
+            found = inner
+        is_bash = os.environ.get("_LSUV_COMPLETE") == "complete_bash"
+        return [] if is_bash and any(map(NOT_IN_BASH.search, found)) else found
 
     return complete
+
+
+def _entries(incomplete: str, suffixes: frozenset[str]) -> list[str]:
+    """The files and folders whose paths begin like this; folders with a slash behind them."""
+    folder, slash, start = incomplete.rpartition("/")
+    prefix = folder + slash
+    try:
+        found = sorted(Path(prefix).iterdir())
+    except OSError:
+        return []
+    return [
+        f"{prefix}{path.name}{'/' if path.is_dir() else ''}"
+        for path in found
+        if path.name.startswith(start)
+        and path.name.startswith(".") == start.startswith(".")
+        and (path.is_dir() or path.suffix in suffixes)
+    ]
 
 
 def presets(incomplete: str) -> list[str]:

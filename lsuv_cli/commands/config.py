@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import tomllib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,19 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 
 # The only option with several values that are paths.
 DATA = "data"
+
+# Those of one number, or one a channel.
+NUMBERS = frozenset(("mean", "std"))
+
+# Where the command line gives one of these, what the file says of the others is void.
+OVERRIDDEN = {
+    "preset": ("mean", "std"),
+    "mean": ("preset",),
+    "std": ("preset",),
+    "quiet": ("verbose",),
+    "verbose": ("quiet",),
+    "device": ("provider",),
+}
 
 Table = Mapping[str, Any]
 
@@ -81,6 +96,15 @@ def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dic
     return found
 
 
+def overridden(given: AbstractSet[str]) -> set[str]:
+    """The parameters of which a file's values do not count, for what the command line gives.
+
+    Args:
+        given: the names of the parameters that the command line gives.
+    """
+    return {other for name in given for other in OVERRIDDEN.get(name, ())} - given
+
+
 def _table(path: Path) -> Table:
     """The part of the file that is this tool's."""
     table: Any = _parsed(path)
@@ -117,7 +141,7 @@ def _value(path: Path, key: str, value: Any, parameter: Any) -> Any:
     if parameter.multiple:
         values = value if isinstance(value, list) else [value]
         texts = [_text(path, key, one) for one in values]
-        return [_located(path, text) for text in texts] if key == DATA else texts
+        return [_located_samples(path, text) for text in texts] if key == DATA else texts
     if kind in KINDS:
         types, described = KINDS[kind]
         if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool):
@@ -128,7 +152,9 @@ def _value(path: Path, key: str, value: Any, parameter: Any) -> Any:
 
 
 def _text(path: Path, key: str, value: Any) -> str:
-    """Sizes and numbers may be written without quotes."""
+    """Sizes and numbers may be written without quotes, several numbers as an array."""
+    if isinstance(value, list) and value and key in NUMBERS:
+        return ",".join(_text(path, key, one) for one in value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UsageError(f"{path}: {key} = {value!r}: must be a text")
     return str(value)
@@ -136,6 +162,16 @@ def _text(path: Path, key: str, value: Any) -> str:
 
 def _located(path: Path, text: str) -> str:
     """A path that is relative to the file, as seen from here."""
-    if text.startswith(("@", "-")):
+    return text if text == "-" else str(path.parent / text)
+
+
+def _located_samples(path: Path, text: str) -> str:
+    """The same of what `--data` takes: also lists of paths, and patterns."""
+    if text == "@-":
         return text
-    return str(path.parent / text)
+    if text.startswith("@"):
+        return f"@{path.parent / text[1:]}"
+    # What the folder is called is no pattern.
+    is_pattern = glob.has_magic(text) and not (path.parent / text).exists()
+    folder = Path(glob.escape(str(path.parent))) if is_pattern else path.parent
+    return str(folder / text)

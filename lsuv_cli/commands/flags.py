@@ -9,7 +9,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import typer
+
 from lsuv_cli.commands import arguments
+from lsuv_cli.commands.config import overridden
 from lsuv_cli.core.choices import BatchNorm, Names, Per
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.option_texts import (
@@ -191,8 +194,17 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             inner[field.name].replace(annotation=kinds[field.name]) for field in fields(kind)
         ]
 
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    context = inspect.Parameter(
+        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+    )
+    parameters = [context, *parameters]
+
     @functools.wraps(command)
-    def flat(**values: Any) -> None:
+    def flat(context: typer.Context, **values: Any) -> None:
+        sources = {name: context.get_parameter_source(name) for name in values}
+        given = {name for name, it in sources.items() if it and it.name == "COMMANDLINE"}
+        values.update({name: defaults[name] for name in overridden(given) & values.keys()})
         for name, kind in groups.items():
             members = {field.name: values.pop(field.name) for field in fields(kind)}
             values[name] = kind(**members)
