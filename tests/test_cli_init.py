@@ -524,6 +524,17 @@ def test_heavy_imports_are_late(tiny: Path) -> None:
     assert imported([*TINY, "--quiet"], tiny) & heavy == heavy - {"torch"}
 
 
+def test_onnx_runtime_keeps_nothing_of_the_user(tiny: Path, tmp_path: Path) -> None:
+    # What else is in the environment may tell ONNX Runtime to be quiet, as CI does.
+    kept = {name: text for name, text in os.environ.items() if name in {"PATH", "PYTHONPATH"}}
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [COMMAND, *TINY, "--quiet"], cwd=tiny, env={**kept, "HOME": str(home)}, check=True
+    )
+    assert not list(home.iterdir())
+
+
 def test_help_names_every_option_with_its_default(lsuv: Run) -> None:
     shown = lsuv("init", "--help", env={"COLUMNS": "120", "NO_COLOR": "1"}).stdout
     for option in (
