@@ -61,7 +61,7 @@ EPILOG = (
     "Exit codes: 0 all layers within tolerance; 1 a bug; 2 usage; 3 unusable model or data; "
     "4 written, but some layer is not within tolerance; 5 output can't be written; "
     "6 another process of the run failed or did not answer; "
-    "130 interrupted, nothing left behind."
+    "130 and 143 interrupted or terminated, nothing left behind."
 )
 
 for command in (init, inspect, verify, compare, apply):

@@ -38,7 +38,11 @@ def _print_version(wanted: bool) -> None:
 VersionOption = Annotated[
     bool,
     typer.Option(
-        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        "--version",
+        metavar="",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
     ),
 ]
 
@@ -64,7 +68,7 @@ ModelArgument = Annotated[
 WeightsArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[WEIGHTS]",
+        metavar="WEIGHTS",
         autocompletion=files_ending(WEIGHT_SUFFIXES),
         help="A file of weights: safetensors, an index of shards, or a .pt of tensors. "
         "[dim]\\[default: the model's own weights][/dim]",

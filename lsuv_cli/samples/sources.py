@@ -253,7 +253,7 @@ def _normalisation(
         if len(values) not in (0, 1, channels):
             raise UsageError(
                 f"{name} has {len(values)} values, but the samples have {channels} "
-                f"{'channel' if channels == 1 else 'channels'}; give 1 or {channels}"
+                + ("channel; give 1" if channels == 1 else f"channels; give 1 or {channels}")
             )
         array = np.asarray(values or (default,), np.float32)
         shaped.append(array.reshape([-1 if i == axis else 1 for i in range(rank)]))
