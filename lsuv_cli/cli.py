@@ -17,7 +17,7 @@ from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
 from lsuv_cli.commands.verify import verify
 from lsuv_cli.core.errors import UsageError
-from lsuv_cli.exits import print_note, refuse, run_app
+from lsuv_cli.exits import print_note, refuse, reserve_standard_streams, run_app
 from lsuv_cli.processes.run import Run
 
 QUIET = frozenset(("-q", "--quiet"))
@@ -70,6 +70,7 @@ for command in (init, inspect, verify, compare, apply):
 
 def main() -> None:
     """The `lsuv` command."""
+    reserve_standard_streams()
     try:
         code = run_app(app)
     except Exception as error:

@@ -59,6 +59,19 @@ def refuse(error: LsuvError) -> NoReturn:
     exit_with(work)
 
 
+def reserve_standard_streams() -> None:
+    """Open on /dev/null what is closed of stdin, stdout and stderr.
+
+    The next file that is opened would take its number, and what a library prints would go into it.
+    Python has set `sys.stdout` and the like to None by now, so that it still shows.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def run_app(app: typer.Typer) -> int:
     """Run a Typer application; what it finds wrong with the command line is one sentence too.
 

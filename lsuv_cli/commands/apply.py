@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lsuv_cli.commands import arguments
-from lsuv_cli.commands.streams import model_options
+from lsuv_cli.commands.streams import STANDARD, model_options
 from lsuv_cli.core.choices import Names
-from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.exits import exit_with
 from lsuv_cli.processes.run import Run
@@ -28,6 +28,8 @@ def apply(
     """
 
     def work(run: Run) -> ExitCode:
+        if out == STANDARD:
+            raise UsageError("--out - : only init writes to stdout; give a file")
         options = ApplyOptions(
             weights=weights,
             out=out,
