@@ -210,6 +210,9 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = kind(**members)
         command(**values)
 
+    # The help breaks lines where the terminal ends, and would also break them where they do here.
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    flat.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return flat
