@@ -70,17 +70,20 @@ def main() -> None:
         common.interleaved(works, 1)  # fills the caches of files and of compiled modules
         seconds = common.interleaved(works, rounds)
         torch = {label: imports_torch(command[1:]) for label, command in lsuv.items()}
-    medians = {label: statistics.median(times) for label, times in seconds.items()}
     common.print_table(
         f"Whole processes, seconds of {rounds} timed in turn",
-        ["command", "least", "median", f"of {UNIT}", "goal", "imports torch"],
+        ["command", "least", "median", f"times {UNIT}", "goal", "imports torch"],
         [
             [
                 label,
                 f"{min(seconds[label]):.3f}",
-                f"{medians[label]:.3f}",
-                f"{medians[label] / medians[UNIT]:.2f}",
-                f"{GOALS[label]:.1f}" if label in GOALS else "",
+                f"{statistics.median(seconds[label]):.3f}",
+                f"{common.median_ratio(seconds[label], seconds[UNIT]):.2f}",
+                (
+                    f"{GOALS[label]} s: {common.verdict(min(seconds[label]) <= GOALS[label])}"
+                    if label in GOALS
+                    else ""
+                ),
                 ("YES" if torch[label] else "no") if label in torch else "",
             ]
             for label in commands
