@@ -96,8 +96,9 @@ class Loaded:
         wanted = options.samples.count
         if wanted is not None and self.batches.total < wanted:
             events.note(f"using all {self.batches.total} samples ({wanted} were asked for)")
+        real = [one for one in self.batches.statistics if "float" in one.dtype]
         for statistics in self.batches.statistics:
             events.note(describe_input(statistics))
-            advice = normalisation_advice(statistics, options.samples)
+            advice = normalisation_advice(statistics, options.samples, alone=len(real) == 1)
             if advice:
                 events.warn(advice)

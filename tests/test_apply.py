@@ -291,6 +291,8 @@ def test_what_does_not_fit_leaves_nothing(tmp_path: Path, lsuv: Run, exported: P
         (("apply", exported, "none.safetensors", "--out", "new.onnx"), 3),
         (("apply", exported, "w.safetensors", "--out", exported, "--force"), 5),
         (("apply", exported, "w.safetensors"), 2),
+        (("apply", exported, "w.safetensors", "--out", "new.pt"), 2),
+        (("apply", exported, "w.safetensors", "--out", "new\udcff.onnx"), 5),
     ):
         done = lsuv(*arguments)
         assert (done.returncode, done.stdout) == (code, "")

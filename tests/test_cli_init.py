@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -549,3 +550,47 @@ def test_help_names_every_option_with_its_default(lsuv: Run) -> None:
     for default in ("128", "0.001", "10", "orthonormal", "zero", "layer", "auto", "verify"):
         assert f"[default: {default}]" in shown
     assert "Exit codes" in shown
+
+
+def test_a_module_s_name_matches_its_layers(lsuv: Run, tiny: Path) -> None:
+    process = lsuv(*TINY, "--exclude", "fc", "--json")
+    statuses = {row["name"]: row["status"] for row in json.loads(process.stdout)["layers"]}
+    assert statuses == {
+        "conv": "converged",
+        "fc1": "excluded",
+        "fc2": "excluded",
+        "head": "converged",
+    }
+    process = lsuv(*TINY, "--force", "--exclude", "Fc")
+    assert process.returncode == 2
+    assert (
+        "--exclude Fc matches no layer or weight; the layers and weights are conv (conv.weig"
+        in (process.stderr)
+    )
+
+
+def test_the_summary_speaks_of_the_worst_layer(lsuv: Run, tiny: Path) -> None:
+    process = lsuv(*TINY, "--tol", "1e-12", "--max-iter", "1")
+    assert process.returncode == 4
+    worst = max(map(float, re.findall(r"off by (\S+) after", process.stderr)))
+    assert f"largest |Var-1| {worst:.1e}" in process.stderr
+    assert "not verified" not in process.stderr
+    process = lsuv(*TINY, "--force", "--target-std", "2", "--per", "channel")
+    assert "largest |Var/target-1| of a channel" in process.stderr
+
+
+def test_outputs_that_would_mislead_or_destroy(lsuv: Run, tiny: Path) -> None:
+    (tiny / "like.safetensors").write_bytes((tiny / "x.npy").read_bytes())
+    start = ("init", "tiny.onnx", "--data", "x.npy", "--force")
+    before = {path.name: path.read_bytes() for path in tiny.iterdir()}
+    for arguments, code, words in (
+        (("--out", "w.onnx"), 2, "what is written is safetensors, and .onnx stands for ONNX"),
+        (("--out", "w", "--out-model", "w.pt"), 2, "and .pt stands for PyTorch's"),
+        (("--out", "w", "--checkpoint", "w"), 2, "--checkpoint and an output are both w"),
+        (("--out", "w", "--out-model", "c", "--checkpoint", "c"), 2, "an output are both c"),
+        (("--out", "like.safetensors", "--like", "like.safetensors"), 5, "the file of --like"),
+    ):
+        process = lsuv(*start, *arguments)
+        assert process.returncode == code, process.stderr
+        assert words in process.stderr
+        assert {path.name: path.read_bytes() for path in tiny.iterdir()} == before

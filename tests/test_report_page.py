@@ -252,7 +252,7 @@ def test_verify_writes_both_and_keeps_its_exit_code(lsuv: Run, hostile: Path) ->
     outputs = ("--report", "r.html", "--plot", "p.svg")
     done = lsuv(*VERIFY, *outputs)
     assert done.returncode == 4, done.stderr
-    assert done.stderr.endswith("the report is in r.html\nthe report is in p.svg\n")
+    assert done.stderr.endswith("the report is in r.html\nthe plot is in p.svg\n")
     page = (hostile / "r.html").read_text()
     assert f"SHA-256</dt>\n<dd>{sha256((hostile / 'm.onnx').read_bytes()).hexdigest()}" in page
     assert "1 outside" in page

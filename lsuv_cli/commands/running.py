@@ -60,7 +60,10 @@ def write_report(
         OutputError: one can't be written.
     """
     files.write(lambda: make_page(_this_command()), done)
-    screen.lines(f"the report is in {path}" for path in files.paths)
+    if files.page is not None:
+        screen.note(f"the report is in {files.page}")
+    if files.plot is not None:
+        screen.note(f"the plot is in {files.plot}")
 
 
 def _this_command() -> str:

@@ -18,9 +18,13 @@ PART = re.compile(r"(\[[\d:, ]*\])+$")
 
 
 def matches(layer: Layer, glob: str) -> bool:
-    """Whether a glob matches the layer's name or its weight's, with its part or without."""
+    """Whether a glob matches the name of the layer, its weight or its weight's module.
+
+    The weight's with its part or without.
+    """
     tensor = PART.sub("", layer.parameter)
-    names = (layer.name, layer.parameter, tensor)
+    module = tensor.rpartition(".")[0]
+    names = (layer.name, layer.parameter, tensor, *([module] if module else []))
     # A part of a tensor has brackets behind its name, which mean something else in a glob.
     return glob in names or any(fnmatchcase(name, glob) for name in names)
 
@@ -144,8 +148,8 @@ def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
     ]
     for option, glob in given:
         if not any(matches(layer, glob) for layer in layers):
-            some = ", ".join(layer.name for layer in layers[:4])
+            some = ", ".join(f"{layer.name} ({layer.parameter})" for layer in layers[:4])
             raise UsageError(
-                f"{option} {glob} matches no layer or weight name; the layers are "
+                f"{option} {glob} matches no layer or weight; the layers and weights are "
                 f"{some}{', ...' if len(layers) > 4 else ''}"
             )

@@ -25,6 +25,7 @@ from lsuv_cli.weights.checkpoint import differences
 from lsuv_cli.weights.output import (
     check_output,
     explaining,
+    refuse_misleading_name,
     refuse_overwriting,
     rename_all,
     replacing_file,
@@ -48,7 +49,9 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     """
     _check_output(options, options.out)
     events.stage("reading the model")
-    if is_torch_file(options.model, options.content):
+    is_torch = is_torch_file(options.model, options.content)
+    refuse_model_name(options.out, is_torch=is_torch)
+    if is_torch:
         return _apply_to_torchscript(options)
     source = constants_outside(read_source(options.model, options.content))
     model, weights = model_of(along_any(source))
@@ -56,7 +59,9 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     for path in model_files(model, options.out):
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
-    read_weights(options.weights, model, weights, find_layers(model), names=options.names)
+    read = read_weights(options.weights, model, weights, find_layers(model), names=options.names)
+    for path in model_files(model, options.out):
+        refuse_overwriting(path, "a file of weights", read.file.files)
     events.stage("writing the model")
     with written_model(
         model, options.content, weights, options.out, events, force=options.force
@@ -67,6 +72,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
 def _apply_to_torchscript(options: ApplyOptions) -> list[Path]:
     script = TorchScript(options.model, options.content)
     tensors = open_tensors(options.weights)
+    refuse_overwriting(options.out, "a file of weights", tensors.files)
     shapes = {name: info.shape for name, info in tensors.infos.items()}
     found = differences(shapes, script.shapes)
     strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
@@ -77,6 +83,24 @@ def _apply_to_torchscript(options: ApplyOptions) -> list[Path]:
     with replacing_file(options.out, force=options.force) as (file, _):
         file.write(script.with_values(tensors))
     return [options.out]
+
+
+def refuse_model_name(out: Path, *, is_torch: bool) -> None:
+    """Refuse a name under which a model can't be written.
+
+    Args:
+        out: the model to write.
+        is_torch: whether it is TorchScript and not ONNX.
+
+    Raises:
+        UsageError: its ending stands for another kind of file.
+        OutputError: ONNX' own checker can't open it.
+    """
+    refuse_misleading_name(out, "PyTorch's" if is_torch else "ONNX")
+    try:
+        str(out.absolute()).encode()
+    except UnicodeEncodeError:
+        raise OutputError(f"{out}: ONNX can only check files whose path is UTF-8") from None
 
 
 def _check_output(options: ApplyOptions, path: Path) -> None:
@@ -94,6 +118,7 @@ def written_model(
     events: Events,
     *,
     force: bool,
+    threads: int = 0,
 ) -> Iterator[list[Path]]:
     """Write an ONNX model with the values that its parameters have now.
 
@@ -104,6 +129,7 @@ def written_model(
         out: where to write; external data goes beside it, as `NAME.data`.
         events: told on what the result was run.
         force: replace existing files.
+        threads: for the run that tries it; 0 for one a core.
 
     Gives the files, which have their names once the context is left without an error.
 
@@ -123,7 +149,7 @@ def written_model(
         del proto
         original = str(model.path) if content is None else content
         refuse_invalid(made[0], original)
-        events.note(f"{out} was checked and {try_model(made, original)}")
+        events.note(f"{out} was checked and {try_model(made, original, threads)}")
         yield files
         # The data first: a model without it is of no use.
         rename_all(list(zip(made[::-1], files[::-1], strict=True)), force=force)

@@ -20,7 +20,7 @@ from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.distributions import find_distributions
 from lsuv_cli.engine import Work, measure
 from lsuv_cli.iteration import sweep_until_settled
-from lsuv_cli.jobs.applying import written_model
+from lsuv_cli.jobs.applying import refuse_model_name, written_model
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
@@ -29,7 +29,12 @@ from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.samples.batch import FindSamples, open_samples
-from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.output import (
+    check_output,
+    refuse_misleading_name,
+    refuse_overwriting,
+    replacing_file,
+)
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
 from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
 
@@ -171,9 +176,9 @@ def _check_model_files(
     files = [options.out_model]
     if given.script is None:
         files = model_files(model, options.out_model)
+    refuse_model_name(options.out_model, is_torch=given.script is not None)
     for path in files:
-        check_output(path, force=options.force)
-        refuse_overwriting(path, "the model", [options.model])
+        _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
         if path.resolve() in {other.resolve() for other in (options.out, *layout.files)}:
             raise UsageError(f"--out and --out-model would both write {path}; give other names")
@@ -197,13 +202,29 @@ def _write_model(
         return
     model = prepared.model
     stack.enter_context(
-        written_model(model, options.content, weights, out, given.events, force=options.force)
+        written_model(
+            model,
+            options.content,
+            weights,
+            out,
+            given.events,
+            force=options.force,
+            threads=options.threads,
+        )
     )
 
 
 def _check_outputs(options: InitOptions) -> None:
     if options.out_model is not None and options.out_model.resolve() == options.out.resolve():
         raise UsageError("--out and --out-model are the same file; give two")
+    refuse_misleading_name(options.out, "safetensors")
     for path in options.outputs:
-        refuse_overwriting(path, "the model", [options.model])
-        check_output(path, force=options.force)
+        _check_output(options, path)
+
+
+def _check_output(options: InitOptions, path: Path) -> None:
+    if options.checkpoint is not None and path.resolve() == options.checkpoint.resolve():
+        raise UsageError(f"--checkpoint and an output are both {path}; give two names")
+    refuse_overwriting(path, "the model", [options.model])
+    refuse_overwriting(path, "the file of --like", [options.like] if options.like else [])
+    check_output(path, force=options.force)

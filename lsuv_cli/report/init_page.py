@@ -120,7 +120,7 @@ def _sections(report: Report) -> Sequence[Section]:
         Section(
             "Written",
             (
-                Fact("bytes of tensors", f"{report.bytes_written:,}"),
+                Fact("bytes written", f"{report.bytes_written:,}"),
                 *(Fact(f"SHA-256 of {name}", value) for name, value in _hashes(report)),
             ),
         ),

@@ -103,7 +103,8 @@ def verification_outcome(verification: Verification) -> str:
     )
     line = words.tally(layers)
     if worst is not None:
-        line += f"; largest |Var-1| {worst.deviation:.1e}"
+        called = words.largest_deviation(layers, verification.per)
+        line += f"; {called} {worst.deviation:.1e}"
         if verification.failures:
             line += f" at {worst.planned.layer.name}"
     what = verification.weights or "the model's own weights"

@@ -26,13 +26,23 @@ def tally(layers: Sequence[LayerResult | Verdict]) -> str:
 
 def outcome(report: Report) -> str:
     """How many layers ended how, and how far from the target they are at most."""
+    measured = [result for result in report.layers if result.after is not None]
     deviations = [
         result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
-        for result in report.layers
-        if result.after is not None and result.status is Status.CONVERGED
+        for result in measured
+        if result.after is not None and result.status in (Status.CONVERGED, Status.MAX_ITERATIONS)
     ]
-    measured = f", largest |Var-1| {max(deviations):.1e}" if deviations else ", not verified"
-    return f"{tally(report.layers)}{measured}"
+    text = tally(report.layers)
+    if deviations:
+        text += f", {largest_deviation(report.layers, report.per)} {max(deviations):.1e}"
+    return text if measured else f"{text}, not verified"
+
+
+def largest_deviation(layers: Sequence[LayerResult | Verdict], per: Per) -> str:
+    """What the largest deviation from the targets is called."""
+    if per is Per.LAYER and all(layer.planned.target_std == 1 for layer in layers):
+        return "largest |Var-1|"
+    return "largest |Var/target-1|" + (" of a channel" if per is Per.CHANNEL else "")
 
 
 def written(report: Report) -> str:

@@ -20,6 +20,8 @@ CHUNK_ELEMENTS = 1 << 20
 USUAL_MEAN = 0.5
 USUAL_STD = (0.5, 2.0)
 
+MASK_TOLERANCE = 1e-9
+
 
 class InputMeter:
     """Mean and standard deviation of what enters through one input, batch by batch, in float64."""
@@ -105,20 +107,35 @@ def describe_input(statistics: InputStatistics) -> str:
     )
 
 
-def normalisation_advice(statistics: InputStatistics, options: SampleOptions) -> str:
+def normalisation_advice(
+    statistics: InputStatistics, options: SampleOptions, *, alone: bool
+) -> str:
     """A warning where the input is far from mean 0 and std 1, with the remedy; else "".
 
-    Never of integers: they are token ids, or what the network itself makes numbers of.
+    Never of integers, which are token ids or what the network itself makes numbers of, and never
+    of masks, which are zeros and ones.
+
+    Args:
+        statistics: of the input.
+        options: how its samples were normalised.
+        alone: whether it is the only input of real numbers; what would normalise one of several
+            would change the others.
     """
-    if "float" not in statistics.dtype:
+    if "float" not in statistics.dtype or _is_mask(statistics):
         return ""
     low, high = USUAL_STD
     if abs(statistics.mean) <= USUAL_MEAN and low <= statistics.std <= high:
         return ""
-    return (
-        f"the input {statistics.name} is far from mean 0 and std 1, which LSUV assumes"
-        + _remedy(statistics, options)
+    return f"the input {statistics.name} is far from mean 0 and std 1, which LSUV assumes" + (
+        _remedy(statistics, options) if alone else ""
     )
+
+
+def _is_mask(statistics: InputStatistics) -> bool:
+    """Whether an input that is no picture holds zeros and ones only: each is its own square."""
+    mean_square = statistics.std**2 + statistics.mean**2
+    is_picture = bool(statistics.channel_mean)
+    return not is_picture and math.isclose(mean_square, statistics.mean, rel_tol=MASK_TOLERANCE)
 
 
 def _remedy(statistics: InputStatistics, options: SampleOptions) -> str:

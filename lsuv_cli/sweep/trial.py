@@ -27,12 +27,13 @@ KINDS = {
 }
 
 
-def try_model(files: Sequence[Path], original: str | bytes) -> str:
+def try_model(files: Sequence[Path], original: str | bytes, threads: int = 0) -> str:
     """Load a model on the CPU and, where its inputs tell enough, run it once on zeros.
 
     Args:
         files: the model and, if it has such, its external data.
         original: the one that it was made from, a path or its bytes.
+        threads: within an operator; 0 for one a core.
 
     Returns:
         What was done, in words: `run on zeros, x:1,3,8,8`, or why it was not run. A size that is
@@ -45,19 +46,20 @@ def try_model(files: Sequence[Path], original: str | bytes) -> str:
     seconds = MAX_SECONDS + sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
     path = str(files[0])
     try:
-        return _tried(path, seconds)
+        return _tried(path, seconds, threads)
     except ORT_ERRORS as error:
         reason = reason_of(error).replace(path, files[0].name)
     try:
-        _tried(original, seconds)
+        _tried(original, seconds, threads)
     except ORT_ERRORS:
         return f"not run, as ONNX Runtime does not run the model it was made from either: {reason}"
     raise ModelError(f"ONNX Runtime does not run the model with the new weights: {reason}")
 
 
-def _tried(model: str | bytes, seconds: float) -> str:
+def _tried(model: str | bytes, seconds: float, threads: int) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
+    options.intra_op_num_threads = threads
     # Packed, all weights would be copied; so they are mapped.
     options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(model, options, providers=[CPU])

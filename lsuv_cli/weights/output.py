@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lsuv_cli.core.errors import OutputError
+from lsuv_cli.core.errors import OutputError, UsageError
+
+# What the endings of names stand for; what is written is the first three.
+KINDS = {
+    ".safetensors": "safetensors",
+    ".onnx": "ONNX",
+    ".pt": "PyTorch's",
+    ".pth": "PyTorch's",
+    ".ts": "PyTorch's",
+    ".torchscript": "PyTorch's",
+    ".npy": "NumPy's",
+    ".npz": "NumPy's",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,25 @@ def refuse_overwriting(target: Path, role: str, inputs: Iterable[Path]) -> None:
     """
     if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
         raise OutputError(f"the output {target} is {role} itself; choose another")
+
+
+def refuse_misleading_name(target: Path, kind: str) -> None:
+    """Refuse a name that stands for another kind of file.
+
+    Args:
+        target: the path to write.
+        kind: what is written: one of the values of `KINDS`.
+
+    Raises:
+        UsageError: the name's ending is another kind's.
+    """
+    said = KINDS.get(target.suffix.lower(), kind)
+    if said != kind:
+        usual = next(suffix for suffix, one in KINDS.items() if one == kind)
+        raise UsageError(
+            f"{target}: what is written is {kind}, and {target.suffix} stands for {said}; give a "
+            f"name that ends in {usual}"
+        )
 
 
 def check_output(target: Path, *, force: bool) -> None:

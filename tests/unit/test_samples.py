@@ -211,21 +211,31 @@ def test_the_advice_normalises(tmp_path: Path, given: dict[str, Any]) -> None:
         save_picture(tmp_path / f"{index}.png", pixels)
     options = SampleOptions(data=(str(tmp_path),), **given)
     samples = load(tmp_path, **given)
-    advice = normalisation_advice(samples.statistics[0], options)
+    advice = normalisation_advice(samples.statistics[0], options, alone=True)
     words = advice.split()
     mean = tuple(map(float, words[words.index("--mean") + 1].split(",")))
     std = tuple(map(float, words[words.index("--std") + 1].split(",")))
     normalised = load(tmp_path, mean=mean, std=std).statistics[0]
     np.testing.assert_allclose(normalised.channel_mean, 0, atol=1e-2)
     np.testing.assert_allclose(normalised.channel_std, 1, atol=1e-2)
-    assert normalisation_advice(normalised, options) == ""
+    assert normalisation_advice(normalised, options, alone=True) == ""
+    assert "--mean" not in normalisation_advice(samples.statistics[0], options, alone=False)
 
 
 def test_token_ids_are_not_to_be_normalised(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.arange(40).reshape(8, 5))
     samples = load(tmp_path, InputSpec("ids", "int64", (None, 5)))
     options = SampleOptions(data=(str(tmp_path),))
-    assert normalisation_advice(samples.statistics[0], options) == ""
+    assert normalisation_advice(samples.statistics[0], options, alone=True) == ""
+
+
+def test_masks_are_not_to_be_normalised(tmp_path: Path) -> None:
+    options = SampleOptions(data=(str(tmp_path),))
+    for high, is_far in ((1, False), (0.75, True)):
+        mask = np.where(np.arange(40) % 8 == 0, high, 0).astype(np.float32)
+        np.save(tmp_path / "mask.npy", mask.reshape(8, 5))
+        samples = load(tmp_path, InputSpec("mask", "float32", (None, 5)))
+        assert bool(normalisation_advice(samples.statistics[0], options, alone=True)) is is_far
 
 
 def test_arrays_in_every_container(tmp_path: Path) -> None:
