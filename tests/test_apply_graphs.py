@@ -212,6 +212,111 @@ def test_bodies_in_external_data_and_names_that_are_taken(tmp_path: Path) -> Non
     assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.SHARED}
 
 
+def branches(
+    condition: str,
+    output: str,
+    yes: list[onnx.NodeProto],
+    no: list[onnx.NodeProto],
+    weights: tuple[dict[str, Array], dict[str, Array]] = ({}, {}),
+) -> onnx.NodeProto:
+    """An If of bodies that give their last nodes' outputs, with initializers of their own."""
+    then, other = (
+        body(nodes, {}, [nodes[-1].output[0]], own)
+        for nodes, own in zip((yes, no), weights, strict=True)
+    )
+    return helper.make_node("If", [condition], [output], then_branch=then, else_branch=other)
+
+
+def test_names_that_several_bodies_have(tmp_path: Path) -> None:
+    """Each body has its own w, and k is a bias in one of them and made by nodes in others."""
+    own = [{"w": W(WIDTH, WIDTH, seed=seed)} for seed in range(3)]
+    inner = branches("c", "r", [node("Relu", "k", "r0")], [node("MatMul", "k w", "r1")])
+    nodes = [
+        constant("zero", np.float32(0)),
+        node("ReduceMean", "x", "mean", keepdims=0),
+        node("Greater", "mean zero", "c"),
+        node("MatMul", "x v0", "a"),
+        branches(
+            "c",
+            "b",
+            [constant("k", W(WIDTH)), node("MatMul", "a w", "s"), node("Add", "s k", "t")],
+            [node("Tanh", "a", "k"), inner],
+            (own[0], own[1]),
+        ),
+        branches(
+            "c",
+            "d",
+            [node("Tanh", "b", "k"), node("MatMul", "k w", "p")],
+            [node("Identity", "b", "q")],
+            (own[2], {}),
+        ),
+        node("MatMul", "d v", "z"),
+    ]
+    weights = {"v0": W(WIDTH, WIDTH, seed=3), **LAST}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    report, written, out = applied(path, save_samples(tmp_path, (WIDTH,)))
+    assert {r.status for r in report.layers} == {Status.CONVERGED, Status.UNREACHABLE}
+    assert written.keys() == {"v0", "v", "w", "w/2", "w/3", "k/2"}
+    by_hand = onnx.load(path)
+    places = [t for key, t in tensors(by_hand.graph) if key == "w"]
+    for key, tensor in zip(("w", "w/2", "w/3"), places, strict=True):
+        tensor.CopyFrom(numpy_helper.from_array(written[key], "w"))
+    for key, tensor in tensors(by_hand.graph):
+        if key in ("v0", "v", "k"):
+            tensor.CopyFrom(numpy_helper.from_array(written["k/2" if key == "k" else key], key))
+    for mean in (-1, 1):
+        feeds = {"x": W(8, WIDTH) + np.float32(mean)}
+        (expected,), (found,) = (outputs_of(one, feeds) for one in (by_hand, onnx.load(out)))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_sparse_initializers(tmp_path: Path, kind: type[np.generic]) -> None:
+    """They are no parameters and stay as they are, in the main graph and in a body."""
+    places = np.array([0, 9, 14])
+    sparse = [
+        helper.make_sparse_tensor(
+            numpy_helper.from_array(W(3, seed=seed).astype(kind), name),
+            numpy_helper.from_array(places, f"{name}/places"),
+            [WIDTH, WIDTH],
+        )
+        for seed, name in enumerate(("outer", "inner"))
+    ]
+    nodes = [
+        constant("yes", np.array(True)),
+        node("Cast", "x", "h", to=int(helper.np_dtype_to_tensor_dtype(np.dtype(kind)))),
+        node("MatMul", "h outer", "a0"),
+        node("MatMul", "a0 w", "a"),
+        branches(
+            "yes",
+            "b",
+            [node("MatMul", "a inner", "s"), node("MatMul", "s u", "t")],
+            [node("Identity", "a", "i")],
+            ({"u": W(WIDTH, WIDTH).astype(kind)}, {}),
+        ),
+        node("MatMul", "b v", "y"),
+        node("Cast", "y", "z", to=TensorProto.FLOAT),
+    ]
+    weights = {"w": W(WIDTH, WIDTH).astype(kind), "v": LAST["v"].astype(kind)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
+    model = onnx.load(path)
+    model.graph.sparse_initializer.append(sparse[0])
+    (then,) = (a.g for a in model.graph.node[4].attribute if a.name == "then_branch")
+    then.sparse_initializer.append(sparse[1])
+    onnx.save(model, path)
+    samples = save_samples(tmp_path, (WIDTH,))
+    report, written, out = applied(path, samples, tol=1e-2)
+    assert [r.status for r in report.layers] == [Status.CONVERGED] * 3
+    assert written.keys() == {"w", "u", "v"}
+    for key, tensor in tensors(model.graph):
+        if key in written:
+            tensor.CopyFrom(numpy_helper.from_array(written[key], key))
+    feeds = {"x": np.load(samples)}
+    (expected,), (found,) = (outputs_of(one, feeds) for one in (model, onnx.load(out)))
+    np.testing.assert_array_equal(found, expected)
+    assert found.astype(np.float64).var() == pytest.approx(1, abs=2e-2)
+
+
 def test_what_has_no_place_of_its_own_is_refused(tmp_path: Path) -> None:
     """A module's own copy of what is stored once, made inside a body."""
     copying = [node("Identity", "w", "own"), node("MatMul", "a own", "t")]

@@ -146,7 +146,8 @@ def test_weights_behind_other_nodes(tmp_path: Path, name: str, bias: Bias) -> No
         np.testing.assert_array_equal(used[6:], W(2, 8))
 
 
-def test_a_local_function(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unused", [{}, {"p__1": W(3)}], ids=["plain", "a name like an inner one"])
+def test_a_local_function(tmp_path: Path, unused: dict[str, Array]) -> None:
     samples = save_samples(tmp_path, (8,))
     expected, plain = keep(save_graph(tmp_path / "p.onnx", *PLAIN, ("n", 8)), samples)
     body = [node("Transpose", "weight", "wt"), node("MatMul", "data wt", "p")]
@@ -159,7 +160,7 @@ def test_a_local_function(tmp_path: Path) -> None:
         [helper.make_opsetid("", 17)],
     )
     call = helper.make_node("Linear", ["x", "w", "b"], ["a"], domain="mine", name="call")
-    path = save_graph(tmp_path / "m.onnx", [call, *HEAD], PLAIN[1], ("n", 8))
+    path = save_graph(tmp_path / "m.onnx", [call, *HEAD], PLAIN[1] | unused, ("n", 8))
     model = onnx.load(path)
     model.functions.append(linear)
     model.opset_import.append(helper.make_opsetid("mine", 1))
@@ -167,6 +168,7 @@ def test_a_local_function(tmp_path: Path) -> None:
     scales, written = keep(path, samples)
     assert list(scales.values()) == pytest.approx(list(expected.values()), rel=1e-6)
     np.testing.assert_allclose(written["w"], plain["w"], rtol=1e-6)
+    assert written.keys() == plain.keys() | unused.keys()
 
 
 def test_packed_projections_are_drawn_and_scaled_each(tmp_path: Path) -> None:

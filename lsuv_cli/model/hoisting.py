@@ -8,9 +8,10 @@ from dataclasses import replace
 import onnx
 
 from lsuv_cli.model.control_flow import controlling_nodes
-from lsuv_cli.model.nodes import FLOAT_TYPES, NewNames, bodies, names_in, rename_captured
-from lsuv_cli.model.onnx_file import ModelSource, inlined, tensor_source
+from lsuv_cli.model.nodes import FLOAT_TYPES, NewNames, bodies, names_in, rename_outside
+from lsuv_cli.model.onnx_file import ModelSource
 from lsuv_cli.model.parameters import WeightSource
+from lsuv_cli.model.tensor_source import inlined, tensor_source
 
 
 def constants_outside(source: ModelSource) -> ModelSource:
@@ -27,7 +28,7 @@ def constants_outside(source: ModelSource) -> ModelSource:
         return source
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
-    mover = _Mover(source, skeleton)
+    mover = _Mover(source, skeleton, controlling)
     del skeleton.graph.node[:]
     for node in source.skeleton.graph.node:
         copy = onnx.NodeProto()
@@ -45,15 +46,19 @@ class _Mover:
         weights: where the model's parameters can be read, those that were moved among them.
     """
 
-    def __init__(self, source: ModelSource, skeleton: onnx.ModelProto) -> None:
+    def __init__(
+        self, source: ModelSource, skeleton: onnx.ModelProto, controlling: set[str]
+    ) -> None:
         self.path = source.path
         self.graph = skeleton.graph
         self.weights: dict[str, WeightSource] = dict(source.weights)
         self.names = NewNames(names_in(skeleton.graph) | self.weights.keys())
-        main = skeleton.graph
-        self.taken = {name for node in main.node for name in node.output} | self.weights.keys()
-        self.taken.update(value.name for value in main.input)
-        self.taken.update(tensor.name for tensor in main.initializer)
+        self.taken = {value.name for value in skeleton.graph.input} | self.weights.keys()
+        self.taken.update(tensor.name for tensor in skeleton.graph.initializer)
+        for node in skeleton.graph.node:
+            self.taken.update(node.output)
+            emptied = bool(node.output) and node.output[0] in controlling
+            self.taken.update(_made_inside(node, emptied=emptied))
 
     def constants_of(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """Take the constants out of a node's bodies; initializers move at once.
@@ -64,16 +69,15 @@ class _Mover:
         Yields:
             The Constant nodes.
         """
-        renamed: dict[str, str] = {}
         for body in bodies(node):
-            outputs = {value.name for value in body.output}
+            # Of this body alone: another one may have a constant of the same name.
+            renamed: dict[str, str] = {}
             for tensor in body.initializer:
-                name = renamed[tensor.name] = self._name(tensor.name, outputs)
                 moved = onnx.TensorProto()
                 moved.CopyFrom(tensor)
-                moved.name = name
+                moved.name = renamed[tensor.name] = self._name(tensor.name)
                 if tensor.data_type in FLOAT_TYPES:
-                    self.weights[name] = tensor_source(moved, self.path)
+                    self.weights[moved.name] = tensor_source(moved, self.path)
                 else:
                     self.graph.initializer.append(inlined(moved, self.path))
             kept = []
@@ -81,19 +85,31 @@ class _Mover:
                 if inner.op_type == "Constant":
                     constant = onnx.NodeProto()
                     constant.CopyFrom(inner)
-                    name = renamed[inner.output[0]] = self._name(inner.output[0], outputs)
-                    constant.output[0] = name
+                    constant.output[0] = renamed[inner.output[0]] = self._name(inner.output[0])
                     yield constant
                 else:
-                    yield from self.constants_of(inner)
                     kept.append(inner)
             del body.initializer[:], body.node[:]
             body.node.extend(kept)
-        rename_captured(node, {old: new for old, new in renamed.items() if old != new})
+            rename_outside(body, {old: new for old, new in renamed.items() if old != new})
+            for inner in body.node:
+                yield from self.constants_of(inner)
 
-    def _name(self, name: str, outputs: set[str]) -> str:
-        """A constant's name outside: its own, but where it is taken, or the body gives it on."""
-        if name in self.taken or name in outputs:
+    def _name(self, name: str) -> str:
+        """A constant's name outside: its own, but where it is taken."""
+        if name in self.taken:
             name = self.names.new(name)
         self.taken.add(name)
         return name
+
+
+def _made_inside(node: onnx.NodeProto, *, emptied: bool) -> Iterator[str]:
+    """The names made in a node's bodies; not those of their constants, if it is emptied of them."""
+    for body in bodies(node):
+        yield from (value.name for value in (*body.input, *body.output))
+        if not emptied:
+            yield from (tensor.name for tensor in body.initializer)
+        for inner in body.node:
+            if not (emptied and inner.op_type == "Constant"):
+                yield from inner.output
+            yield from _made_inside(inner, emptied=emptied)

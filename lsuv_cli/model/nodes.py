@@ -108,18 +108,30 @@ def values_read(node: onnx.NodeProto) -> set[str]:
 def rename_captured(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     """Have a node's bodies read other values from outside.
 
-    No name inside a body may be that of a value outside, so that none is hidden.
+    No name made inside a body may be one of the new names, so that none is hidden.
 
     Args:
         node: modified.
         names: the new name for each value, if it has one.
     """
     for body in bodies(node):
-        for other in body.node:
-            other.input[:] = [names.get(name, name) for name in other.input]
-            rename_captured(other, names)
-        made = {name for other in body.node for name in other.output}
-        for value in body.output:
-            if value.name in names and value.name not in made:
-                # A body can't give a value from outside as it is; it must be made inside.
-                body.node.append(helper.make_node("Identity", [names[value.name]], [value.name]))
+        rename_outside(body, names)
+
+
+def rename_outside(body: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Have one body read other values from outside; see `rename_captured`.
+
+    Args:
+        body: modified; a name that it makes itself keeps its meaning.
+        names: the new name for each value, if it has one.
+    """
+    made = {name for node in body.node for name in node.output}
+    own = made | {value.name for value in body.input} | {value.name for value in body.initializer}
+    names = {old: new for old, new in names.items() if old not in own}
+    for node in body.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        rename_captured(node, names)
+    for value in body.output:
+        if value.name in names:
+            # A body can't give a value from outside as it is; it must be made inside.
+            body.node.append(helper.make_node("Identity", [names[value.name]], [value.name]))

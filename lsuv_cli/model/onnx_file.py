@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, inliner, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo
+from onnx import TensorProto, inliner
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.model.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
-from lsuv_cli.model.parameters import Sources, WeightSource, in_memory
+from lsuv_cli.model.parameters import Sources, WeightSource
+from lsuv_cli.model.sparse import sparse_as_constants
+from lsuv_cli.model.tensor_source import inlined, tensor_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class ModelSource:
         path: where it was read from.
         sha256: of the file, in hexadecimal.
         opset: the version of the default operator set.
-        skeleton: the model without its floating-point initializers and without local functions;
-            not modified by anyone.
+        skeleton: the model without its floating-point initializers, without local functions, and
+            with sparse initializers as Constant nodes; not modified by anyone.
         weights: where those initializers can be read.
         external_files: the files beside it that hold external data.
     """
@@ -84,8 +83,9 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
             "export the model with its parameters"
         )
     skeleton = _skeleton(model, path)
+    sparse_as_constants(skeleton, path)
     if skeleton.functions:
-        skeleton = inliner.inline_local_functions(skeleton)
+        skeleton = _inlined_functions(skeleton, weights)
     return ModelSource(path, sha256, opset, skeleton, weights, _external_files(model.graph, path))
 
 
@@ -130,82 +130,6 @@ def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
         ) from None
 
 
-def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:
-    """Where a tensor's value can be read; where it is external, from the file each time.
-
-    Args:
-        tensor: a floating-point initializer, or any that is external.
-        model_path: the model's file, beside which external data lies.
-
-    Raises:
-        ModelError: its external data is missing, too short or outside the model's folder, or it
-            has a size that is not its shape's.
-    """
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    info = TensorInfo(tuple(tensor.dims), dtype)
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return _external_source(tensor, info, model_path)
-    if tensor.HasField("raw_data"):
-        raw = tensor.raw_data
-        if len(raw) != info.nbytes:
-            raise ModelError(
-                f"the weight {tensor.name} in {model_path} has {len(raw)} bytes, which does not "
-                f"fit its shape {list(info.shape)}; export the model again"
-            )
-        return in_memory(np.frombuffer(raw, dtype).reshape(info.shape))
-    array = numpy_helper.to_array(tensor)
-    array.setflags(write=False)
-    return in_memory(array)
-
-
-def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> WeightSource:
-    broken = ModelError(
-        f"the weight {tensor.name} in {model_path} says of its external data what can't be; "
-        "export the model again"
-    )
-    try:
-        external = ExternalDataInfo(tensor)
-    except ValueError:
-        raise broken from None
-    if (external.offset or 0) < 0 or external.length not in (None, info.nbytes):
-        raise broken
-    file = model_path.parent / external.location
-    # The model may be a link, and the data one beside it: so a cache of downloads keeps both.
-    folders = {model_path.parent.resolve(), model_path.resolve().parent}
-    inside = any(file.resolve().is_relative_to(folder) for folder in folders)
-    given = Path(external.location)
-    if not inside or ".." in given.parts or given.is_absolute():
-        raise ModelError(
-            f"the weight {tensor.name} in {model_path} points outside the model's folder, to "
-            f"{external.location}; such a model is refused"
-        )
-    if not file.is_file():
-        raise ModelError(
-            f"the external data file {external.location} of {model_path} is missing; "
-            "put it beside the model"
-        )
-    offset = external.offset or 0
-    too_short = ModelError(
-        f"the external data file {external.location} of {model_path} is too short for the weight "
-        f"{tensor.name}; copy or export it again"
-    )
-    if file.stat().st_size < offset + info.nbytes:
-        raise too_short
-
-    def read() -> FloatArray:
-        # Read, not mapped: pages of a mapped file stay resident, and count, until it is unmapped.
-        try:
-            content = np.fromfile(file, np.uint8, info.nbytes, offset=offset)
-        except OSError as error:
-            raise ModelError(f"can't read {file}: {error.strerror}") from None
-        if content.size != info.nbytes:
-            raise too_short
-        array: FloatArray = content.view(info.dtype).reshape(info.shape)
-        return array
-
-    return WeightSource(info, read)
-
-
 def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
     locations = {
         next(entry.value for entry in tensor.external_data if entry.key == "location")
@@ -217,6 +141,8 @@ def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...
 
 def _all_initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for body in bodies(node):
             yield from _all_initializers(body)
@@ -243,11 +169,17 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return slim
 
 
-def inlined(tensor: TensorProto, path: Path) -> TensorProto:
-    """A tensor that holds its value itself, also where the file has it outside."""
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return tensor
-    return numpy_helper.from_array(tensor_source(tensor, path).read(), tensor.name)
+def _inlined_functions(skeleton: onnx.ModelProto, weights: Sources) -> onnx.ModelProto:
+    """The skeleton without local functions.
+
+    The inliner gives values inside new names that the graph does not have, and is told those of
+    the weights, too.
+    """
+    kept = len(skeleton.graph.initializer)
+    skeleton.graph.initializer.extend(TensorProto(name=name) for name in weights)
+    inlined_model = inliner.inline_local_functions(skeleton)
+    del inlined_model.graph.initializer[kept:]
+    return inlined_model
 
 
 def _set_field(message: object, name: str, value: object) -> None:

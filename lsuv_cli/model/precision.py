@@ -60,6 +60,8 @@ def change_types(graph: onnx.GraphProto, types: Types) -> None:
                 attribute.i = types.get(attribute.i, attribute.i)
             if attribute.HasField("t"):
                 _change_tensor(attribute.t, types)
+            if attribute.HasField("sparse_tensor"):
+                _change_tensor(attribute.sparse_tensor.values, types)
         for body in bodies(node):
             change_types(body, types)
 

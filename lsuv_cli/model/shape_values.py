@@ -81,6 +81,8 @@ def _constant(node: onnx.NodeProto, _inputs: Inputs) -> Value:
     found = attributes(node)
     if "value" in found:
         return np.asarray(numpy_helper.to_array(found["value"]))
+    if "sparse_value" in found:
+        raise ValueError("no shape is computed with it")
     (value,) = found.values()
     return np.asarray(value)
 
