@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import typer
 
@@ -16,11 +15,18 @@ from lsuv_cli.commands.config import find_configuration, read_configuration
 from lsuv_cli.commands.init import init
 from lsuv_cli.commands.inspect import inspect
 from lsuv_cli.commands.verify import verify
-from lsuv_cli.core.errors import UsageError
-from lsuv_cli.exits import print_note, refuse, reserve_standard_streams, run_app
+from lsuv_cli.core.errors import LsuvError
+from lsuv_cli.exits import (
+    drop_what_cannot_be_written,
+    print_note,
+    refuse,
+    reserve_standard_streams,
+    run_app,
+)
 from lsuv_cli.processes.run import Run
 
 QUIET = frozenset(("-q", "--quiet"))
+VERBOSE = frozenset(("-v", "--verbose"))
 HELP = frozenset(("-h", "--help"))
 
 app = typer.Typer(
@@ -46,14 +52,16 @@ def lsuv(
     if context.resilient_parsing or no_config or not HELP.isdisjoint(sys.argv):
         return
     try:
-        path = config or find_configuration(Path.cwd())
+        path = config or find_configuration()
         if path is not None:
             commands = context.command.commands  # type: ignore[attr-defined]
             options = context.default_map = read_configuration(path, commands)
             is_quiet = options.get(context.invoked_subcommand or "", {}).get("quiet", False)
+            if not VERBOSE.isdisjoint(sys.argv):
+                is_quiet = False
             if Run(os.environ).is_first and QUIET.isdisjoint(sys.argv) and not is_quiet:
                 print_note(f"options from {path}")
-    except UsageError as error:
+    except LsuvError as error:
         refuse(error)
 
 
@@ -76,4 +84,6 @@ def main() -> None:
     except Exception as error:
         error.add_note(f"This is a bug in lsuv {__version__}; please report it.")
         raise
+    finally:
+        drop_what_cannot_be_written()
     sys.exit(code)

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from lsuv_cli.core.errors import OutputError
 
 # Where there is no terminal there is no width to keep to either.
 PLAIN_WIDTH = 160
@@ -43,6 +46,17 @@ class _Stderr(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say of stderr what a full device says; `_Stderr` has its own answer to a broken pipe."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"can't write to stderr: {error.strerror or error}; --quiet writes errors only"
+        ) from None
 
 
 class Screen:
@@ -70,7 +84,8 @@ class Screen:
 
     def __enter__(self) -> Self:
         if self._progress is not None:
-            self._progress.start()
+            with _writing():
+                self._progress.start()
         return self
 
     def __exit__(
@@ -79,9 +94,14 @@ class Screen:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        self._end_stage()
+        try:
+            if self._progress is not None:
+                with _writing():
+                    self._progress.stop()
+            self._end_stage()
+        except OutputError:
+            if error is None:  # which else would be lost
+                raise
 
     @property
     def seconds(self) -> float:
@@ -120,7 +140,8 @@ class Screen:
     def show(self, renderable: RenderableType) -> None:
         """Show a table."""
         if self.verbosity >= Verbosity.NORMAL:
-            self.console.print(renderable)
+            with _writing():
+                self.console.print(renderable)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Show lines of text."""
@@ -133,7 +154,8 @@ class Screen:
         self._stage = None
 
     def _say(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, markup=False)
+        with _writing():
+            self.console.print(text, style=style, markup=False)
 
 
 def _make_plain(console: Console) -> None:
@@ -152,10 +174,11 @@ def as_plain_text(renderable: RenderableType) -> str:
 
 
 def print_error(text: str) -> None:
-    """Say on stderr what went wrong; even when quiet."""
-    _Stderr(stderr=True, highlight=False, soft_wrap=True).print(
-        f"error: {text}", style="bold red", markup=False
-    )
+    """Say on stderr what went wrong; even when quiet. Where that can't be, the exit code does."""
+    with suppress(OSError):
+        _Stderr(stderr=True, highlight=False, soft_wrap=True).print(
+            f"error: {text}", style="bold red", markup=False
+        )
 
 
 def print_data(text: str) -> None:

@@ -7,12 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
-from lsuv_cli.core.errors import ExitCode, LsuvError, Terminated
+from lsuv_cli.core.errors import ExitCode, LsuvError, Terminated, UsageError
 from lsuv_cli.processes.run import Run
 
 INTERRUPTIONS = [
@@ -37,17 +39,29 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
     sys.unraisablehook = _interrupt_again
     with Run(os.environ) as run:
         try:
-            code: int = work(run)
+            code: int = _done(work, run)
         except (LsuvError, MemoryError, KeyboardInterrupt) as error:
             _ignore_interruptions()
             code, text = _ending(error)
             if run.speaks_of(error):
                 _print_error(run.prefix + text)
         except BrokenPipeError:
-            # The reader of stdout has gone; so that the interpreter does not complain as it ends:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.OUTPUT
+            code = ExitCode.OUTPUT  # the reader of stdout has gone
     raise typer.Exit(int(code))
+
+
+def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:
+    """Do it; relative paths are nowhere in a folder that has been deleted."""
+    try:
+        return work(run)
+    except FileNotFoundError:
+        try:
+            Path.cwd()
+        except OSError:
+            raise UsageError(
+                "the current folder has been deleted; change to another, or give absolute paths"
+            ) from None
+        raise
 
 
 def refuse(error: LsuvError) -> NoReturn:
@@ -72,6 +86,19 @@ def reserve_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
+def drop_what_cannot_be_written() -> None:
+    """Empty the buffers of stdout and stderr, where they can't be written into /dev/null.
+
+    Otherwise the interpreter tries again as it ends, complains, and exits with a code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def run_app(app: typer.Typer) -> int:
     """Run a Typer application; what it finds wrong with the command line is one sentence too.
 
@@ -88,6 +115,17 @@ def run_app(app: typer.Typer) -> int:
             message = error.format_message().rstrip(".").replace("Value error, ", "")
             _print_error(f"{message[:1].lower()}{message[1:]}; see {command} --help")
         return error.exit_code
+    except OSError as error:
+        # A command answers for its own; before it begins only the help and the like are written.
+        if any(frame.f_code is exit_with.__code__ for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        _print_error(f"can't write to stdout: {error.strerror or error}")
+        return ExitCode.OUTPUT
+    except SystemExit as error:
+        # So Rich and Typer leave where the reader of stdout has gone, with the exit code of a bug.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return ExitCode.OUTPUT
     return code or 0
 
 

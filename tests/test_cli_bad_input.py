@@ -725,6 +725,38 @@ def test_a_full_or_closed_stdout(folder: Path) -> None:
     assert (folder / "o").exists()
 
 
+@pytest.mark.parametrize("buffering", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("--help >/dev/full", 5, "error: can't write to stdout: No space left on device\n"),
+        ("--version >/dev/full", 5, "error: can't write to stdout: No space left on device\n"),
+        (
+            "inspect model.onnx >/dev/full",
+            5,
+            "error: the report can't be written to stdout: No space left on device\n",
+        ),
+        ("init model.onnx --data pictures --out o 2>/dev/full", 5, ""),
+        ("init nothing --data pictures --out o --quiet 2>/dev/full", 3, ""),
+        ("init --nothing 2>/dev/full", 2, ""),
+    ],
+)
+def test_full_streams(folder: Path, command: str, code: int, says: str, buffering: str) -> None:
+    before = contents(folder)
+    process = subprocess.run(
+        f"{COMMAND} {command}",
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": buffering},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (code, "", says)
+    assert contents(folder) == before
+
+
 def test_a_link_as_output_leads_to_its_target(lsuv: Run, folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     (folder / "link").symlink_to(folder / "elsewhere" / "real")

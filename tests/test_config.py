@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+from conftest import COMMAND, ROOT
+from safetensors.numpy import load
+from test_cli_bad_input import save_pictures, small_model
 from test_pipelines import folder  # noqa: F401 - a fixture
+
+from lsuv_cli.cli import app
+from lsuv_cli.commands.config import read_configuration
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -68,6 +76,80 @@ def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run)
     assert done.stderr == ""
     done = lsuv(*given, "--preset", "half")
     assert (options_of(done)["mean"], options_of(done)["std"]) == ([0.5], [0.5])
+
+
+@pytest.mark.parametrize("rival", ["json = true", 'max-shard-size = "1GB"', 'checkpoint = "c"'])
+def test_weights_to_stdout_whatever_the_file_says(
+    folder: Path,  # noqa: F811
+    rival: str,
+) -> None:
+    (folder / "lsuv.toml").write_text(f"{rival}\nquiet = true\n")
+    done = subprocess.run(
+        [COMMAND, "init", "m.onnx", "--data", "data", "--out", "-"],
+        cwd=folder,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert set(load(done.stdout)) == {"w1", "w2"}
+    assert not (folder / "c").exists()
+
+
+def test_a_command_s_table_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text(
+        'mean = 0.1\nstd = [0.9]\nquiet = true\njson = true\ndata = "data"\n'
+        '[verify]\npreset = "half"\nverbose = true\n[init]\nout = "-"\n[compare]\nstd = 3\n'
+    )
+    done = lsuv("verify", "m.onnx")
+    assert "measuring" in done.stderr
+    found = json.loads(done.stdout)["options"]
+    assert (found["mean"], found["std"]) == ([0.5], [0.5])
+    done = lsuv("init", "m.onnx", "--out", "w", "--json")
+    assert (options_of(done)["mean"], options_of(done)["std"]) == ([0.1], [0.9])
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    read = read_configuration(folder / "lsuv.toml", commands)
+    assert (read["compare"]["mean"], read["compare"]["std"]) == ("0.1", "3")
+    assert "json_output" not in read["init"]
+    (folder / "lsuv.toml").write_text("verbose = true\n[init]\nquiet = false\n")
+    assert read_configuration(folder / "lsuv.toml", commands)["init"]["verbose"] is True
+
+
+def test_verbose_says_where_options_are_from(folder: Path, lsuv: Run) -> None:  # noqa: F811
+    (folder / "lsuv.toml").write_text("quiet = true\n")
+    assert lsuv("inspect", "m.onnx").stderr == ""
+    done = lsuv("inspect", "m.onnx", "--verbose")
+    assert done.stderr.startswith(f"options from {folder / 'lsuv.toml'}\n")
+
+
+def test_the_documented_example(tmp_path: Path, lsuv: Run) -> None:
+    """What it excludes stays excluded when the file is verified."""
+    guide = (ROOT / "docs" / "guide" / "pipelines.md").read_text()
+    (example,) = re.findall("^```toml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "lsuv.toml").write_text(example)
+    small_model(tmp_path / "model.onnx")
+    save_pictures(tmp_path / "imgs")
+    found = options_of(lsuv("init", "model.onnx", "--out", "w", "--json"))
+    assert (found["exclude"], found["max_iter"]) == (["fc"], 20)
+    assert options_of(lsuv("verify", "model.onnx", "w", "--json"))["exclude"] == ["fc"]
+
+
+def test_a_current_folder_that_is_gone(folder: Path) -> None:  # noqa: F811
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", f'mkdir gone && cd gone && rmdir ../gone && "$0" {command}', COMMAND],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = run(f"init {folder}/m.onnx --data {folder}/data --out {folder}/w --quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run(f"init {folder}/m.onnx --data {folder}/data --out w --quiet")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: the current folder has been deleted")
 
 
 def test_lists_and_globs_of_a_folder_with_a_strange_name(folder: Path, lsuv: Run) -> None:  # noqa: F811

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import tomllib
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from lsuv_cli.commands.streams import STANDARD
 from lsuv_cli.core.errors import UsageError
 
 OWN_NAME = "lsuv.toml"
@@ -27,7 +27,8 @@ DATA = "data"
 # Those of one number, or one a channel.
 NUMBERS = frozenset(("mean", "std"))
 
-# Where the command line gives one of these, what the file says of the others is void.
+# Where one of these is given, what was said less specifically of the others is void: in a table for
+# all commands, against the table of one; in the file, against the command line.
 OVERRIDDEN = {
     "preset": ("mean", "std"),
     "mean": ("preset",),
@@ -35,13 +36,18 @@ OVERRIDDEN = {
     "quiet": ("verbose",),
     "verbose": ("quiet",),
     "device": ("provider",),
+    "out": ("json_output", "max_shard_size", "checkpoint"),  # where it is stdout
 }
 
 Table = Mapping[str, Any]
 
 
-def find_configuration(folder: Path) -> Path | None:
-    """The nearest file with options, in a folder or in those above it."""
+def find_configuration() -> Path | None:
+    """The nearest file with options, in the current folder or in those above it."""
+    try:
+        folder = Path.cwd()
+    except OSError:  # it has been deleted
+        return None
     for place in (folder, *folder.parents):
         if (place / OWN_NAME).is_file():
             return place / OWN_NAME
@@ -89,20 +95,29 @@ def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dic
     for name, values in own.items():
         if not isinstance(values, dict):
             raise UsageError(f"{path}: {name} is a command; write its options as [{name}]")
+        specific: dict[str, Any] = {}
         for key, value in values.items():
             if key not in known[name]:
                 raise UsageError(f"{path}: {name} has no option {key}; see lsuv {name} --help")
-            found[name][known[name][key].name] = _value(path, key, value, known[name][key])
+            specific[known[name][key].name] = _value(path, key, value, known[name][key])
+        void = overridden(specific)
+        general = {key: value for key, value in found[name].items() if key not in void}
+        found[name] = {**general, **specific}
     return found
 
 
-def overridden(given: AbstractSet[str]) -> set[str]:
-    """The parameters of which a file's values do not count, for what the command line gives.
+def overridden(given: Mapping[str, Any]) -> set[str]:
+    """The parameters of which less specific values do not count.
 
     Args:
-        given: the names of the parameters that the command line gives.
+        given: the parameters that are given more specifically, and their values.
     """
-    return {other for name in given for other in OVERRIDDEN.get(name, ())} - given
+    ruling = {
+        name
+        for name, value in given.items()
+        if value is not False and (name != "out" or Path(value) == STANDARD)
+    }
+    return {other for name in ruling for other in OVERRIDDEN.get(name, ())} - given.keys()
 
 
 def _table(path: Path) -> Table:

@@ -203,7 +203,9 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def flat(context: typer.Context, **values: Any) -> None:
         sources = {name: context.get_parameter_source(name) for name in values}
-        given = {name for name, it in sources.items() if it and it.name == "COMMANDLINE"}
+        given = {
+            name: values[name] for name, it in sources.items() if it and it.name == "COMMANDLINE"
+        }
         values.update({name: defaults[name] for name in overridden(given) & values.keys()})
         for name, kind in groups.items():
             members = {field.name: values.pop(field.name) for field in fields(kind)}

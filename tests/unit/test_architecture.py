@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "sweep": {"core"},
     "weights": {"core"},
     "report": {"core"},
-    "console": set(),
+    "console": {"core"},
     "processes": {"core"},
     "exits": {"core", "console", "processes"},
     "naming": {"core", "model"},
