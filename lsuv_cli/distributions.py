@@ -31,9 +31,12 @@ def find_distributions(
         events: told how the work goes.
 
     Returns:
-        For each of these layers how its output, and the activation behind it, is distributed.
+        For each of these layers whose output is finite, how this, and the activation behind it, is
+        distributed.
     """
-    edges = {index: histogram_edges(one) for index, one in moments.items()}
+    edges = {index: histogram_edges(one) for index, one in moments.items() if one.is_finite}
+    if not edges:
+        return {}
     activations = {
         index: node
         for index, node in activations_behind(work.model, work.sites).items()

@@ -16,6 +16,7 @@ from lsuv_cli.engine import (
     clear_biases,
     measure,
     pre_initialise,
+    set_running_statistics,
 )
 from lsuv_cli.iteration import Sweeps
 from lsuv_cli.model.parameters import Parameters
@@ -54,14 +55,42 @@ def measure_unscaled(
         events: told how the work goes.
         forecast: told the segments.
     """
+    measured, _ = _measure_unscaled(work, weights, events, forecast)
+    return measured
+
+
+def measure_normalised(
+    work: Work, weights: Parameters, events: Events, forecast: Forecast
+) -> dict[int, Moments]:
+    """The same; the normalisations' running statistics become those of the samples.
+
+    So what else is measured with these weights uses the same statistics.
+
+    Args:
+        work: what stays the same; its plan does not matter.
+        weights: the model's; the running statistics of the work's normalisations are changed.
+        events: told how the work goes.
+        forecast: told the segments.
+    """
+    measured, norms = _measure_unscaled(work, weights, events, forecast)
+    set_running_statistics(work, weights, norms)
+    return measured
+
+
+def _measure_unscaled(
+    work: Work, weights: Parameters, events: Events, forecast: Forecast
+) -> tuple[dict[int, Moments], dict[int, Moments]]:
+    """The moments of every layer's output, and of what every normalisation takes in."""
     work = replace(work, plan=_unscaled(work.plan))
     sweeper = Sweeper(work, weights, events.advance, work.measurable)
     forecast(sweeper.segments)
     measured: dict[int, Moments] = {}
+    norms: dict[int, Moments] = {}
     while sweeper.position < len(sweeper.segments):
         _, solutions = sweeper.run()
         measured |= solutions.outputs
-    return measured
+        norms |= solutions.norms
+    return measured, norms
 
 
 def measure_scaled(

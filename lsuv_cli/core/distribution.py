@@ -45,12 +45,10 @@ class Distribution:
 
 
 def histogram_edges(moments: Moments) -> Float64Array:
-    """(BINS + 1,) bounds of equal bins around the mean; around 0 where nothing is finite."""
-    mean, std = moments.blob_mean, math.sqrt(moments.blob_variance)
-    if not (math.isfinite(mean) and math.isfinite(std)):
-        mean, std = 0.0, 1.0
+    """(BINS + 1,) bounds of equal bins around the mean; the moments must be finite."""
+    mean = moments.blob_mean
     # So that bins can be told apart in float32.
-    std = max(std, abs(mean) * 1e-5, 1e-30)
+    std = max(math.sqrt(moments.blob_variance), abs(mean) * 1e-5, 1e-30)
     return np.linspace(mean - REACH * std, mean + REACH * std, BINS + 1)
 
 

@@ -16,6 +16,9 @@ RELATIVE_VARIANCE_FLOOR = 1e-12
 
 Float64Array = NDArray[np.float64]
 
+# Outputs that hold infinities or NaN are found and told, so numpy need not warn of what they give.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -33,6 +36,7 @@ class Moments:
     mean: Float64Array
     mean_square: Float64Array
 
+    @_quiet
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of samples together."""
         count = self.count + other.count
@@ -43,10 +47,12 @@ class Moments:
             self.mean_square * share + other.mean_square * other_share,
         )
 
+    @_quiet
     def scaled(self, factor: Float64Array) -> Moments:
         """The moments of factor times the activation; factor is () or (c,)."""
         return Moments(self.count, self.mean * factor, self.mean_square * factor**2)
 
+    @_quiet
     def shifted(self, shift: Float64Array) -> Moments:
         """The moments of the activation plus a shift, () or (c,)."""
         square = self.mean_square + 2 * shift * self.mean + shift**2
@@ -58,17 +64,20 @@ class Moments:
         return bool(np.isfinite(self.mean).all() and np.isfinite(self.mean_square).all())
 
     @property
+    @_quiet
     def variance(self) -> Float64Array:
         """(c,) the population variance within each channel."""
         # A one-pass mean square may come out a rounding error below the squared mean.
         return np.maximum(self.mean_square - self.mean**2, 0.0)
 
     @property
+    @_quiet
     def blob_mean(self) -> float:
         """The mean over all channels."""
         return float(self.mean.mean())
 
     @property
+    @_quiet
     def blob_variance(self) -> float:
         """The population variance over all channels and elements together."""
         return float(np.maximum(self.mean_square.mean() - self.blob_mean**2, 0.0))
@@ -84,6 +93,7 @@ class Moments:
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.where(variance == 0, np.inf, square / variance).max())
 
+    @_quiet
     def deviation(self, target_std: float, *, per_channel: bool) -> float:
         """|Var / target_std^2 - 1|, of the blob or the largest over the channels."""
         variance = self.variance if per_channel else np.asarray(self.blob_variance)

@@ -24,7 +24,7 @@ class Verdict:
         moments: of its output; None if not measured.
         deviation: |Var / target_std^2 - 1|, the largest of a channel with `--per channel`; None
             if not measured.
-        distribution: of its output and its activation; None if not measured.
+        distribution: of its output and its activation; None if not measured or not finite.
     """
 
     planned: PlannedLayer

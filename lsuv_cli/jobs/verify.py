@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.distributions import find_distributions
 from lsuv_cli.engine import measure
+from lsuv_cli.forward import measure_normalised
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import find_planned_layers, prepare
@@ -57,7 +59,13 @@ def _verify(
     batches, events = prepared.loaded.batches, given.events
     with prepared.opened_work({"weights": str(options.weights)}) as work:
         events.stage("measuring", len(batches.counts))
-        measured = measure(work, weights, events)
+        if work.norms:
+            forecast = partial(
+                tell_plan, prepared.budget, batches.counts, work.store.free_bytes, events
+            )
+            measured = measure_normalised(work, weights, events, forecast)
+        else:
+            measured = measure(work, weights, events)
         events.stage("looking at the distributions", len(batches.counts))
         distributions = find_distributions(work, weights, measured, events)
     found = verdicts(layers.plan, measured, distributions, options.tol)

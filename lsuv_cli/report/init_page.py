@@ -56,9 +56,7 @@ def init_page(report: Report, command: str) -> Page:
         tone=Tone.BAD if report.failures else Tone.GOOD,
         charts=(depth_chart(layers, curves, report.per, report.tol),),
         table=_table(report),
-        histograms=layer_histograms(
-            layers, report.distributions, after, AFTER, list(curves).index(AFTER)
-        ),
+        histograms=layer_histograms(layers, report.distributions, AFTER, list(curves).index(AFTER)),
         notes=tuple(_notes(report)),
         sections=tuple(_sections(report)),
         command=command,

@@ -63,7 +63,6 @@ def _bounds(planned: PlannedLayer, tol: float) -> tuple[float, float]:
 def layer_histograms(
     layers: Sequence[PlannedLayer],
     distributions: Mapping[int, Distribution],
-    moments: Sequence[Moments | None],
     name: str,
     series: int,
 ) -> tuple[LayerHistograms, ...]:
@@ -72,19 +71,15 @@ def layer_histograms(
     Args:
         layers: in execution order.
         distributions: by the layer's index.
-        moments: of each layer's output.
         name: with which weights.
         series: the place of their curve in the chart.
     """
     return tuple(
         LayerHistograms(
             planned.layer.name,
-            (_histogram(distributions[index], name, series),)
-            # What is not finite falls into no bin.
-            if index in distributions and one is not None and one.is_finite
-            else (),
+            (_histogram(distributions[index], name, series),) if index in distributions else (),
         )
-        for index, (planned, one) in enumerate(zip(layers, moments, strict=True))
+        for index, planned in enumerate(layers)
         if distributions
     )
 

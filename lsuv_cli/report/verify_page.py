@@ -61,7 +61,7 @@ def verification_page(verification: Verification, command: str) -> Page:
         tone=Tone.BAD if verification.failures else Tone.GOOD,
         charts=(depth_chart(layers, {MEASURED: moments}, verification.per, verification.tol),),
         table=_table(verification),
-        histograms=layer_histograms(layers, distributions, moments, MEASURED, 0),
+        histograms=layer_histograms(layers, distributions, MEASURED, 0),
         notes=(
             *first_notes(verification_details(verification), IN_THE_TABLE),
             *run_notes(verification),
