@@ -213,7 +213,8 @@ def apply(
 def set_running_statistics(work: Work, weights: Parameters, norms: Mapping[int, Moments]) -> None:
     """Set BatchNormalization's running mean and population variance to those of the samples."""
     for index, moments in norms.items():
-        if moments.is_finite:
-            site = work.norms[index]
+        site = work.norms[index]
+        # What exceeds the dtype is infinite, as it is where the samples' statistics are used.
+        with np.errstate(over="ignore"):
             weights.set(site.running_mean, moments.mean)
             weights.set(site.running_variance, moments.variance)

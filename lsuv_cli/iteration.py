@@ -142,7 +142,8 @@ class Sweeps:
         segment, swept = sweeper.run()
         solved = damped(swept.scales, self._scales)
         apply(work, weights, swept.layers, solved)
-        set_running_statistics(work, weights, swept.norms)
+        finite = {index: one for index, one in swept.norms.items() if one.is_finite}
+        set_running_statistics(work, weights, finite)
         self.outcome.layers |= swept.layers
         self.outcome.homes |= swept.homes
         self.outcome.outputs |= swept.outputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Run
+from graphs import random_weight
 from numpy.typing import NDArray
+from processes import Processes
+from safetensors.numpy import save_file
 from test_oracle import run, save_samples
 from torch import Tensor, nn
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Status
+from lsuv_cli.core.choices import BatchNorm, Bias, Init, Status
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.options import CompareOptions, SampleOptions, VerifyOptions
+from lsuv_cli.core.verification import Verification
+from lsuv_cli.jobs.compare import compare
+from lsuv_cli.jobs.verify import verify
 
 Array = NDArray[Any]
 
@@ -193,3 +204,129 @@ def test_a_batch_norm_of_several_calls_keeps_its_statistics(tmp_path: Path) -> N
     with torch.no_grad():
         output = model(torch.from_numpy(np.load(samples)))
     assert output.double().var(correction=0).item() == pytest.approx(1, abs=2e-5)
+
+
+COUNT = 40
+
+
+def verified(model: Path, samples: Path, bn: BatchNorm, **more: Any) -> Verification:
+    """Verify in this process, in three batches."""
+    options = VerifyOptions(
+        model=model,
+        samples=SampleOptions((str(samples),)),
+        batch_size=16,
+        bn=bn,
+        device="cpu",
+        **more,
+    )
+    return verify(options, Silent())
+
+
+def moments(verification: Verification) -> list[tuple[float, float]]:
+    """Mean and variance of each layer."""
+    return [
+        (one.moments.blob_mean, one.moments.blob_variance)
+        for one in verification.layers
+        if one.moments is not None
+    ]
+
+
+def kept_values(model: nn.Module, batch: Array, *names: str) -> list[Array]:
+    """What some modules give for a batch."""
+    kept: dict[str, Array] = {}
+    model = copy.deepcopy(model)
+    for name in names:
+        model.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: kept.update({name: output.numpy()})
+        )
+    with torch.no_grad():
+        model(torch.from_numpy(batch))
+    return [kept[name] for name in names]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("bn", list(BatchNorm))
+def test_verify_measures_as_in_train_mode_or_in_eval_mode(
+    tmp_path: Path, bn: BatchNorm, training: bool
+) -> None:
+    model = unsettled()
+    path = export(model, tmp_path / "m.onnx", (3, 9, 9), training)
+    samples = save_samples(tmp_path, (3, 9, 9), COUNT)
+    layers = verified(path, samples, bn).layers
+    model.train(bn is BatchNorm.BATCH)
+    batch = np.load(samples)
+    outputs = kept_values(model, batch, "stem", "conv1", "conv2", "fc")
+    for layer, output in zip(layers, outputs, strict=True):
+        assert layer.moments is not None
+        assert layer.distribution is not None
+        assert layer.moments.blob_mean == pytest.approx(output.mean(), rel=1e-4, abs=1e-5)
+        assert layer.moments.blob_variance == pytest.approx(output.var(), rel=1e-4)
+        edges = layer.distribution.edges
+        inside = np.clip(output.ravel(), edges[0], np.nextafter(edges[-1], -np.inf))
+        counts, _ = np.histogram(inside, edges)
+        assert layer.distribution.shares == pytest.approx(counts / counts.sum(), abs=1e-3)
+    for layer, normalised in zip(layers, kept_values(model, batch, "bn1", "bn2"), strict=False):
+        assert layer.distribution is not None
+        zeros = (normalised <= 0).mean()
+        assert layer.distribution.saturated == pytest.approx(zeros, abs=1e-4)
+
+
+def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
+    """The same figures as compare's; and written weights are right with both statistics."""
+    path = export(unsettled(), tmp_path / "m.onnx", (3, 9, 9))
+    samples = save_samples(tmp_path, (3, 9, 9), COUNT)
+    options = CompareOptions(
+        model=path,
+        samples=SampleOptions((str(samples),)),
+        batch_size=16,
+        device="cpu",
+        inits=(Init.KEEP,),
+        backward=False,
+    )
+    (trial,) = compare(options, Silent()).trials
+    found = [(one.blob_mean, one.blob_variance) for _, one in sorted(trial.forward.items())]
+    assert moments(verified(path, samples, BatchNorm.BATCH)) == found
+    out = tmp_path / "w.safetensors"
+    run(path, samples, out=out, count=COUNT, batch_size=16)
+    for bn in BatchNorm:
+        assert not verified(path, samples, bn, weights=out).failures
+
+
+@pytest.mark.processes
+def test_verify_takes_the_statistics_of_all_processes(
+    tmp_path: Path, lsuv: Run, processes: Processes
+) -> None:
+    export(unsettled(), tmp_path / "m.onnx", (3, 9, 9))
+    np.save(tmp_path / "x.npy", random_weight(COUNT, 3, 9, 9))
+    command = ("verify", "m.onnx", "--data", "x.npy", "--batch-size", 8, "--json")
+    one = lsuv(*command)
+    processes.by_hand(2, "-m", "lsuv_cli", *command)
+    assert processes.codes() == [one.returncode] * 2 == [4, 4], processes.stderr
+    alone, together = json.loads(one.stdout), json.loads(processes.stdout)
+    assert together["samples"]["processes"] == 2
+    for layer, other in zip(alone["layers"], together["layers"], strict=True):
+        assert layer["measured"] == pytest.approx(other["measured"], rel=1e-5, abs=1e-6)
+        assert layer["distribution"]["shares"] == pytest.approx(
+            other["distribution"]["shares"], abs=1e-3
+        )
+
+
+def test_verify_shows_nothing_of_what_is_not_finite(tmp_path: Path, lsuv: Run) -> None:
+    """Neither a share of dead channels nor a warning of numpy's."""
+    model = unsettled()
+    export(model, tmp_path / "m.onnx", (3, 9, 9))
+    save_samples(tmp_path, (3, 9, 9), COUNT)
+    for value in (np.nan, np.inf):
+        state = {name: one.numpy().copy() for name, one in model.state_dict().items()}
+        state["conv1.bias"][0] = value
+        save_file(state, tmp_path / "broken.safetensors")
+        command = ("verify", "m.onnx", "broken.safetensors", "--data", "samples.npy", "--json")
+        done = lsuv(*command)
+        assert done.returncode == 4, done.stderr
+        assert "Warning" not in done.stderr
+        first, *others = json.loads(done.stdout)["layers"]
+        assert first["distribution"]["dead"] == 0
+        assert {one["status"] for one in others} == {"non_finite"}
+        assert [one["distribution"] for one in others] == [None] * 3
+        rows = [line.split() for line in done.stderr.splitlines() if line.startswith("/conv1")]
+        assert rows[0][-3:] == ["-", "-", "non_finite"]
