@@ -217,9 +217,9 @@ def _write_model(
 def _check_outputs(options: InitOptions) -> None:
     if options.out_model is not None and options.out_model.resolve() == options.out.resolve():
         raise UsageError("--out and --out-model are the same file; give two")
-    refuse_misleading_name(options.out, "safetensors")
     for path in options.outputs:
         _check_output(options, path)
+    refuse_misleading_name(options.out, "safetensors")
 
 
 def _check_output(options: InitOptions, path: Path) -> None:
