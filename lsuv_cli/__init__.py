@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lsuv_cli.api import Initialized, initialize
-    from lsuv_cli.core.errors import LsuvError
+    from lsuv_cli.core.errors import LsuvError, LsuvWarning
 
-__all__ = ["Initialized", "LsuvError", "__version__", "initialize"]
+__all__ = ["Initialized", "LsuvError", "LsuvWarning", "__version__", "initialize"]
 
 __version__ = "0.1.0"
 
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
         from lsuv_cli import api
 
         return getattr(api, name)
-    if name == "LsuvError":
-        from lsuv_cli.core.errors import LsuvError
+    if name in ("LsuvError", "LsuvWarning"):
+        from lsuv_cli.core import errors
 
-        return LsuvError
+        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

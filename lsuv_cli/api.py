@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
+from lsuv_cli.core.errors import LsuvWarning, UsageError
 from lsuv_cli.core.events import Silent
-from lsuv_cli.core.option_texts import check_positive
+from lsuv_cli.core.limits import (
+    check_divisors,
+    check_globs,
+    check_numbers,
+    check_positive,
+    check_whole,
+    check_word,
+)
+from lsuv_cli.core.option_texts import parse_samples
 from lsuv_cli.core.options import MEMORY_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.records import Report
 from lsuv_cli.jobs.init import initialize as run_job
@@ -23,9 +35,13 @@ from lsuv_cli.weights.as_torch import as_tensor
 from lsuv_cli.weights.tensors import open_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
 
 BYTES_NAME = Path("<bytes>")
+
+PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,12 @@ class Initialized:
 
     report: Report
     weights: dict[str, NDArray[Any]]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Initialized: {len(self.report.layers)} layers, {len(self.report.failures)} of them "
+            f"failed, {len(self.weights)} tensors, {self.report.samples} samples>"
+        )
 
     @property
     def converged(self) -> bool:
@@ -55,10 +77,10 @@ def initialize(
     samples: Any,
     *,
     out: str | os.PathLike[str] | None = None,
-    count: int | None = 128,
+    count: int | Literal["all"] | None = 128,
     seed: int = 0,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
+    mean: float | Iterable[float] = (),
+    std: float | Iterable[float] = (),
     target_std: float = 1.0,
     tol: float = 1e-3,
     max_iter: int = 10,
@@ -68,8 +90,8 @@ def initialize(
     bias: Literal["zero", "keep", "center"] = "zero",
     per: Literal["layer", "channel"] = "layer",
     bn: Literal["batch", "running"] = "batch",
-    include: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     names: Literal["auto", "onnx", "torch", "keras"] = "auto",
     verify: bool = True,
     device: str = "auto",
@@ -87,10 +109,11 @@ def initialize(
             batches, such as a DataLoader, of which a batch may also be a sequence that begins with
             the inputs. Of an iterable no more is taken than `count` samples.
         out: a safetensors file to write, too.
-        count: samples to use, picked by the seed where there are more; None for all.
+        count: samples to use, picked by the seed where there are more; None or "all" for all.
         seed: seeds the choice of samples and the draws.
-        mean: subtracted from every channel (pictures: of pixels in [0, 1]).
-        std: divides every channel after that.
+        mean: subtracted from every channel (pictures: of pixels in [0, 1]); one number, or one a
+            channel.
+        std: divides every channel after that; likewise.
         target_std: standard deviation each layer's output is to have.
         tol: tolerated |Var / target_std^2 - 1|.
         max_iter: sweeps at most.
@@ -98,8 +121,9 @@ def initialize(
         bias: what becomes of the biases.
         per: what shares one scale.
         bn: what BatchNormalization normalises with.
-        include: globs on layer and weight names; only matching layers are initialised.
-        exclude: globs on layer and weight names; matching layers are left as they are.
+        include: a glob on layer and weight names, or several; only matching layers are
+            initialised.
+        exclude: a glob, or several, likewise; matching layers are left as they are.
         names: what the tensors are called.
         verify: measure the weights before and after.
         device: auto, cpu, cuda or cuda:N.
@@ -109,10 +133,23 @@ def initialize(
         force: replace `out`.
 
     Raises:
-        LsuvError: the model, the samples or an option can't be used, or `out` not be written.
+        LsuvError: the model, the samples or an option can't be used, or `out` not be written. Its
+            text may call an option as the command does, `--mean`.
+
+    Warns:
+        LsuvWarning: of what `lsuv init` warns of, as samples far from mean 0 and std 1.
     """
-    check_positive("target_std", target_std)
-    check_positive("tol", tol)
+    if not isinstance(model, (str, bytes, os.PathLike)):
+        raise UsageError(
+            f"model: a value of the type {type(model).__name__} is neither a path nor bytes; export the model as "
+            "ONNX, or save it as TorchScript"
+        )
+    if not isinstance(out, (str, os.PathLike, NoneType)):
+        raise UsageError(f"out: a value of the type {type(out).__name__} is no path")
+    if not isinstance(device, str):
+        raise UsageError(f"device {device!r:.60}: not a text; give auto, cpu, cuda or cuda:N")
+    means, stds = check_numbers("mean", mean), check_numbers("std", std)
+    check_divisors("std", stds)
     is_path = isinstance(samples, (str, os.PathLike))
     with tempfile.TemporaryDirectory(prefix="lsuv-") as folder:
         path = Path(folder, "out.safetensors") if out is None else Path(out)
@@ -122,32 +159,50 @@ def initialize(
             out=path,
             samples=SampleOptions(
                 data=(os.fspath(samples),) if is_path else (),
-                count=count,
-                seed=seed,
-                mean=mean,
-                std=std,
+                count=_check_count(count),
+                seed=check_whole("seed", seed),
+                mean=means,
+                std=stds,
                 leave_out=(path,),
             ),
-            seed=seed,
-            target_std=target_std,
-            tol=tol,
-            max_iter=max_iter,
-            pre_init=PreInit(pre_init),
-            bias=Bias(bias),
-            per=Per(per),
-            bn=BatchNorm(bn),
-            include=include,
-            exclude=exclude,
-            names=Names(names),
+            seed=check_whole("seed", seed),
+            target_std=check_positive("target_std", target_std),
+            tol=check_positive("tol", tol),
+            max_iter=check_whole("max_iter", max_iter),
+            pre_init=check_word("pre_init", pre_init, PreInit),
+            bias=check_word("bias", bias, Bias),
+            per=check_word("per", per, Per),
+            bn=check_word("bn", bn, BatchNorm),
+            include=check_globs("include", include),
+            exclude=check_globs("exclude", exclude),
+            names=check_word("names", names, Names),
             verify=verify,
             device=device,
-            threads=threads,
-            batch_size=batch_size,
-            memory_bytes=memory_bytes,
+            threads=check_whole("threads", threads),
+            batch_size=None if batch_size is None else check_whole("batch_size", batch_size),
+            memory_bytes=check_whole("memory_bytes", memory_bytes),
             force=force,
         )
         find = open_samples if is_path else find_in_memory(samples)
-        report = run_job(options, Silent(), find=find)
+        report = run_job(options, _Warnings(), find=find)
         written = open_tensors(path)
         weights = {name: np.array(written[name]) for name in written}
     return Initialized(report, weights)
+
+
+class _Warnings(Silent):
+    """Warnings are Python's, told of the line that called this package; the rest is not said."""
+
+    def warn(self, text: str) -> None:
+        depth = 2
+        frame = sys._getframe(1)  # noqa: SLF001 - as `warnings` itself finds who has called
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+            frame = frame.f_back
+            depth += 1
+        warnings.warn(text, LsuvWarning, stacklevel=depth)
+
+
+def _check_count(count: object) -> int | None:
+    if count is None:
+        return None
+    return parse_samples(count, "count") if isinstance(count, str) else check_whole("count", count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -18,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lsuv_cli
-from lsuv_cli import Initialized, LsuvError, initialize
+from lsuv_cli import Initialized, LsuvError, LsuvWarning, initialize
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -120,6 +121,71 @@ def test_what_can_not_be_used_is_an_lsuv_error(
         initialize(b"no model", pictures)
     with pytest.raises(LsuvError, match="target_std"):
         initialize(model, pictures, target_std=-1)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"count": 0}, "count 0: must be at least 1"),
+        ({"count": -1}, "count -1: must be at least 1"),
+        ({"count": "many"}, "count many: not a number of samples"),
+        ({"count": 1.5}, "count 1.5: not a whole number"),
+        ({"seed": -1}, "seed -1: must be at least 0"),
+        ({"threads": -3}, "threads -3: must be between 0 and 1024"),
+        ({"batch_size": 0}, "batch_size 0: must be at least 1"),
+        ({"max_iter": 0}, "max_iter 0: must be at least 1"),
+        ({"memory_bytes": 0}, "memory_bytes 0"),
+        ({"pre_init": "foo"}, "pre_init 'foo': not one of orthonormal, delta-orthogonal, he"),
+        ({"bias": None}, "bias None: not one of zero, keep, center"),
+        ({"bn": "foo"}, "bn 'foo'"),
+        ({"per": "Layer"}, "per 'Layer'"),
+        ({"names": "foo"}, "names 'foo'"),
+        ({"target_std": "1"}, "target_std '1': not a number"),
+        ({"tol": 0}, "tol 0.0: must be between"),
+        ({"mean": "0.5"}, "mean '0.5': not a number"),
+        ({"mean": (0.5, float("inf"))}, "mean 0.5, inf: must be finite"),
+        ({"mean": (0.5, 1, 2)}, "mean has 3 values, but the samples have 2 channels"),
+        ({"std": (0,)}, "std 0: must be positive"),
+        ({"std": -1}, "std -1: must be positive"),
+        ({"exclude": "nosuch*"}, "nosuch"),
+        ({"include": (1,)}, "include 1: not a pattern"),
+        ({"device": None}, "device None"),
+        ({"device": "abacus"}, "no such device: abacus"),
+        ({"out": 5}, "type int is no path"),
+        ({"samples": None}, "the samples are of the type NoneType"),
+        ({"samples": [1, 2]}, "a batch is of the type int"),
+        ({"samples": [[1.0, 2.0]]}, "no array with samples"),
+        ({"samples": [{}]}, "no array with samples"),
+        ({"samples": [[[[1.0], [2.0, 3.0]]]]}, "that is no array"),
+        ({"model": network()}, "model: a value of the type Sequential is neither a path nor bytes"),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, dict) else "",
+)
+def test_options_out_of_range(
+    given: tuple[Path, torch.Tensor], option: dict[str, Any], says: str
+) -> None:
+    model, pictures = given
+    with pytest.raises(LsuvError, match=re.escape(says)):
+        initialize(**{"model": model, "samples": pictures, **option})
+
+
+def test_options_in_other_forms(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    expected = initialize(model, pictures, count=None, mean=(0.1,), std=(0.9, 1.1)).weights
+    few = initialize(model, pictures, exclude=("5.*",), target_std=0.5).weights
+    stds = np.array([0.9, 1.1])
+    assert same(initialize(model, pictures, count="all", mean=0.1, std=stds), expected)
+    numbers: dict[str, Any] = {"target_std": np.float32(0.5), "seed": np.int64(0)}
+    one = initialize(model, pictures, exclude="5.*", **numbers)
+    assert same(one, few)
+    assert repr(one) == "<Initialized: 3 layers, 0 of them failed, 6 tensors, 40 samples>"
+
+
+def test_warnings_are_those_of_python(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    with pytest.warns(LsuvWarning, match="far from mean 0 and std 1") as caught:
+        initialize(model, pictures * 50 + 100)
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
 
 
 def test_the_import_is_light() -> None:

@@ -16,6 +16,7 @@ from lsuv_cli.commands.completion import (
     presets,
 )
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
+from lsuv_cli.core.limits import WHOLE_NUMBERS
 from lsuv_cli.core.option_texts import PRESETS
 
 DATA_PANEL = "Data"
@@ -24,7 +25,7 @@ LAYERS_PANEL = "Layers"
 OUTPUT_PANEL = "Output"
 MACHINE_PANEL = "Machine"
 
-MAX_THREADS = 1024
+LEAST = {name: least for name, (least, _) in WHOLE_NUMBERS.items()}
 
 PRESET_HELP = ", ".join(PRESETS)
 
@@ -199,7 +200,7 @@ StrictOption = Annotated[
 SeedOption = Annotated[
     int,
     typer.Option(
-        min=0,
+        min=LEAST["seed"],
         metavar="N",
         rich_help_panel=ALGORITHM_PANEL,
         help="Seeds the choice of samples and the draws of weights.",
@@ -209,7 +210,7 @@ SampleSeedOption = Annotated[
     int,
     typer.Option(
         "--seed",
-        min=0,
+        min=LEAST["seed"],
         metavar="N",
         rich_help_panel=DATA_PANEL,
         help="Seeds the choice of samples; as in init, the same are taken.",
@@ -234,7 +235,7 @@ TolOption = Annotated[
 MaxIterOption = Annotated[
     int,
     typer.Option(
-        min=1,
+        min=LEAST["max_iter"],
         metavar="N",
         rich_help_panel=ALGORITHM_PANEL,
         help="Sweeps at most; one is exact, more follow only where it was not.",
@@ -352,8 +353,8 @@ ProviderOption = Annotated[
 ThreadsOption = Annotated[
     int,
     typer.Option(
-        min=0,
-        max=MAX_THREADS,
+        min=LEAST["threads"],
+        max=WHOLE_NUMBERS["threads"][1],
         metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Threads for computing and decoding; 0: one a core.",
@@ -362,7 +363,7 @@ ThreadsOption = Annotated[
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        min=LEAST["batch_size"],
         metavar="N",
         rich_help_panel=MACHINE_PANEL,
         help="Samples that go through the network at once; the scales are those of all samples, "

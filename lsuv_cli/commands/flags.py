@@ -15,8 +15,8 @@ from lsuv_cli.commands import arguments
 from lsuv_cli.commands.config import overridden
 from lsuv_cli.core.choices import BatchNorm, Names, Per
 from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.limits import check_positive
 from lsuv_cli.core.option_texts import (
-    check_positive,
     normalisation,
     parse_bytes,
     parse_input_shapes,

@@ -62,5 +62,9 @@ class ProcessError(LsuvError):
     exit_code = ExitCode.PROCESS
 
 
+class LsuvWarning(UserWarning):
+    """Something the user of the function in Python may want to change."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived; its argument is the signal's number."""

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from lsuv_cli.core.choices import Init
 from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.limits import STD_RANGE, check_divisors
 from lsuv_cli.core.options import Size
 
 MAX_PIXELS = 1 << 15
-
-# Beyond these a variance, or its inverse, may leave the range of float32.
-STD_RANGE = (1e-15, 1e15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def parse_size(text: str, option: str) -> Size:
     return size
 
 
-def parse_samples(text: str) -> int | None:
+def parse_samples(text: str, option: str = "--samples") -> int | None:
     """Parse a number of samples, or `all`, which gives None.
 
     Raises:
@@ -67,7 +65,7 @@ def parse_samples(text: str) -> int | None:
     if text.strip().lower() == "all":
         return None
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise UsageError(f"--samples {text}: not a number of samples; write one, as 128, or all")
+        raise UsageError(f"{option} {text}: not a number of samples; write one, as 128, or all")
     return int(text)
 
 
@@ -159,17 +157,6 @@ def parse_target(text: str) -> tuple[str, float]:
     return glob, std
 
 
-def check_positive(option: str, value: float) -> None:
-    """Refuse a value that is no usable standard deviation or tolerance.
-
-    Raises:
-        UsageError: it is not positive, or far from any size of a float32.
-    """
-    low, high = STD_RANGE
-    if not low <= value <= high:
-        raise UsageError(f"{option} {value}: must be between {low:g} and {high:g}")
-
-
 def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Parse every `--input-shape`.
 
@@ -201,8 +188,7 @@ def normalisation(
         return PRESETS[preset].mean, PRESETS[preset].std
     means = parse_numbers(mean, "--mean") if mean is not None else ()
     stds = parse_numbers(std, "--std") if std is not None else ()
-    if any(value < STD_RANGE[0] for value in stds):
-        raise UsageError(f"--std {std}: must be positive")
+    check_divisors("--std", stds)
     return means, stds
 
 

@@ -93,6 +93,11 @@ def find_in_memory(samples: Any) -> FindSamples:
         names = [spec.name for spec in specs]
         if isinstance(samples, Mapping) or _is_array(samples):
             arrays = _by_name(samples, names)
+        elif not isinstance(samples, Iterable):
+            raise DataError(
+                f"the samples are of the type {type(samples).__name__}; give a path, an array, a mapping of "
+                "arrays by the inputs' names, or an iterable of batches"
+            )
         else:
             arrays = _joined(samples, names, options.count)
         return MemorySource(arrays, specs, options), FileTableBuilder().build()
@@ -108,7 +113,10 @@ def _joined(
     taken = 0
     for batch in batches:
         parts.append(_by_name(batch, names))
-        taken += len(next(iter(parts[-1].values())))
+        sizes = [len(array) for array in parts[-1].values() if array.ndim]
+        if not sizes or len(sizes) < len(parts[-1]):
+            raise DataError("a batch is no array with samples along its first axis")
+        taken += sizes[0]
         if count is not None and taken >= count:
             break
     if not parts:
@@ -123,6 +131,8 @@ def _joined(
 def _by_name(batch: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     if isinstance(batch, Mapping):
         return {str(name): _as_array(value) for name, value in batch.items()}
+    if not isinstance(batch, Iterable):
+        raise DataError(f"a batch is of the type {type(batch).__name__}; give arrays")
     values = [batch] if _is_array(batch) else list(batch)
     if len(values) < len(names):
         raise DataError(
@@ -140,7 +150,12 @@ def _as_array(value: Any) -> NDArray[Any]:
     # Only a tensor has this, and only of one is it needed: it may want gradients, or be on a GPU.
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"the samples hold a value of the type {type(value).__name__} that is no array"
+        ) from None
 
 
 def _refuse_misfit(spec: InputSpec, array: NDArray[Any]) -> None:

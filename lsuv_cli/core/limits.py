@@ -1,0 +1,120 @@
+"""What options may be, the command's and those of the function in Python alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from lsuv_cli.core.errors import UsageError
+
+Word = TypeVar("Word", bound=StrEnum)
+
+# Beyond these a variance, or its inverse, may leave the range of float32.
+STD_RANGE = (1e-15, 1e15)
+
+# The smallest and the largest of each whole number, by its name in Python.
+WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {
+    "count": (1, None),
+    "seed": (0, None),
+    "max_iter": (1, None),
+    "threads": (0, 1024),
+    "batch_size": (1, None),
+    "memory_bytes": (1, None),
+}
+
+
+def check_whole(name: str, value: object) -> int:
+    """A whole number, of whatever type, as an int.
+
+    Args:
+        name: one of `WHOLE_NUMBERS`.
+        value: what was given.
+
+    Raises:
+        UsageError: it is none, or out of range.
+    """
+    low, high = WHOLE_NUMBERS[name]
+    try:
+        number: int = value.__index__()  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):
+        raise UsageError(f"{name} {value!r:.60}: not a whole number") from None
+    if number < low or (high is not None and number > high):
+        allowed = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise UsageError(f"{name} {number}: must be {allowed}")
+    return number
+
+
+def check_positive(option: str, value: object) -> float:
+    """A value that can be a standard deviation or a tolerance.
+
+    Raises:
+        UsageError: it is not positive, or far from any size of a float32.
+    """
+    number = _number(option, value)
+    low, high = STD_RANGE
+    if not low <= number <= high:
+        raise UsageError(f"{option} {number}: must be between {low:g} and {high:g}")
+    return number
+
+
+def check_numbers(option: str, values: object) -> tuple[float, ...]:
+    """One number, or one a channel, as a tuple.
+
+    Raises:
+        UsageError: one is no finite number.
+    """
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    try:
+        given = tuple(values) if several else (values,)  # type: ignore[arg-type]
+    except TypeError:  # an array without axes
+        given = (values,)
+    numbers = tuple(_number(option, value) for value in given)
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{option} {', '.join(map(str, numbers))}: must be finite")
+    return numbers
+
+
+def check_divisors(option: str, stds: tuple[float, ...]) -> None:
+    """Refuse what samples can't be divided by.
+
+    Raises:
+        UsageError: one is not positive.
+    """
+    if any(std < STD_RANGE[0] for std in stds):
+        raise UsageError(f"{option} {','.join(f'{std:g}' for std in stds)}: must be positive")
+
+
+def check_word(name: str, value: object, words: type[Word]) -> Word:
+    """One of some words.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    for word in words:
+        if word == value:
+            return word
+    raise UsageError(f"{name} {value!r:.60}: not one of {', '.join(words)}")
+
+
+def check_globs(name: str, value: object) -> tuple[str, ...]:
+    """One pattern, or several, as a tuple.
+
+    Raises:
+        UsageError: one is no text.
+    """
+    globs = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    for glob in globs:
+        if not isinstance(glob, str):
+            raise UsageError(f"{name} {glob!r:.60}: not a pattern; give a text, as 'fc*'")
+    return globs
+
+
+def _number(option: str, value: object) -> float:
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one, a tensor's
+        pass
+    raise UsageError(f"{option} {value!r:.60}: not a number")
