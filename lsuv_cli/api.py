@@ -141,8 +141,8 @@ def initialize(
     """
     if not isinstance(model, (str, bytes, os.PathLike)):
         raise UsageError(
-            f"model: a value of the type {type(model).__name__} is neither a path nor bytes; export the model as "
-            "ONNX, or save it as TorchScript"
+            f"model: a value of the type {type(model).__name__} is neither a path nor bytes; "
+            "export the model as ONNX, or save it as TorchScript"
         )
     if not isinstance(out, (str, os.PathLike, NoneType)):
         raise UsageError(f"out: a value of the type {type(out).__name__} is no path")

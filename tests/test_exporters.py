@@ -515,6 +515,25 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
     from lsuv_cli.weights.checkpoint import read_shapes
 
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "bad.pt")
-    with pytest.raises(DataError, match="not a checkpoint of tensors alone"):
+    with pytest.raises(DataError, match=r"also holds a pickled \w+\.mkdir, which could run code"):
         read_shapes(tmp_path / "bad.pt")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_whole_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
+    from lsuv_cli.weights.checkpoint import read_shapes
+
+    path, model = tmp_path / "whole.pt", nn.Sequential(nn.Linear(2, 2))
+    torch.save(model, path)
+    with pytest.raises(DataError) as refused:
+        read_shapes(path)
+    assert str(refused.value) == (
+        f"--like {path} holds a whole pickled module (torch.nn.modules.container.Sequential), not "
+        "tensors; save its tensors, as torch.save(model.state_dict(), ...)"
+    )
+    torch.save({"model": model}, path)
+    with pytest.raises(DataError, match=r"pickled torch\.nn\.modules\.container\.Sequential"):
+        read_shapes(path)
+    torch.jit.save(torch.jit.script(model), path)
+    with pytest.raises(DataError, match="is TorchScript, not tensors"):
+        read_shapes(path)

@@ -124,10 +124,19 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
     model, inputs = built("convolutional"), example("convolutional")
     save(model, inputs, tmp_path / "m.pt", "traced")
     arguments = ("init", "m.pt", "--data", images / "photos" / "china", "--out", "out")
-    refused = lsuv(*arguments)
-    assert refused.returncode == 3
-    assert "--input-shape" in refused.stderr
-    assert not (tmp_path / "out").exists()
+    for option, says in (
+        ((), "--input-shape"),
+        (("--input-shape", "1,3,8,8"), "1,3,8,8 has a size more than a picture"),
+    ):
+        refused = lsuv(*arguments, *option)
+        assert refused.returncode == 2
+        assert says in refused.stderr
+        assert not (tmp_path / "out").exists()
+    turned = lsuv("inspect", "m.pt", "--input-shape", "8,8,3")
+    assert turned.returncode == 3
+    assert "can't be run on samples of the shape x:8,8,3: Given groups=1" in turned.stderr
+    assert "to have 3 channels, but got 8 channels" in turned.stderr
+    assert "replace the operation" not in turned.stderr
     assert lsuv(*arguments, "--input-shape", "3,8,8").returncode == 0
 
 

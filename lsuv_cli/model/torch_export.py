@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 
+INTERPRETER = "The following operation failed in the TorchScript interpreter"
+
+
 class ConversionError(Exception):
     """The exporter can't convert a module; its text says what, and in which module."""
 
@@ -104,9 +107,25 @@ def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:
     return result
 
 
+def why_it_does_not_run(module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]) -> str:
+    """What PyTorch says when the module itself is run; "" where it runs."""
+    import torch
+
+    with _quiet(), torch.no_grad():
+        try:
+            module(*examples)
+        except RuntimeError as error:
+            return first_line(error)
+    return ""
+
+
 def first_line(error: Exception) -> str:
     """What an error of PyTorch's says, without the traces it holds."""
     text = str(error) or type(error).__name__
+    if text.startswith(INTERPRETER):
+        # Two traces follow, and then the cause.
+        causes = re.findall(r"^[\w.]*(?:Error|Exception): (.*)", text, re.MULTILINE)
+        text = causes[-1] if causes and causes[-1] else text
     return text.splitlines()[0].split("  [Caused by")[0].rstrip(". ")[:300]
 
 

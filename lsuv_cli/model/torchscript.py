@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.errors import DataError, ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.exporter import MADE_UP
@@ -26,7 +26,13 @@ from lsuv_cli.model.onnx_file import ModelSource, source_of
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.stored import Naming, Stored, stored_as
-from lsuv_cli.model.torch_export import ConversionError, export, first_line, trace
+from lsuv_cli.model.torch_export import (
+    ConversionError,
+    export,
+    first_line,
+    trace,
+    why_it_does_not_run,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +106,7 @@ class TorchScript:
 
         Raises:
             ModelError: PyTorch's exporter can't convert it.
+            DataError: it can't be run on the feeds.
         """
         import torch
 
@@ -114,6 +121,7 @@ class TorchScript:
             try:
                 proto = export(trace(self._module, examples), examples, names)
             except ConversionError as error:
+                self._refuse_misfit(examples)
                 raise self._refusal(str(scripted), str(error)) from None
         self._tie(proto)
         with _open(self.path, self._content) as file:
@@ -144,6 +152,29 @@ class TorchScript:
         if others:
             del proto.graph.node[:]
             proto.graph.node.extend(kept)
+
+    def _refuse_misfit(self, examples: tuple[torch.Tensor, ...]) -> None:
+        """Refuse what the module itself can't be run on.
+
+        Raises:
+            DataError: it can't; its text says why.
+        """
+        reason = why_it_does_not_run(self._module, examples)
+        if not reason:
+            return
+        given = ", ".join(
+            f"{spec.name}:{','.join(map(str, example.shape[1:]))}"
+            for spec, example in zip(self.inputs, examples, strict=True)
+        )
+        if "index out of range" in reason:
+            raise DataError(
+                f"{self.path} can't be run on these samples: a token id, or another index, is out "
+                f"of an embedding's range ({reason}); give ids of the model's own tokenizer"
+            )
+        raise DataError(
+            f"{self.path} can't be run on samples of the shape {given}: {reason}; give samples, or "
+            "--input-shape without the batch axis, as the model takes them"
+        )
 
     def _refusal(self, as_it_is: str, traced: str) -> ModelError:
         same = as_it_is.startswith(traced.partition(" in the module")[0])

@@ -60,6 +60,12 @@ def open_samples(
             f"the model has the inputs {names}, and pictures can feed only one; "
             "give .npz files keyed by their names"
         )
+    if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
+        sizes = ",".join(map(str, (specs[0].shape or ())[1:]))
+        raise UsageError(
+            f"--input-shape {sizes} has a size more than a picture; give it without the batch "
+            "axis, as 3,224,224"
+        )
     return PictureSource(open_pictures(files), specs[0], options, threads), files
 
 

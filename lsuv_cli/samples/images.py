@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import Size
 from lsuv_cli.core.records import InputSpec
 
@@ -56,10 +56,11 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
     """What pictures must be made into for a model's input.
 
     Raises:
-        DataError: the input takes no pictures, or a size is left open or contradicted.
+        DataError: the input takes no pictures, or a size is contradicted.
+        UsageError: a size is left open, by the options too.
     """
     if spec.shape is None:
-        raise DataError(
+        raise UsageError(
             f"the model does not tell the size of its input {spec.name}; give it, as "
             f"--input-shape {spec.name}:3,224,224"
         )
@@ -87,7 +88,7 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
                 )
         height, width = wanted
     if height is None or width is None or channels is None:
-        raise DataError(
+        raise UsageError(
             f"the model leaves the size of its input open ({spec.describe()}); give it, as "
             f"--input-shape {spec.name}:3,224,224"
         )

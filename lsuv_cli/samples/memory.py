@@ -95,8 +95,8 @@ def find_in_memory(samples: Any) -> FindSamples:
             arrays = _by_name(samples, names)
         elif not isinstance(samples, Iterable):
             raise DataError(
-                f"the samples are of the type {type(samples).__name__}; give a path, an array, a mapping of "
-                "arrays by the inputs' names, or an iterable of batches"
+                f"the samples are of the type {type(samples).__name__}; give a path, an "
+                "array, a mapping of arrays by the inputs' names, or an iterable of batches"
             )
         else:
             arrays = _joined(samples, names, options.count)

@@ -272,6 +272,12 @@ class Session:
         }
 
 
+# How ONNX Runtime says so of a Gather: its name, the index and the largest one allowed.
+OUT_OF_RANGE = re.compile(
+    r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
+)
+
+
 def reason_of(error: BaseException) -> str:
     """ONNX Runtime's message in one line, without its source locations and status prefixes."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
@@ -291,7 +297,15 @@ def _run_error(error: BaseException) -> DataError:
             "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
             "or a smaller --memory from which it follows"
         )
-    return DataError(
-        f"the model can't be run on these samples: {text}; if the batch size is fixed in the "
-        "model, export it with a dynamic batch axis"
-    )
+    index = OUT_OF_RANGE.search(text)
+    if index is not None:
+        node, value, most = index.groups()
+        return DataError(
+            f"the model can't be run on these samples: a token id, or another index, is {value}, "
+            f"out of the range of the embedding that {node or 'a Gather'} reads, 0 to {most}; give "
+            "ids of the model's own tokenizer"
+        )
+    hint = ""
+    if re.search("shape|dimension|broadcast|axis", text, re.IGNORECASE):
+        hint = "; if the batch size is fixed in the model, export it with a dynamic batch axis"
+    return DataError(f"the model can't be run on these samples: {text}{hint}")

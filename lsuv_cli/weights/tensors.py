@@ -14,6 +14,7 @@ import numpy as np
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.weights.as_torch import as_numpy
+from lsuv_cli.weights.pickled import refusal, whole_object
 from lsuv_cli.weights.safetensors_file import DTYPES, read_tensor
 
 if TYPE_CHECKING:
@@ -174,13 +175,19 @@ def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:
     import torch
 
     try:
+        whole = whole_object(path)
+        if whole:
+            raise DataError(f"{called} {whole}")
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise DataError(
-            f"{called}: not a checkpoint of tensors alone, as torch.save(model.state_dict(), "
-            f"...) makes it: {reason}"
-        ) from None
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{called}: {refusal(error)}") from None
     for key in NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

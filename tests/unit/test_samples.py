@@ -143,7 +143,7 @@ def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
 
 def test_sizes_the_model_leaves_open() -> None:
     open_spec = InputSpec("x", "float32", (None, 3, None, None))
-    with pytest.raises(DataError, match="--input-shape x:3,224,224"):
+    with pytest.raises(UsageError, match="--input-shape x:3,224,224"):
         picture_format(open_spec, None, None)
     assert picture_format(open_spec, None, Size(None, 20)).shape == (3, 20, 20)
     assert picture_format(open_spec, Size(10, 20), None).shape == (3, 10, 20)
