@@ -209,3 +209,5 @@ def test_torchscript_is_fed_what_the_command_feeds(tmp_path: Path, lsuv: Run) ->
     assert done.returncode == 0, done.stderr
     found = initialize(tmp_path / "m.pt", ids.numpy().astype(np.int32))
     assert same(found, load_file(tmp_path / "w.safetensors"))
+    with pytest.raises(LsuvError, match="a token id, or another index, is out"):
+        initialize(tmp_path / "m.pt", ids + 9)

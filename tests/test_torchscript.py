@@ -134,7 +134,7 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
         assert not (tmp_path / "out").exists()
     turned = lsuv("inspect", "m.pt", "--input-shape", "8,8,3")
     assert turned.returncode == 3
-    assert "can't be run on samples of the shape x:8,8,3: Given groups=1" in turned.stderr
+    assert "can't be run on samples of the shape input:8,8,3: Given groups=1" in turned.stderr
     assert "to have 3 channels, but got 8 channels" in turned.stderr
     assert "replace the operation" not in turned.stderr
     assert lsuv(*arguments, "--input-shape", "3,8,8").returncode == 0
