@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graphs import random_weight, save_graph
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from safetensors.numpy import load_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -186,6 +188,21 @@ def test_warnings_are_those_of_python(given: tuple[Path, torch.Tensor]) -> None:
     with pytest.warns(LsuvWarning, match="far from mean 0 and std 1") as caught:
         initialize(model, pictures * 50 + 100)
     assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
+
+
+def test_token_ids_out_of_range(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="look_up"),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    weights = {"table": random_weight(9, 4), "w": random_weight(4, 5)}
+    ids = TensorProto.INT64
+    model = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6), input_type=ids, name="ids")
+    samples = np.arange(12).reshape(2, 6)
+    with pytest.raises(LsuvError, match="out of the range of the embedding that look_up") as caught:
+        initialize(model, samples)
+    assert "0 to 8" in str(caught.value)
+    assert "batch axis" not in str(caught.value)
 
 
 def test_the_import_is_light() -> None:

@@ -177,23 +177,6 @@ def dynamic_size(folder: Path) -> None:
     )
 
 
-def ids_out_of_range(folder: Path) -> None:
-    save_graph(
-        folder / "bad.onnx",
-        [
-            helper.make_node("Conv", ["x", "w"], ["y"]),
-            helper.make_node("Gather", ["table", "three"], ["row"], name="look_up"),
-            helper.make_node("Add", ["y", "row"], ["z"]),
-        ],
-        {
-            "w": random_weight(4, 3, 3, 3),
-            "table": random_weight(3, 6),
-            "three": np.array(3, np.int64),
-        },
-        ("n", 3, 8, 8),
-    )
-
-
 def no_weights(folder: Path) -> None:
     save_graph(folder / "bad.onnx", [helper.make_node("Relu", ["x"], ["y"])], {}, ("n", 3, 8, 8))
 
@@ -273,7 +256,6 @@ def value_made_twice(folder: Path) -> None:
         (initializer_of_another_size, "does not fit its shape [5, 3, 3, 3]"),
         (unknown_operator, "Hologram"),
         (unknown_domain, "com.example"),
-        (ids_out_of_range, "is 3, out of the range of the embedding that look_up reads, 0 to 2"),
         (no_weights, "no floating-point weights"),
         (no_layers, "no convolution or fully connected layer"),
         (wrong_channels, "wants 5 channels"),
