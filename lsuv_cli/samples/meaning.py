@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.images import picture_format
 
@@ -19,7 +19,7 @@ def what_feeds(spec: InputSpec) -> str:
         return "arrays of integers"
     try:
         picture = picture_format(spec, None, None)
-    except DataError:
+    except (DataError, UsageError):
         open_picture = _open_picture(spec)
         return open_picture or "arrays (.npy, .npz, .safetensors)"
     size = f"{picture.height}x{picture.width}"
