@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
@@ -52,6 +53,7 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
 
 def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:
     """Do it; relative paths are nowhere in a folder that has been deleted."""
+    _settle_temporary_folder()
     try:
         return work(run)
     except FileNotFoundError:
@@ -62,6 +64,21 @@ def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:
                 "the current folder has been deleted; change to another, or give absolute paths"
             ) from None
         raise
+
+
+def _settle_temporary_folder() -> None:
+    """Choose the folder for temporary files, uninterrupted.
+
+    Python tries the folders with a file, and a signal just after its creation would leave it there.
+    """
+    import tempfile
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    try:
+        with suppress(OSError):  # who needs it says so
+            tempfile.gettempdir()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
 
 
 def refuse(error: LsuvError) -> NoReturn:

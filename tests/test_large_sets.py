@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from background import Background
-from conftest import Run
+from conftest import UNMEASURED, Run
 from graphs import random_weight, save_graph
 from onnx import helper
 from safetensors.numpy import load_file
@@ -335,6 +335,43 @@ def test_a_signal_while_an_object_is_destroyed(name: str, code: int) -> None:
     command = [sys.executable, "-c", UNLUCKY.format(name)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     check_refused(process, code, "nothing was written")
+
+
+TRIED = """
+import os, signal, sys, tempfile, typer
+from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.exits import exit_with
+
+create = os.open
+
+def interrupted(*arguments, **more):
+    descriptor = create(*arguments, **more)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return descriptor
+
+def work(run):
+    tempfile.gettempdir()
+    return ExitCode.SUCCESS
+
+os.open = interrupted
+try:
+    exit_with(work)
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
+
+def test_a_signal_while_the_folder_for_temporary_files_is_tried(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", TRIED],
+        capture_output=True,
+        text=True,
+        env={**UNMEASURED, "TMPDIR": str(tmp_path)},
+        timeout=50,
+        check=False,
+    )
+    check_refused(process, 143, "nothing was written")
+    assert not list(tmp_path.iterdir())
 
 
 # Two runs at once
