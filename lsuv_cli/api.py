@@ -150,6 +150,7 @@ def initialize(
         raise UsageError(f"device {device!r:.60}: not a text; give auto, cpu, cuda or cuda:N")
     means, stds = check_numbers("mean", mean), check_numbers("std", std)
     check_divisors("std", stds)
+    seed = check_whole("seed", seed)
     is_path = isinstance(samples, (str, os.PathLike))
     with tempfile.TemporaryDirectory(prefix="lsuv-") as folder:
         path = Path(folder, "out.safetensors") if out is None else Path(out)
@@ -160,12 +161,12 @@ def initialize(
             samples=SampleOptions(
                 data=(os.fspath(samples),) if is_path else (),
                 count=_check_count(count),
-                seed=check_whole("seed", seed),
+                seed=seed,
                 mean=means,
                 std=stds,
                 leave_out=(path,),
             ),
-            seed=check_whole("seed", seed),
+            seed=seed,
             target_std=check_positive("target_std", target_std),
             tol=check_positive("tol", tol),
             max_iter=check_whole("max_iter", max_iter),

@@ -81,7 +81,7 @@ def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFla
         from lsuv_cli.jobs.compare import compare as measure
 
         if run.is_first:
-            files.check({}, {"the model": options.model, "the file of --like": options.like})
+            files.check({}, options.inputs)
         comparison = measure(options, screen, group)
     if not run.is_first:
         return ExitCode.SUCCESS

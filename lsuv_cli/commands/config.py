@@ -177,7 +177,7 @@ def _text(path: Path, key: str, value: Any) -> str:
 
 def _located(path: Path, text: str) -> str:
     """A path that is relative to the file, as seen from here."""
-    return text if text == "-" else str(path.parent / text)
+    return text if Path(text) == STANDARD else str(path.parent / text)
 
 
 def _located_samples(path: Path, text: str) -> str:

@@ -100,7 +100,7 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
 
         if run.is_first:
             outputs = {"--out": options.out, "--out-model": options.out_model}
-            files.check(outputs, {"the model": options.model, "the file of --like": options.like})
+            files.check(outputs, options.inputs)
         with written_to(options.out, options.spill_dir) as path:
             report = initialize(replace(options, out=path), screen, group)
     if options.out == STANDARD:

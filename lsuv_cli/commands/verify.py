@@ -69,12 +69,7 @@ def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlag
         from lsuv_cli.jobs.verify import verify as measure
 
         if run.is_first:
-            inputs = {
-                "the model": options.model,
-                "the file of weights": options.weights,
-                "the file of --like": options.like,
-            }
-            files.check({}, inputs)
+            files.check({}, {**options.inputs, "the file of weights": options.weights})
         verification = measure(options, screen, group)
     code = ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
     if not run.is_first:

@@ -121,6 +121,12 @@ class WorkOptions:
     force: bool = False
 
     @property
+    def inputs(self) -> dict[str, Path]:
+        """The files that every command reads besides the samples, by what they are."""
+        files = {"the model": self.model, "the file of --like": self.like}
+        return {role: path for role, path in files.items() if path is not None}
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that will be written."""
         return ()

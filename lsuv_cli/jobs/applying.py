@@ -56,16 +56,15 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     source = constants_outside(read_source(options.model, options.content))
     model, weights = model_of(along_any(source))
     del source  # it holds the file's weights
-    for path in model_files(model, options.out):
+    files = model_files(model, options.out)
+    for path in files:
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
     read = read_weights(options.weights, model, weights, find_layers(model), names=options.names)
-    for path in model_files(model, options.out):
+    for path in files:
         refuse_overwriting(path, "a file of weights", read.file.files)
     events.stage("writing the model")
-    with written_model(
-        model, options.content, weights, options.out, events, force=options.force
-    ) as files:
+    with written_model(model, options.content, weights, options.out, events, force=options.force):
         return files
 
 
@@ -119,7 +118,7 @@ def written_model(
     *,
     force: bool,
     threads: int = 0,
-) -> Iterator[list[Path]]:
+) -> Iterator[None]:
     """Write an ONNX model with the values that its parameters have now.
 
     Args:
@@ -131,7 +130,7 @@ def written_model(
         force: replace existing files.
         threads: for the run that tries it; 0 for one a core.
 
-    Gives the files, which have their names once the context is left without an error.
+    The files of `model_files` have their names once the context is left without an error.
 
     Raises:
         LsuvError: it can't be written, or what was written can't be run.
@@ -150,6 +149,6 @@ def written_model(
         original = str(model.path) if content is None else content
         refuse_invalid(made[0], original)
         events.note(f"{out} was checked and {try_model(made, original, threads)}")
-        yield files
+        yield
         # The data first: a model without it is of no use.
         rename_all(list(zip(made[::-1], files[::-1], strict=True)), force=force)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.batches import GivenBatches, first_samples
 from lsuv_cli.core.choices import Init, PreInit
 from lsuv_cli.core.comparison import Comparison, Trial
@@ -79,9 +78,7 @@ class _Trials:
         self._prepared = prepared
         self._work = work
         self._events = prepared.given.events
-        self._forecast = partial(
-            tell_plan, prepared.budget, work.batches.counts, work.store.free_bytes, self._events
-        )
+        self._forecast = partial(prepared.tell_plan, work)
         self._backward: _Backward | None = None
         self._no_gradients = ""
         self._is_checked = False

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
@@ -112,7 +111,7 @@ def _written(
     layout: Layout,
 ) -> _Written:
     """Sweep, and write."""
-    given, layers, batches = prepared.given, prepared.layers, prepared.loaded.batches
+    given, layers = prepared.given, prepared.layers
     describe = header_texts(work.model, work.plan, prepared.settings, {})
     # The model gets its name last, when the weights have theirs.
     with (
@@ -121,9 +120,7 @@ def _written(
             layout, work.model, layers.naming, layers.others, describe=describe, force=options.force
         ) as file,
     ):
-        forecast = partial(
-            tell_plan, prepared.budget, batches.counts, work.store.free_bytes, given.events
-        )
+        forecast = partial(prepared.tell_plan, work)
         results = sweep_until_settled(
             work, weights, before, options, prepared.settings, given.events, file, forecast
         )
@@ -225,6 +222,6 @@ def _check_outputs(options: InitOptions) -> None:
 def _check_output(options: InitOptions, path: Path) -> None:
     if options.checkpoint is not None and path.resolve() == options.checkpoint.resolve():
         raise UsageError(f"--checkpoint and an output are both {path}; give two names")
-    refuse_overwriting(path, "the model", [options.model])
-    refuse_overwriting(path, "the file of --like", [options.like] if options.like else [])
+    for role, given in options.inputs.items():
+        refuse_overwriting(path, role, [given])
     check_output(path, force=options.force)

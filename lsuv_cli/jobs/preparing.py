@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.budget import Budget
+from lsuv_cli.budget import Budget, tell_plan
 from lsuv_cli.core.batches import Batches, Shapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError
@@ -29,6 +29,7 @@ from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.quantised import refuse_quantised
+from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.stored import Naming
 from lsuv_cli.model.topology import operators_used
 from lsuv_cli.model.torchscript import TorchScript
@@ -175,6 +176,11 @@ class Prepared:
         stored = open_store(given.options, given.group, self.budget, batches, about, given.events)
         with stored as (store, journal):
             yield work_of(given, self.model, self.layers, batches, store, journal)
+
+    def tell_plan(self, work: Work, segments: Sequence[Segment]) -> None:
+        """Say what a sweep through some segments is going to take, before it does."""
+        counts, free_bytes = work.batches.counts, work.store.free_bytes
+        tell_plan(self.budget, counts, free_bytes, self.given.events, segments)
 
 
 def work_of(

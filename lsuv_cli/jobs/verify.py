@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from lsuv_cli.budget import tell_plan
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
@@ -60,9 +59,7 @@ def _verify(
     with prepared.opened_work({"weights": str(options.weights)}) as work:
         events.stage("measuring", len(batches.counts))
         if work.norms:
-            forecast = partial(
-                tell_plan, prepared.budget, batches.counts, work.store.free_bytes, events
-            )
+            forecast = partial(prepared.tell_plan, work)
             measured = measure_normalised(work, weights, events, forecast)
         else:
             measured = measure(work, weights, events)

@@ -8,7 +8,14 @@ from pathlib import Path
 from lsuv_cli.core.comparison import Comparison
 from lsuv_cli.report.compare_table import comparison_notes, std, way
 from lsuv_cli.report.page import Cell, Chart, Column, Curve, Holds, Page, Table, Tone
-from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
+from lsuv_cli.report.sections import (
+    LAYER_COLUMNS,
+    first_notes,
+    layer_cells,
+    model_section,
+    run_notes,
+    run_sections,
+)
 
 
 def comparison_page(comparison: Comparison, command: str) -> Page:
@@ -47,7 +54,7 @@ def _table(comparison: Comparison) -> Table:
     halves = [("forward", comparison.forward)]
     if comparison.has_gradients:
         halves.append(("backward", comparison.backward))
-    columns = [Column("layer", Holds.NAME), Column("#", Holds.NUMBER), Column("op")]
+    columns = list(LAYER_COLUMNS)
     values: list[Sequence[float | None]] = []
     for half, stds in halves:
         for trial in comparison.trials:
@@ -55,9 +62,7 @@ def _table(comparison: Comparison) -> Table:
             values.append(stds(trial))
     rows = tuple(
         (
-            Cell(planned.layer.name),
-            Cell(str(index + 1), index + 1),
-            Cell(planned.layer.op),
+            *layer_cells(index, planned.layer),
             *(Cell(std(column[index]), column[index]) for column in values),
         )
         for index, planned in enumerate(comparison.layers)

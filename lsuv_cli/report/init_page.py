@@ -13,27 +13,32 @@ from lsuv_cli.report.layer_page import (
     DISTRIBUTION_COLUMNS,
     IN_THE_TABLE,
     REASON,
+    WEIGHT_COLUMNS,
     depth_chart,
     distribution_cells,
     layer_histograms,
     status_cell,
+    weight_cells,
 )
 from lsuv_cli.report.page import Cell, Column, Fact, Holds, Page, Section, Table, Tone
-from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
+from lsuv_cli.report.sections import (
+    LAYER_COLUMNS,
+    first_notes,
+    layer_cells,
+    model_section,
+    run_notes,
+    run_sections,
+)
 from lsuv_cli.report.versions import file_hashes
 
 FIRST_COLUMNS = (
-    Column("layer", Holds.NAME),
-    Column("#", Holds.NUMBER),
-    Column("op"),
+    *LAYER_COLUMNS,
     Column("var before", Holds.NUMBER),
     Column("var after", Holds.NUMBER),
     Column("target std", Holds.NUMBER),
     Column("scale", Holds.NUMBER),
 )
-LAST_COLUMNS = (Column("weight"), Column("parameter", Holds.NAME))
 AFTER = "after"
-STDOUT = "-"
 
 
 def init_page(report: Report, command: str) -> Page:
@@ -70,7 +75,7 @@ def _table(report: Report) -> Table:
         *(DISTRIBUTION_COLUMNS if report.distributions else ()),
         Column("status"),
         *((REASON,) if with_reasons else ()),
-        *LAST_COLUMNS,
+        *WEIGHT_COLUMNS,
     )
     rows = (
         tuple(_cells(report, index, result, with_reasons=with_reasons))
@@ -83,9 +88,7 @@ def _cells(
     report: Report, index: int, result: LayerResult, *, with_reasons: bool
 ) -> Iterator[Cell]:
     layer, target = result.planned.layer, result.planned.target_std
-    yield Cell(layer.name)
-    yield Cell(str(index + 1), index + 1)
-    yield Cell(layer.op)
+    yield from layer_cells(index, layer)
     yield Cell(words.variance(result.before), _variance(result.before))
     yield Cell(words.variance(result.after), _variance(result.after))
     yield Cell(f"{target:g}", target)
@@ -95,8 +98,7 @@ def _cells(
     yield status_cell(result.status)
     if with_reasons:
         yield Cell(result.detail)
-    yield Cell(words.weight(layer))
-    yield Cell(layer.parameter)
+    yield from weight_cells(layer)
 
 
 def _variance(moments: Moments | None) -> float | None:
@@ -128,4 +130,4 @@ def _sections(report: Report) -> Sequence[Section]:
 
 def _hashes(report: Report) -> Iterable[tuple[str, str]]:
     # What went to stdout is not there to be read.
-    return () if report.out == STDOUT else file_hashes(report.files)
+    return () if report.out == words.STDOUT else file_hashes(report.files)

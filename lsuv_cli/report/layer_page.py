@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import PlannedLayer
+from lsuv_cli.core.records import Layer, PlannedLayer
 from lsuv_cli.core.results import tolerated
 from lsuv_cli.report import words
 from lsuv_cli.report.page import (
@@ -22,6 +22,7 @@ from lsuv_cli.report.page import (
     Tone,
 )
 
+WEIGHT_COLUMNS = (Column("weight"), Column("parameter", Holds.NAME))
 DISTRIBUTION_COLUMNS = (Column("dead", Holds.NUMBER), Column("saturated", Holds.NUMBER))
 IN_THE_TABLE = "in the table below"
 REASON = Column("reason", Holds.SENTENCE)
@@ -86,6 +87,11 @@ def layer_histograms(
 
 def _histogram(one: Distribution, name: str, series: int) -> Histogram:
     return Histogram(name, tuple(one.edges.tolist()), tuple(one.shares.tolist()), series)
+
+
+def weight_cells(layer: Layer) -> tuple[Cell, Cell]:
+    """The cells of `WEIGHT_COLUMNS`."""
+    return Cell(words.weight(layer)), Cell(layer.parameter)
 
 
 def distribution_cells(one: Distribution | None) -> tuple[Cell, Cell]:

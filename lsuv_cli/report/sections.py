@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from lsuv_cli.core.records import InputStatistics, RunReport
-from lsuv_cli.report.page import Fact, Section
+from lsuv_cli.core.records import InputStatistics, Layer, RunReport
+from lsuv_cli.report.page import Cell, Column, Fact, Holds, Section
 from lsuv_cli.report.versions import versions
 
 MOST_NOTES = 5
+
+LAYER_COLUMNS = (Column("layer", Holds.NAME), Column("#", Holds.NUMBER), Column("op"))
 
 
 def model_section(report: RunReport) -> Section:
@@ -48,6 +50,16 @@ def run_sections(report: RunReport) -> tuple[Section, ...]:
             ),
         ),
     )
+
+
+def layer_cells(index: int, layer: Layer) -> tuple[Cell, ...]:
+    """The cells of `LAYER_COLUMNS`.
+
+    Args:
+        index: the layer's place in execution order, from 0.
+        layer: it.
+    """
+    return Cell(layer.name), Cell(str(index + 1), index + 1), Cell(layer.op)
 
 
 def first_notes(notes: Sequence[str], where: str) -> list[str]:

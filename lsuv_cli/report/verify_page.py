@@ -12,20 +12,27 @@ from lsuv_cli.report.layer_page import (
     DISTRIBUTION_COLUMNS,
     IN_THE_TABLE,
     REASON,
+    WEIGHT_COLUMNS,
     depth_chart,
     distribution_cells,
     layer_histograms,
     status_cell,
+    weight_cells,
 )
 from lsuv_cli.report.page import Cell, Column, Fact, Holds, Page, Section, Table, Tone
-from lsuv_cli.report.sections import first_notes, model_section, run_notes, run_sections
+from lsuv_cli.report.sections import (
+    LAYER_COLUMNS,
+    first_notes,
+    layer_cells,
+    model_section,
+    run_notes,
+    run_sections,
+)
 from lsuv_cli.report.verification import verification_details, verification_outcome
 from lsuv_cli.report.versions import file_hashes
 
 FIRST_COLUMNS = (
-    Column("layer", Holds.NAME),
-    Column("#", Holds.NUMBER),
-    Column("op"),
+    *LAYER_COLUMNS,
     Column("mean", Holds.NUMBER),
     Column("std", Holds.NUMBER),
     Column("target std", Holds.NUMBER),
@@ -34,7 +41,6 @@ FIRST_COLUMNS = (
     Column("activation"),
     Column("status"),
 )
-LAST_COLUMNS = (Column("weight"), Column("parameter", Holds.NAME))
 MEASURED = "measured"
 
 
@@ -82,7 +88,7 @@ def _table(verification: Verification) -> Table:
         tuple(_cells(index, verdict, with_reasons=with_reasons))
         for index, verdict in enumerate(verification.layers)
     )
-    return Table("Layers", (*FIRST_COLUMNS, *reasons, *LAST_COLUMNS), tuple(rows))
+    return Table("Layers", (*FIRST_COLUMNS, *reasons, *WEIGHT_COLUMNS), tuple(rows))
 
 
 def _cells(index: int, verdict: Verdict, *, with_reasons: bool) -> Iterator[Cell]:
@@ -93,9 +99,7 @@ def _cells(index: int, verdict: Verdict, *, with_reasons: bool) -> Iterator[Cell
         verdict.deviation,
         verdict.distribution,
     )
-    yield Cell(layer.name)
-    yield Cell(str(index + 1), index + 1)
-    yield Cell(layer.op)
+    yield from layer_cells(index, layer)
     yield Cell(words.number(mean), mean)
     yield Cell(words.number(std), std)
     yield Cell(f"{target:g}", target)
@@ -105,8 +109,7 @@ def _cells(index: int, verdict: Verdict, *, with_reasons: bool) -> Iterator[Cell
     yield status_cell(verdict.status)
     if with_reasons:
         yield Cell(_reason(verdict))
-    yield Cell(words.weight(layer))
-    yield Cell(layer.parameter)
+    yield from weight_cells(layer)
 
 
 def _reason(verdict: Verdict) -> str:

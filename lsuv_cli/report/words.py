@@ -11,6 +11,9 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Layer, LayerResult, Report
 from lsuv_cli.core.verification import Verdict
 
+# Where the weights went, in place of a path.
+STDOUT = "-"
+
 
 def count_layers(layers: Sequence[object]) -> str:
     """How many layers there are."""
@@ -47,7 +50,7 @@ def largest_deviation(layers: Sequence[LayerResult | Verdict], per: Per) -> str:
 
 def written(report: Report) -> str:
     """What was written, and its size."""
-    wrote = "to stdout" if report.out == "-" else report.files[-1]
+    wrote = "to stdout" if report.out == STDOUT else report.files[-1]
     if len(report.files) > 1:
         wrote += f" and {len(report.files) - 1} shards"
     return f"wrote {wrote} ({report.bytes_written / 1e6:.1f} MB)"
