@@ -257,6 +257,9 @@ def test_torchscript(tmp_path: Path, lsuv: Run) -> None:
     net.load_state_dict(state)
     x = torch.randn(5, 4)
     assert torch.allclose(new(x), net(x))
+    done = lsuv("apply", "m.pt", "w.pt", "--out", "not text \udcff")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "not text \udcff").read_bytes() == (tmp_path / "new.pt").read_bytes()
 
 
 def test_torchscript_in_another_precision(tmp_path: Path) -> None:

@@ -93,9 +93,11 @@ def refuse_model_name(out: Path, *, is_torch: bool) -> None:
 
     Raises:
         UsageError: its ending stands for another kind of file.
-        OutputError: ONNX' own checker can't open it.
+        OutputError: it is ONNX, whose own checker can't open it.
     """
     refuse_misleading_name(out, "PyTorch's" if is_torch else "ONNX")
+    if is_torch:
+        return
     try:
         str(out.absolute()).encode()
     except UnicodeEncodeError:
