@@ -13,7 +13,8 @@ import numpy as np
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
-from lsuv_cli.core.moments import Float64Array, Moments
+from lsuv_cli.core.merging import BatchMerge
+from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import (
     InputSpec,
     InstrumentedGraph,
@@ -106,9 +107,8 @@ class Passage:
             starts[self._store.position(batch)].append(batch)
         if not starts:
             return self._without_samples(build, doubtful)
-        taken: dict[int, list[Float64Array]] = {}
+        taken = BatchMerge()
         graph: InstrumentedGraph | None = None
-        first: Readings | None = None
         for start in range(position, -1, -1):
             if not starts[start]:
                 continue
@@ -116,9 +116,10 @@ class Passage:
             graph = build(start, specs)
             for batch, feeds, fetched in self._runs(graph, start, starts):
                 self._count(node_counts, start, position)
-                taken[batch] = [np.asarray(fetched[tap.output]) for tap in _taps(graph)]
-                if first is None:
-                    first = _merged(graph, {batch: taken[batch]}, self._batches.counts)
+                moments = [self._moments(batch, fetched[tap.output]) for tap in _taps(graph)]
+                taken.add(batch, moments)
+                if taken.batches == 1:
+                    first = _readings(graph, moments)
                     doubts = self._agree(doubtful(first))
                     if doubts:
                         return first, doubts
@@ -126,10 +127,13 @@ class Passage:
                 kept = self._store.specs(batch)
                 made |= {n: feeds[n] for n in feeds if n in leaving and n not in {*kept, *made}}
                 self._store.keep(batch, position + 1, made, leaving)
-                self._advance(len(taken), len(self._batches.counts))
+                self._advance(taken.batches, len(self._batches.counts))
         assert graph is not None
-        readings = self._all(graph, _merged(graph, taken, self._batches.counts))
+        readings = self._all(graph, _readings(graph, taken.merged()))
         return readings, self._doubts_in_the_end(doubtful(readings))
+
+    def _moments(self, batch: int, reading: Value) -> Moments:
+        return Moments(self._batches.counts[batch], *np.asarray(reading))
 
     def _doubts_in_the_end(self, doubts: Doubts) -> Doubts:
         if doubts:
@@ -200,7 +204,7 @@ class Passage:
     ) -> tuple[Readings, Doubts]:
         """Hear what other processes have measured, whose samples these are."""
         graph = build(0, self._input_specs())
-        nothing = _merged(graph, {}, ())
+        nothing = _readings(graph, [_no_moments(tap) for tap in _taps(graph)])
         doubts = self._agree(frozenset())
         if doubts:
             return nothing, doubts
@@ -249,16 +253,8 @@ def _taps(graph: InstrumentedGraph) -> list[Tap]:
     return [*graph.taps.values(), *graph.norm_taps.values()]
 
 
-def _merged(
-    graph: InstrumentedGraph, taken: Mapping[int, Sequence[Float64Array]], counts: Sequence[int]
-) -> Readings:
-    """The moments of some batches together, merged in their order."""
-    merged = []
-    for number, tap in enumerate(_taps(graph)):
-        parts = [Moments(counts[b], *taken[b][number]) for b in sorted(taken)]
-        nothing = Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
-        merged.append(reduce(Moments.merge, parts) if parts else nothing)
-    return _readings(graph, merged)
+def _no_moments(tap: Tap) -> Moments:
+    return Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
 
 
 def _readings(graph: InstrumentedGraph, moments: Sequence[Moments]) -> Readings:
