@@ -12,7 +12,7 @@ from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.model.found import Factor, Factors, Found, Replayed, Sweepable
-from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder
+from lsuv_cli.model.graph_builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.model.graph_scales import GraphScales
 from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
@@ -91,6 +91,7 @@ class Sweep:
         self.factors: dict[str, Factor] = dict(found.factors)
         self.true_names: dict[str, str] = {}
         self.norm_taps: dict[int, Tap] = {}
+        self.moments_by_plane: dict[str, GraphValue] = {}
         self.norms_done_again: set[int] = set()
         self.made: set[str] = set()
         self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
@@ -188,6 +189,8 @@ class Sweep:
             self._represent(site.node.output[0], raw, None)
             return
         moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
+        if site.layer.layout.is_convolution:
+            self.moments_by_plane[raw] = moments
         tap = Tap(
             add_reading(builder, moments, site.layer.layout.out_channels),
             incoming.layers if incoming else (),
@@ -223,7 +226,8 @@ class Sweep:
         incoming = self._carried(site.node.input[0])
         x = self._current(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
-        moments = add_norm_tap(
+        # What it normalises is often a convolution's product, which has been measured just before.
+        moments = self.moments_by_plane.get(x) or add_norm_tap(
             builder,
             x,
             site.channels,
