@@ -12,6 +12,7 @@ from test_batches import SAMPLES, convolutional, scales
 from test_oracle import run, save_samples
 
 from lsuv_cli.jobs import opening
+from lsuv_cli.sweep import session
 from lsuv_cli.sweep.device_array import DeviceArray
 from lsuv_cli.sweep.session import CPU, Device, _cuda_problem
 from lsuv_cli.sweep.store import ValueStore
@@ -40,7 +41,7 @@ def test_bound_runs_give_what_unbound_ones_give(
 
     monkeypatch.setattr(ValueStore, "keep", watch)
     device = Device(((CPU, {}),), "bound", 0, memory="cpu")
-    monkeypatch.setattr(opening, "select_device", lambda *_: device)
+    monkeypatch.setattr(opening, "select_device", lambda *_, **__: device)
     _, written = run(model, samples, device_memory_bytes=device_memory, **options)
     assert "DeviceArray" in kept
     for name, value in written.items():
@@ -60,6 +61,20 @@ def test_a_store_moves_what_the_device_has_no_room_for() -> None:
     assert not store.keep(1, 1, {"d": on_device(np.zeros(1, np.float32))}, {"d"})
     store.clear()
     assert store.keep(1, 1, {"d": on_device(np.zeros(1, np.float32))}, {"d"})
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_asked_for(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    monkeypatch.setattr(session, "_cuda_problem", lambda _: None)
+    said: list[str] = []
+    device = session.select_device("cuda:1", None, 0, said.append, tf32=tf32)
+    assert device.providers[0] == (
+        "CUDAExecutionProvider",
+        {"device_id": "1", "use_tf32": "1" if tf32 else "0"},
+    )
+    assert device.label == ("cuda:1 with TF32" if tf32 else "cuda:1")
+    assert device.memory == "cuda"
+    assert not said
 
 
 @pytest.mark.gpu

@@ -106,12 +106,14 @@ def chosen(seed: int) -> set[int]:
     return set(generator(seed, "samples").permutation(PICTURES)[:3].tolist())
 
 
+NO_TF32 = "--tf32 has no effect on cpu"
 SIZES = "--input-shape x:3,12,12"
 
 # Of black borders nothing is left when they are cut off, and only then.
 DATA_A = (
     "-d pictures --samples 3 --mean 0.5 --std 0.25 --resize 20x16 --crop 10x8 --seed 3 "
-    "--target-std 2 --tol 0.01 --per channel --exclude conv2 --target fc=0.5 --batch-size 2 --json"
+    "--target-std 2 --tol 0.01 --per channel --exclude conv2 --target fc=0.5 --batch-size 2 --tf32 "
+    "--json"
 )
 DATA_B = (
     f"--data pictures --preset half {SIZES} --bn running --include 'conv*' --memory 20KB "
@@ -130,6 +132,7 @@ CHECKS_A: Mapping[str, Check] = {
     "--per": lambda r: r.options["per"] == "channel",
     "--target": lambda r: r.layer("fc")["target_std"] == 0.5,
     "--batch-size": lambda r: r.options["batch_size"] == 2,
+    "--tf32": lambda r: "TF32" in r.report["device"] or NO_TF32 in r.stderr,
     "--json": lambda r: r.report,
 }
 CHECKS_B: Mapping[str, Check] = {
@@ -230,7 +233,7 @@ CASES = [
     Case(
         "inspect",
         f"m.onnx {SIZES} --plan --samples 50 --batch-size 7 --exclude conv2 --target fc=0.5 "
-        "--verbose --json",
+        "--device cpu --tf32 --verbose --json",
         {
             "--input-shape": lambda r: r.report["inputs"][0]["shape"][1:] == [3, 12, 12],
             "--plan": lambda r: r.report["plan"]["segments"] > 1,
@@ -238,6 +241,7 @@ CASES = [
             "--batch-size": lambda r: r.report["plan"]["batch_size"] == 7,
             "--exclude": lambda r: r.layer("conv2")["skipped"],
             "--target": lambda r: r.layer("fc")["target_std"] == 0.5,
+            "--tf32": lambda r: NO_TF32 in r.stderr,
             "--verbose": lambda r: TIMED.search(r.stderr),
             "--json": lambda r: r.report,
         },

@@ -350,6 +350,14 @@ ProviderOption = Annotated[
         help="Another ONNX Runtime execution provider, in place of --device.",
     ),
 ]
+Tf32Option = Annotated[
+    bool,
+    typer.Option(
+        "--tf32",
+        rich_help_panel=MACHINE_PANEL,
+        help="Let CUDA compute in TensorFloat-32: faster, and the variances are off by some 1e-3.",
+    ),
+]
 ThreadsOption = Annotated[
     int,
     typer.Option(

@@ -126,6 +126,7 @@ class MachineFlags:
 
     device: arguments.DeviceOption = "auto"
     provider: arguments.ProviderOption = None
+    tf32: arguments.Tf32Option = False
     threads: arguments.ThreadsOption = 0
     batch_size: arguments.BatchSizeOption = None
     memory: arguments.MemoryOption = "4GB"
@@ -145,6 +146,7 @@ class MachineFlags:
         return {
             "device": self.device,
             "provider": self.provider,
+            "tf32": self.tf32,
             "threads": self.threads or run.threads,
             "local_rank": run.place.local_rank if run.place else 0,
             "batch_size": self.batch_size,

@@ -42,5 +42,7 @@ class BatchMerge:
             return []
         together, *rest = (list(moments) for _, moments in in_order)
         for moments in rest:
-            together = [first.merge(second) for first, second in zip(together, moments, strict=True)]
+            together = [
+                first.merge(second) for first, second in zip(together, moments, strict=True)
+            ]
         return together

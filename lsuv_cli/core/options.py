@@ -79,6 +79,7 @@ class WorkOptions:
         like: a file of weights whose names and shapes those must be.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an ONNX Runtime execution provider, overriding `device`.
+        tf32: let CUDA compute in TensorFloat-32.
         threads: threads within an operator and for decoding; 0 for one a core.
         max_segment_bytes: bytes of weights in memory at once while the model runs.
         batch_size: samples that go through the network at once; None to choose.
@@ -109,6 +110,7 @@ class WorkOptions:
     like: Path | None = None
     device: str = "auto"
     provider: str | None = None
+    tf32: bool = False
     threads: int = 0
     max_segment_bytes: int = SEGMENT_BYTES
     batch_size: int | None = None

@@ -46,7 +46,9 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
         LsuvError: the model can't be used, or an option does not fit it.
     """
     refuse_missing_folder(options.spill_dir)
-    device = select_device(options.device, options.provider, options.threads, events.detail)
+    device = select_device(
+        options.device, options.provider, options.threads, events.detail, tf32=options.tf32
+    )
     with ExitStack() as stack:
         given = Given(options, Alone(), device, events, stack, open_samples)
         events.stage("reading the model")

@@ -137,7 +137,12 @@ def with_model(
     """
     refuse_missing_folder(options.spill_dir)
     device = select_device(
-        options.device, options.provider, options.threads, events.note, options.local_rank
+        options.device,
+        options.provider,
+        options.threads,
+        events.note,
+        options.local_rank,
+        tf32=options.tf32,
     )
     with ExitStack() as stack:
         return _opened(Given(options, group or Alone(), device, events, stack, find), job)

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,9 +22,6 @@ from lsuv_cli.sweep.device_array import DeviceArray, Value
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 FATAL = 4
-
-# Measuring in TensorFloat-32 would leave errors of 1e-3 in the variance.
-CUDA_OPTIONS = {"use_tf32": "0"}
 
 # ONNX Runtime's exceptions have no base class of their own.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -60,7 +57,13 @@ class Device:
 
 
 def select_device(
-    name: str, provider: str | None, threads: int, notify: Notify, gpu: int = 0
+    name: str,
+    provider: str | None,
+    threads: int,
+    notify: Notify,
+    gpu: int = 0,
+    *,
+    tf32: bool = False,
 ) -> Device:
     """Choose the execution providers.
 
@@ -68,15 +71,35 @@ def select_device(
         name: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an execution provider by name, which overrides `name`.
         threads: threads within an operator; 0 for one a core.
-        notify: told, once, when `auto` falls back to the CPU although the installed ONNX Runtime
-            has CUDA.
+        notify: told when `auto` falls back to the CPU although the installed ONNX Runtime has
+            CUDA, and when `tf32` has no effect.
         gpu: which one `auto` and `cuda` mean.
+        tf32: let CUDA compute in TensorFloat-32, which leaves errors of 1e-3 in the variance.
 
     Raises:
         UsageError: there is no such device or provider here; the text says what is missing.
     """
     ort.set_default_logger_severity(FATAL)
     available = ort.get_available_providers()
+    device = _select(name, provider, threads, available, notify, gpu)
+    if not tf32:
+        return device
+    if not device.memory:
+        notify(f"--tf32 has no effect on {device.label}: it is CUDA's")
+        return device
+    (cuda, options), cpu = device.providers
+    providers = (cuda, {**options, "use_tf32": "1"}), cpu
+    return replace(device, providers=providers, label=f"{device.label} with TF32")
+
+
+def _select(
+    name: str,
+    provider: str | None,
+    threads: int,
+    available: Sequence[str],
+    notify: Notify,
+    gpu: int,
+) -> Device:
     if provider is not None:
         full = next(
             (
@@ -101,7 +124,7 @@ def select_device(
     index = match.group(1) or str(gpu)
     problem = _cuda_problem(available)
     if problem is None:
-        options = {"device_id": index, **CUDA_OPTIONS}
+        options = {"device_id": index, "use_tf32": "0"}
         return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads, "cuda", int(index))
     if name != "auto":
         raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
