@@ -18,15 +18,11 @@ from lsuv_cli.model.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.model.layers import LayerSite
 from lsuv_cli.model.nodes import captured_values, rename_captured
 from lsuv_cli.model.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
+from lsuv_cli.model.representation import Representation
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.model.steps import Kind, Step
 from lsuv_cli.model.subgraph import add_parameters, instrumented
 from lsuv_cli.model.taps import add_norm_tap, add_reading, add_tap, layer_axes
-
-# Layers that a factor may pass before it is multiplied in. Unscaled activations drift by the
-# product of the layers' gains; orthonormal layers with ReLU lose 0.7 each, so twelve stay far
-# from the ends of float32's range. What drifts further is caught and swept again cautiously.
-MAX_DEFERRED_LAYERS = 12
 
 
 def sweeping_graph(
@@ -65,8 +61,7 @@ def sweeping_graph(
 class Sweep:
     """Builds the sweeping graph, step by step.
 
-    Every value of the model is represented in the new graph by one of the same name, or by
-    `renamed`; `factors` holds what that must be multiplied by to be true.
+    Every value of the model is represented in the new graph by `values`.
     """
 
     def __init__(
@@ -87,9 +82,9 @@ class Sweep:
         self.segment = segment
         self.found = found
         self.builder = GraphBuilder(about.model.opset)
-        self.renamed: dict[str, str] = {}
-        self.factors: dict[str, Factor] = dict(found.factors)
-        self.true_names: dict[str, str] = {}
+        self.values = Representation(
+            self.builder, found.factors, self._dtype, cautious=segment.cautious
+        )
         self.norm_taps: dict[int, Tap] = {}
         self.moments_by_plane: dict[str, GraphValue] = {}
         self.norms_done_again: set[int] = set()
@@ -138,15 +133,15 @@ class Sweep:
         """Bring values to the factors with which they would have been handed on."""
         scaling = self._scales(found)
         for name in sorted(self.segment.entering):
-            factor, current = found.factors.get(name), self.factors.get(name)
-            if factor == current:
+            factor = found.factors.get(name)
+            if factor == self.values.factor(name):
                 continue
             true = self._true_value(name)
             if factor is not None:
                 product = 1.0 / scaling.product(factor.layers)
                 value = product.rounded(self._dtype(factor.layers[0]), factor.shape)
                 true = self.builder.node("Mul", [true, value])
-            self._represent(name, true, factor)
+            self.values.set(name, true, factor)
         self.found, self.scaling = found, scaling
         # What is normalised from here on has its factor again, as its moments have.
         self.norms_done_again.clear()
@@ -159,7 +154,7 @@ class Sweep:
             feeds: see `sweeping_graph`.
         """
         made = sorted(self.segment.leaving & self.made)
-        carried = {name: self.renamed.get(name, name) for name in made}
+        carried = {name: self.values.raw(name) for name in made}
         for name, current in carried.items():
             if current in feeds:
                 # What is fed can't be fetched as it is.
@@ -171,12 +166,13 @@ class Sweep:
 
     def handed_on(self) -> Factors:
         """Which of the values that the segment hands on are not true."""
-        return {name: f for name, f in self.factors.items() if name in self.segment.leaving}
+        leaving = self.segment.leaving
+        return {name: lacks for name, lacks in self.values.factors.items() if name in leaving}
 
     def _product(self, index: int) -> None:
         site = self.sites[index]
         builder = self.builder
-        incoming = self._carried(site.data)
+        incoming = self.values.carried(site.data)
         raw = builder.new_name("product")
         is_done_again = index in self.found.layers
         current = self._true_value if is_done_again else self._current
@@ -186,7 +182,7 @@ class Sweep:
         self._emit(site.node, inputs, [raw])
         if is_done_again:
             # The weight is as it is going to stay, and so what it makes is true.
-            self._represent(site.node.output[0], raw, None)
+            self.values.set(site.node.output[0], raw, None)
             return
         moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
         if site.layer.layout.is_convolution:
@@ -202,7 +198,7 @@ class Sweep:
             _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
             incoming.depth + 1 if incoming else 1,
         )
-        self._represent(site.node.output[0], raw, factor)
+        self.values.set(site.node.output[0], raw, factor)
 
     def _watch(self, index: int) -> None:
         """Measure the output of a layer that is not swept."""
@@ -215,15 +211,15 @@ class Sweep:
     def _bias(self, index: int) -> None:
         site = self.sites[index]
         product = site.node.output[0]
-        raw, factor = self.renamed.get(product, product), self.factors.get(product)
+        raw, factor = self.values.raw(product), self.values.factor(product)
         if site.layer.bias is not None:
-            self._represent(site.layer.output, self._add_bias(index, raw), factor)
+            self.values.set(site.layer.output, self._add_bias(index, raw), factor)
         else:
-            self._represent(product, self._add_foreign(index), None)
+            self.values.set(product, self._add_foreign(index), None)
 
     def _measure_norm(self, index: int) -> None:
         site, builder = self.norms[index], self.builder
-        incoming = self._carried(site.node.input[0])
+        incoming = self.values.carried(site.node.input[0])
         x = self._current(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
         # What it normalises is often a convolution's product, which has been measured just before.
@@ -246,7 +242,7 @@ class Sweep:
         """
         site, builder = self.norms[index], self.builder
         mean, square = self.scaling.norm_mean_and_square(index, self.found.norms.get(index))
-        incoming = self._carried(site.node.input[0])
+        incoming = self.values.carried(site.node.input[0])
         x = self._current(site.node.input[0])
         if index in self.norms_done_again:
             # What is known of it is known of true values.
@@ -305,7 +301,7 @@ class Sweep:
     def _other(self, node: onnx.NodeProto) -> None:
         """Append any node that is no planned layer, letting factors through where it can."""
         rule = rule_of(node)
-        factors = [self._carried(name) for name in node.input]
+        factors = [self.values.carried(name) for name in node.input]
         factor: Factor | None = None
         names = [self._true_value(name) for name in node.input] if rule is Rule.NONE else None
         if rule is Rule.FIRST:
@@ -323,8 +319,7 @@ class Sweep:
         self._emit(node, names or [], node.output)
         rename_captured(self.builder.nodes[-1], captured)
         if factor is not None:
-            for output in scaled_outputs(node):
-                self.factors[output] = factor
+            self.values.lacks(scaled_outputs(node), factor)
 
     def _join(
         self, node: onnx.NodeProto, factors: Sequence[Factor | None]
@@ -354,38 +349,11 @@ class Sweep:
         copy.output.extend(outputs)
         self.builder.nodes.append(copy)
 
-    def _represent(self, name: str, value: str, factor: Factor | None) -> None:
-        self.renamed[name] = value
-        self.true_names.pop(name, None)
-        self.factors.pop(name, None)
-        if factor is not None:
-            self.factors[name] = factor
-
-    def _carried(self, name: str) -> Factor | None:
-        """The factor that a value may go on carrying; None where it is true or must become so."""
-        factor = self.factors.get(name)
-        limit = 1 if self.segment.cautious else MAX_DEFERRED_LAYERS
-        return None if factor is None or factor.shape or factor.depth >= limit else factor
-
     def _current(self, name: str) -> str:
-        """What stands for a value, unscaled where it may go on so."""
-        if self._carried(name) is None:
-            return self._true_value(name)
-        return self.renamed.get(name, name)
+        return self.values.current(name, self.scaling)
 
     def _true_value(self, name: str) -> str:
-        """A value times its factor; multiplied once, however many nodes want it."""
-        current = self.renamed.get(name, name)
-        if name not in self.factors:
-            return current
-        if name not in self.true_names:
-            factor = self.factors[name]
-            true = self.scaling.product(factor.layers)
-            dtype = self._dtype(factor.layers[0])
-            self.true_names[name] = self.builder.node(
-                "Mul", [current, true.rounded(dtype, factor.shape)]
-            )
-        return self.true_names[name]
+        return self.values.true(name, self.scaling)
 
 
 def _channel_shape(site: LayerSite) -> tuple[int, ...]:

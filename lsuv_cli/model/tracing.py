@@ -67,5 +67,5 @@ class SweepTracer:
                 channels = self._about.norms[step.index].channels
                 self._norms[step.index] = Moments(1, np.zeros(channels), np.ones(channels))
         self._taken = []
-        found = Found(self._layers, self._norms, {}, self._sweep.factors)
+        found = Found(self._layers, self._norms, {}, self._sweep.values.factors)
         self._sweep = Sweep(self._about, self._weights, self._segment, found)
