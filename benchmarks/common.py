@@ -27,7 +27,7 @@ from lsuv_cli.model.norms import batch_norms
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.samples.batch import SampleBatches, open_samples
-from lsuv_cli.sweep.session import Device, select_device
+from lsuv_cli.sweep.devices import Device, select_device
 from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.sweeper import Sweeper

@@ -28,7 +28,8 @@ from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.sweep import passage
-from lsuv_cli.sweep.session import Device, Session, select_device
+from lsuv_cli.sweep.devices import Device, select_device
+from lsuv_cli.sweep.session import Session
 
 GOAL = 1e-4
 MODELS = ("fitnet4", "googlenet", "caffenet")

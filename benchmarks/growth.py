@@ -26,7 +26,7 @@ from torch import nn
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.devices import select_device
 
 GOAL = 1.15
 LAYERS = (20, 50, 100, 200)

@@ -31,7 +31,7 @@ import onnxruntime as ort
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.devices import select_device
 from lsuv_cli.sweep.spill import SpillFile
 from lsuv_cli.sweeper import Sweeper
 

@@ -20,7 +20,8 @@ from lsuv_cli.model.found import Found, Sweepable
 from lsuv_cli.model.onnx_model import OnnxModel, read_model
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.sweeping import sweeping_graph
-from lsuv_cli.sweep.session import Session, select_device
+from lsuv_cli.sweep.devices import select_device
+from lsuv_cli.sweep.session import Session
 from lsuv_cli.sweeper import Sweeper
 
 GOAL = 1.15

@@ -24,7 +24,7 @@ from lsuv_cli.model.segments import cut_steps
 from lsuv_cli.model.steps import node_step
 from lsuv_cli.model.subgraph import add_parameters, instrumented, needed_nodes
 from lsuv_cli.model.writing_out import written_out
-from lsuv_cli.sweep.session import Device
+from lsuv_cli.sweep.devices import Device
 from lsuv_cli.sweep.whole import run_once
 
 

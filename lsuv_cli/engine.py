@@ -25,8 +25,8 @@ from lsuv_cli.model.norms import NormSite
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment, cut_for_values
+from lsuv_cli.sweep.devices import Device
 from lsuv_cli.sweep.passage import Passage
-from lsuv_cli.sweep.session import Device
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.qr import choose_qr
 

@@ -27,7 +27,7 @@ from lsuv_cli.model.layers import layers_left_alone
 from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.subgraph import needed_nodes
-from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.devices import select_device
 
 Array = NDArray[Any]
 W = random_weight

@@ -12,9 +12,8 @@ from test_batches import SAMPLES, convolutional, scales
 from test_oracle import run, save_samples
 
 from lsuv_cli.jobs import opening
-from lsuv_cli.sweep import session
 from lsuv_cli.sweep.device_array import DeviceArray
-from lsuv_cli.sweep.session import CPU, Device, _cuda_problem
+from lsuv_cli.sweep.devices import CPU, Device, _cuda_problem
 from lsuv_cli.sweep.store import ValueStore
 
 HAS_GPU = _cuda_problem(ort.get_available_providers()) is None
@@ -61,20 +60,6 @@ def test_a_store_moves_what_the_device_has_no_room_for() -> None:
     assert not store.keep(1, 1, {"d": on_device(np.zeros(1, np.float32))}, {"d"})
     store.clear()
     assert store.keep(1, 1, {"d": on_device(np.zeros(1, np.float32))}, {"d"})
-
-
-@pytest.mark.parametrize("tf32", [False, True])
-def test_tf32_is_asked_for(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
-    monkeypatch.setattr(session, "_cuda_problem", lambda _: None)
-    said: list[str] = []
-    device = session.select_device("cuda:1", None, 0, said.append, tf32=tf32)
-    assert device.providers[0] == (
-        "CUDAExecutionProvider",
-        {"device_id": "1", "use_tf32": "1" if tf32 else "0"},
-    )
-    assert device.label == ("cuda:1 with TF32" if tf32 else "cuda:1")
-    assert device.memory == "cuda"
-    assert not said
 
 
 @pytest.mark.gpu

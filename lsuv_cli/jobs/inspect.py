@@ -30,7 +30,7 @@ from lsuv_cli.model.torchscript import EXAMPLES, TorchScript, is_torch_file
 from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.meaning import what_feeds
 from lsuv_cli.storing import refuse_missing_folder, spill_file
-from lsuv_cli.sweep.session import select_device
+from lsuv_cli.sweep.devices import select_device
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.sweeper import Sweeper
 

@@ -24,7 +24,7 @@ from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.samples.batch import FindSamples
 from lsuv_cli.storing import refuse_missing_folder
-from lsuv_cli.sweep.session import Device, select_device
+from lsuv_cli.sweep.devices import Device, select_device
 
 # New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
 MAX_WAYS = 10

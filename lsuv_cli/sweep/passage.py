@@ -24,7 +24,8 @@ from lsuv_cli.core.records import (
     Tap,
 )
 from lsuv_cli.sweep.device_array import Value
-from lsuv_cli.sweep.session import Device, Session
+from lsuv_cli.sweep.devices import Device
+from lsuv_cli.sweep.session import Session
 from lsuv_cli.sweep.store import ValueStore
 
 # Told where the graph begins, as how many segments come before, and what it will be fed.

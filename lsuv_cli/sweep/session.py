@@ -1,14 +1,12 @@
-"""ONNX Runtime: devices, sessions, and runs that Ctrl-C can stop."""
+"""ONNX Runtime's sessions, and runs that Ctrl-C can stop."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,136 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from lsuv_cli.core.errors import DataError, ModelError, UsageError
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.sweep.device_array import DeviceArray, Value
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-FATAL = 4
-
-# ONNX Runtime's exceptions have no base class of their own.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    MemoryError,
-    *(
-        value
-        for value in vars(ort_state).values()
-        if isinstance(value, type) and issubclass(value, Exception)
-    ),
-)
-
-Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where sessions run.
-
-    Attributes:
-        providers: ONNX Runtime's execution providers with their options, in order of preference.
-        label: how the device is called in the report.
-        threads: threads within an operator; 0 for one a core.
-        memory: the kind of the accelerator's own memory, in which values can stay between
-            sessions; "" where there is none.
-        index: which accelerator of that kind.
-    """
-
-    providers: tuple[tuple[str, Mapping[str, str]], ...]
-    label: str
-    threads: int
-    memory: str = ""
-    index: int = 0
-
-
-def select_device(
-    name: str,
-    provider: str | None,
-    threads: int,
-    notify: Notify,
-    gpu: int = 0,
-    *,
-    tf32: bool = False,
-) -> Device:
-    """Choose the execution providers.
-
-    Args:
-        name: `auto`, `cpu`, `cuda` or `cuda:N`.
-        provider: an execution provider by name, which overrides `name`.
-        threads: threads within an operator; 0 for one a core.
-        notify: told when `auto` falls back to the CPU although the installed ONNX Runtime has
-            CUDA, and when `tf32` has no effect.
-        gpu: which one `auto` and `cuda` mean.
-        tf32: let CUDA compute in TensorFloat-32, which leaves errors of 1e-3 in the variance.
-
-    Raises:
-        UsageError: there is no such device or provider here; the text says what is missing.
-    """
-    ort.set_default_logger_severity(FATAL)
-    available = ort.get_available_providers()
-    device = _select(name, provider, threads, available, notify, gpu)
-    if not tf32:
-        return device
-    if not device.memory:
-        notify(f"--tf32 has no effect on {device.label}: it is CUDA's")
-        return device
-    (cuda, options), cpu = device.providers
-    providers = (cuda, {**options, "use_tf32": "1"}), cpu
-    return replace(device, providers=providers, label=f"{device.label} with TF32")
-
-
-def _select(
-    name: str,
-    provider: str | None,
-    threads: int,
-    available: Sequence[str],
-    notify: Notify,
-    gpu: int,
-) -> Device:
-    if provider is not None:
-        full = next(
-            (
-                p
-                for p in available
-                if p.lower() in (provider.lower(), f"{provider}executionprovider".lower())
-            ),
-            None,
-        )
-        if full is None:
-            raise UsageError(
-                f"no execution provider {provider} in this ONNX Runtime {ort.__version__}; "
-                f"it has {', '.join(available)}"
-            )
-        return Device(((full, {}), (CPU, {})), full, threads)
-    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
-    if match is None:
-        raise UsageError(f"no such device: {name}; use auto, cpu, cuda or cuda:N")
-    cpu = Device(((CPU, {}),), "cpu", threads)
-    if name == "cpu":
-        return cpu
-    index = match.group(1) or str(gpu)
-    problem = _cuda_problem(available)
-    if problem is None:
-        options = {"device_id": index, "use_tf32": "0"}
-        return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads, "cuda", int(index))
-    if name != "auto":
-        raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
-    if CUDA in available:
-        notify(f"running on the CPU: {problem}")
-    return cpu
-
-
-def _cuda_problem(available: Sequence[str]) -> str | None:
-    """What keeps CUDA from working here; None where nothing does."""
-    if CUDA not in available:
-        return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu)"
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver is installed (libcuda is missing)"
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return "the NVIDIA driver finds no usable GPU"
-    if count.value == 0:
-        return "no GPU is visible (CUDA_VISIBLE_DEVICES may hide it)"
-    ort.preload_dlls(directory="")
-    return None
+from lsuv_cli.sweep.devices import FATAL, ORT_ERRORS, Device
 
 
 def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
@@ -189,6 +58,7 @@ class Session:
         # From the second run on the plans would take a block on top of what the first has taken.
         options.enable_mem_pattern = False
         options.enable_mem_reuse = False
+        options.use_deterministic_compute = bool(device.memory)
         self._device = device
         # The buffers are copied by ONNX Runtime before the constructor returns.
         names = list(initializers)
@@ -256,7 +126,7 @@ class Session:
                 run_options.terminate = True
                 raise
             except ORT_ERRORS as error:
-                raise _run_error(error) from None
+                raise _run_error(error, self._device) from None
 
     def _run_on_host(
         self,
@@ -295,6 +165,9 @@ class Session:
         }
 
 
+# How ONNX Runtime's arenas, the host's allocator and CUDA say that there is none left.
+OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
+
 # How ONNX Runtime says so of a Gather: its name, the index and the largest one allowed.
 OUT_OF_RANGE = re.compile(
     r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
@@ -313,12 +186,13 @@ def _session_error(error: BaseException) -> ModelError:
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
 
 
-def _run_error(error: BaseException) -> DataError:
+def _run_error(error: BaseException, device: Device) -> DataError:
     text = reason_of(error)
-    if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
+    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+        budget = "--device-memory" if device.memory else "--memory"
         return DataError(
             "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
-            "or a smaller --memory from which it follows"
+            f"or a smaller {budget} from which it follows"
         )
     index = OUT_OF_RANGE.search(text)
     if index is not None:

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.sweep.session import CPU, FATAL, ORT_ERRORS, reason_of
+from lsuv_cli.sweep.devices import CPU, FATAL, ORT_ERRORS
+from lsuv_cli.sweep.session import reason_of
 
 # Zeros may keep a loop going for ever, and what it puts out grows. Large models need their time.
 MAX_SECONDS = 5.0

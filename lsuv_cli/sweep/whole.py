@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lsuv_cli.core.records import Feeds, InstrumentedGraph
-from lsuv_cli.sweep.session import Device, Session
+from lsuv_cli.sweep.devices import Device
+from lsuv_cli.sweep.session import Session
 
 
 def run_once(graph: InstrumentedGraph, feeds: Feeds, device: Device) -> Feeds:
