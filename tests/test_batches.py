@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from onnx import helper
 from test_oracle import run, save_samples
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Per
-from lsuv_cli.core.records import Report
+from lsuv_cli.core.records import InstrumentedGraph, Report, Specs
+from lsuv_cli.model.sweeping import Sweep
 
 CHANNELS = 8
 SAMPLES = 23
@@ -115,3 +118,25 @@ def test_batches_give_what_one_batch_gives(
             ]
             several.add(scales(report).tobytes())
     assert len(several) > 1, "all batches went the same way"
+
+
+def test_weights_go_with_the_graph_that_was_made_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made for a segment holds its weights, and must not wait for the garbage collector."""
+    made: list[weakref.ref[Sweep]] = []
+    close = Sweep.close
+
+    def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
+        made.append(weakref.ref(sweep))
+        return close(sweep, feeds)
+
+    monkeypatch.setattr(Sweep, "close", watched)
+    gc.disable()
+    try:
+        run(convolutional(tmp_path), save_samples(tmp_path, (3, 4, 4), SAMPLES), batch_size=5)
+        alive = [sweep for sweep in made if sweep() is not None]
+    finally:
+        gc.enable()
+    assert made
+    assert not alive

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan
@@ -51,6 +54,10 @@ class Sweepable:
     norms: Sequence[NormSite]
     alone: bool
     watched: Collection[int] = ()
+
+    def dtype(self, index: int) -> np.dtype[Any]:
+        """The dtype a layer is computed in, and everything that carries its factor."""
+        return self.model.weights[self.sites[index].layer.weight].dtype
 
 
 @dataclass(frozen=True, slots=True)

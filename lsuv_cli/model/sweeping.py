@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
@@ -82,8 +81,9 @@ class Sweep:
         self.segment = segment
         self.found = found
         self.builder = GraphBuilder(about.model.opset)
+        self.dtype = about.dtype
         self.values = Representation(
-            self.builder, found.factors, self._dtype, cautious=segment.cautious
+            self.builder, found.factors, about.dtype, cautious=segment.cautious
         )
         self.norm_taps: dict[int, Tap] = {}
         self.moments_by_plane: dict[str, GraphValue] = {}
@@ -139,7 +139,7 @@ class Sweep:
             true = self._true_value(name)
             if factor is not None:
                 product = 1.0 / scaling.product(factor.layers)
-                value = product.rounded(self._dtype(factor.layers[0]), factor.shape)
+                value = product.rounded(self.dtype(factor.layers[0]), factor.shape)
                 true = self.builder.node("Mul", [true, value])
             self.values.set(name, true, factor)
         self.found, self.scaling = found, scaling
@@ -178,7 +178,7 @@ class Sweep:
         current = self._true_value if is_done_again else self._current
         inputs = [current(name) for name in site.node.input[:2]]
         if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
-            inputs.append(builder.constant(np.zeros(1, self._dtype(index))))
+            inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
         self._emit(site.node, inputs, [raw])
         if is_done_again:
             # The weight is as it is going to stay, and so what it makes is true.
@@ -263,10 +263,6 @@ class Sweep:
         ]
         builder.node("BatchNormalization", [x, *parts], name=site.node.output[0], epsilon=0.0)
 
-    def _dtype(self, index: int) -> np.dtype[Any]:
-        """The dtype a layer is computed in, and everything that carries its factor."""
-        return self.model.weights[self.sites[index].layer.weight].dtype
-
     def _add_bias(self, index: int, raw: str) -> str:
         """Add the bias to the unscaled product, divided by the factor that is still to come."""
         site = self.sites[index]
@@ -283,7 +279,7 @@ class Sweep:
         else:
             return raw
         return self.builder.node(
-            "Add", [raw, addend.rounded(self._dtype(index), _channel_shape(site))]
+            "Add", [raw, addend.rounded(self.dtype(index), _channel_shape(site))]
         )
 
     def _add_foreign(self, index: int) -> str:
@@ -291,7 +287,7 @@ class Sweep:
         site = self.sites[index]
         addend = self._true_value(site.addend)
         if site.addend_factor != 1.0:
-            factor = self.builder.constant(np.asarray(site.addend_factor, self._dtype(index)))
+            factor = self.builder.constant(np.asarray(site.addend_factor, self.dtype(index)))
             addend = self.builder.node("Mul", [addend, factor])
         if site.layer.layout.is_convolution:
             shape = self.builder.constant(_channel_shape(site))
@@ -335,7 +331,7 @@ class Sweep:
             if factor is not None and factor.layers != common.layers:
                 ratio = self.scaling.product(factor.layers) / self.scaling.product(common.layers)
                 current = self.builder.node(
-                    "Mul", [current, ratio.rounded(self._dtype(common.layers[0]))]
+                    "Mul", [current, ratio.rounded(self.dtype(common.layers[0]))]
                 )
                 depth = max(depth, factor.depth)
             names.append(current)
