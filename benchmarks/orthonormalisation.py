@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import common
 import numpy as np
@@ -30,7 +31,7 @@ from lsuv_cli.core.preinit import (
 )
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.weights.qr import choose_qr
+from lsuv_cli.weights.qr import Factorisation, choose_qr
 
 SHAPES = (
     (32, 32, 3, 3),
@@ -47,7 +48,8 @@ MODELS = ("fitnet4", "googlenet", "caffenet")
 # With torch's import in front: whatever is chosen, no more than this much slower than the other.
 TOLERANCE = 1.1
 
-torch_qr = choose_qr(math.inf)
+NUMPY, TORCH = choose_qr(0), choose_qr(math.inf)
+torch_qr = TORCH.qr
 
 
 def layout_of(shape: tuple[int, ...]) -> WeightLayout:
@@ -114,18 +116,24 @@ def measure_model(name: str, importing: float) -> list[str]:
     model, _ = read_model(common.case(name).model)
     layouts = [site.layer.layout for site in find_layers(model)]
 
-    def draw_all(qr: QrFactorisation) -> None:
-        for index, layout in enumerate(layouts):
-            draw(PreInit.ORTHONORMAL, layout, generator(0, str(index)), qr)
+    def draw_all(factorisation: Factorisation) -> None:
+        def drawn(index: int) -> FloatArray:
+            rng = generator(0, str(index))
+            return draw(PreInit.ORTHONORMAL, layouts[index], rng, factorisation.qr)
+
+        with factorisation.mapping() as map_:
+            for _ in map_(drawn, range(len(layouts))):
+                pass
 
     flops = sum(map(orthonormal_flops, layouts))
     rounds = 3 if flops < 1e11 else 1
     seconds = common.interleaved(
-        [("numpy", lambda: draw_all(numpy_qr)), ("torch", lambda: draw_all(torch_qr))], rounds
+        [(name, partial(draw_all, one)) for name, one in (("numpy", NUMPY), ("torch", TORCH))],
+        rounds,
     )
     with_numpy = min(seconds["numpy"])
     with_torch = min(seconds["torch"]) + importing
-    takes_numpy = choose_qr(flops) is numpy_qr
+    takes_numpy = choose_qr(flops).qr is numpy_qr
     taken, other = (with_numpy, with_torch) if takes_numpy else (with_torch, with_numpy)
     return [
         name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from lsuv_cli.core.journal import Journal, NoJournal, moments_entry, moments_of
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import WorkOptions
-from lsuv_cli.core.preinit import QrFactorisation, draw, generator, orthonormal_flops
+from lsuv_cli.core.preinit import Float32Array, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import InstrumentedGraph, Plan, Reading, Readings, Specs
 from lsuv_cli.core.solve import Solution
 from lsuv_cli.model.biases import stored_bias
@@ -28,7 +29,7 @@ from lsuv_cli.model.segments import Segment, cut_for_values
 from lsuv_cli.sweep.devices import Device
 from lsuv_cli.sweep.passage import Passage
 from lsuv_cli.sweep.store import ValueStore
-from lsuv_cli.weights.qr import choose_qr
+from lsuv_cli.weights.qr import Factorisation, choose_qr
 
 # A one-pass variance is trusted while the mean square is at most this many times as large: float32
 # planes carry errors near 1e-8 once they are averaged, so the variance is then good to 1e-6.
@@ -143,11 +144,11 @@ def _measure_segment(
         centred |= doubts
 
 
-def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> QrFactorisation:
+def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> Factorisation:
     """The QR factorisation for all the orthonormal matrices that the plan wants."""
     drawn = [plan.layers[index].layer.layout for index in plan.initialised()]
     flops = sum(map(orthonormal_flops, drawn)) if pre_init is PreInit.ORTHONORMAL else 0.0
-    return choose_qr(flops, device.label)
+    return choose_qr(flops, device.label, device.threads)
 
 
 def pre_initialise(
@@ -155,20 +156,29 @@ def pre_initialise(
     weights: Parameters,
     layers: Sequence[int],
     options: WorkOptions,
-    qr: QrFactorisation,
+    factorisation: Factorisation,
     events: Events,
 ) -> None:
     """Replace the weights of some layers by draws."""
     if options.pre_init is PreInit.KEEP or not layers:
         return
     events.stage("pre-initialising", len(layers))
-    for done, index in enumerate(layers, 1):
+
+    def drawn(index: int) -> Float32Array:
         layer = work.plan.layers[index].layer
         kind = PreInit.ORTHONORMAL if layer.recurrent else options.pre_init
-        weights.release(layer.weight)
         rng = generator(options.seed, layer.parameter)
-        weights.set(layer.weight, draw(kind, layer.layout, rng, qr))
-        events.advance(done, len(layers))
+        return draw(kind, layer.layout, rng, factorisation.qr)
+
+    names = [work.plan.layers[index].layer.weight for index in layers]
+    parts = Counter(work.model.view(name).source for name in names)
+    for name in names:
+        if parts[work.model.view(name).source] == 1:
+            weights.release(name)
+    with factorisation.mapping() as map_:
+        for done, (name, weight) in enumerate(zip(names, map_(drawn, layers), strict=True), 1):
+            weights.set(name, weight)
+            events.advance(done, len(layers))
 
 
 def clear_biases(work: Work, weights: Parameters) -> None:

@@ -1,8 +1,13 @@
-"""Which QR factorisation draws the orthonormal matrices."""
+"""Which QR factorisation draws the orthonormal matrices, and on how many threads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,8 +20,52 @@ if TYPE_CHECKING:
 # does 22 (measured on 4096 x 4096). Below this much work the import costs more than it saves.
 TORCH_WORTHWHILE_FLOPS = 8e10
 
+A = TypeVar("A")
+B = TypeVar("B")
 
-def choose_qr(flops: float, device: str = "cpu") -> QrFactorisation:
+
+class Map(Protocol):
+    """The builtin `map` of a function of one argument."""
+
+    def __call__(self, function: Callable[[A], B], values: Iterable[A], /) -> Iterable[B]:
+        """The function's results, in the order of the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factorisation:
+    """How orthonormal matrices are made.
+
+    Attributes:
+        qr: reduced QR factorisation of a tall float32 matrix.
+        at_once: how many matrices are factorised at the same time, one thread each; None for
+            one after the other, each on as many threads as it likes.
+    """
+
+    qr: QrFactorisation
+    at_once: int | None
+
+    @contextmanager
+    def mapping(self) -> Iterator[Map]:
+        """A `map` whose function may factorise matrices.
+
+        numpy's BLAS spins while its threads wait for each other: where other work, or a container's
+        quota, takes a core from them, a matrix takes a hundred times as long. So each is left to
+        one thread, and several are made at once.
+        """
+        if self.at_once is None:
+            yield map
+            return
+        from threadpoolctl import threadpool_limits
+
+        pool = ThreadPoolExecutor(self.at_once)
+        try:
+            with threadpool_limits(1, user_api="blas"):
+                yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def choose_qr(flops: float, device: str = "cpu", threads: int = 0) -> Factorisation:
     """The faster factorisation for this much work in all.
 
     The choice depends on the model and the device alone, so that runs repeat each other to the bit.
@@ -24,13 +73,23 @@ def choose_qr(flops: float, device: str = "cpu") -> QrFactorisation:
     Args:
         flops: the work.
         device: where the model runs; on a GPU that torch can use too, it factorises there.
+        threads: how many may compute; 0 for one a core.
     """
     if flops < TORCH_WORTHWHILE_FLOPS:
-        return numpy_qr
+        return Factorisation(numpy_qr, threads or _cores())
     import torch
 
+    if threads:
+        torch.set_num_threads(threads)
     has_gpu = device.startswith("cuda") and torch.cuda.is_available()
-    return _torch_qr(torch, device if has_gpu else "cpu")
+    return Factorisation(_torch_qr(torch, device if has_gpu else "cpu"), None)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _torch_qr(torch: ModuleType, device: str) -> QrFactorisation:

@@ -36,6 +36,7 @@ OWNERS = {
     "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},
     "onnx2fx": {"gradients"},
+    "threadpoolctl": {"weights"},
     "torch": {"api", "gradients", "model", "processes", "weights"},
     "google": {"model"},
 }

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from lsuv_cli.core.choices import PreInit
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.preinit import draw, generator, gram_deviation, haar_matrix, numpy_qr
-from lsuv_cli.weights.qr import TORCH_WORTHWHILE_FLOPS, choose_qr
+from lsuv_cli.weights.qr import TORCH_WORTHWHILE_FLOPS, Factorisation, choose_qr
 
 LAYOUTS = [
     WeightLayout((16, 3, 3, 3), Order.CONV),
@@ -127,8 +128,8 @@ def test_delta_orthogonal(order: Order) -> None:
 
 
 def test_torchs_qr_draws_orthonormal_too() -> None:
-    assert choose_qr(TORCH_WORTHWHILE_FLOPS / 2) is numpy_qr
-    fast = choose_qr(TORCH_WORTHWHILE_FLOPS * 2)
+    assert choose_qr(TORCH_WORTHWHILE_FLOPS / 2).qr is numpy_qr
+    fast = choose_qr(TORCH_WORTHWHILE_FLOPS * 2).qr
     assert fast is not numpy_qr
     for layout in LAYOUTS:
         weight = draw(PreInit.ORTHONORMAL, layout, generator(0, "w"), fast)
@@ -157,3 +158,24 @@ def test_rescale_reaches_each_output_channel(layout: WeightLayout) -> None:
             case Order.IN_OUT:
                 part = ratio[..., channel]
         np.testing.assert_allclose(part, channel + 1, rtol=1e-5)
+
+
+def test_matrices_are_the_same_however_many_are_made_at_once() -> None:
+    layouts = [WeightLayout((150, 40, 3, 3), Order.OUT_IN), WeightLayout((300, 170), Order.OUT_IN)]
+    threads: set[int] = set()
+
+    def drawn(index: int) -> np.ndarray:
+        threads.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return draw(PreInit.ORTHONORMAL, layouts[index % 2], generator(index, "w"))
+
+    made = []
+    for at_once in (1, 2, 5):
+        threads.clear()
+        with Factorisation(numpy_qr, at_once).mapping() as map_:
+            made.append(list(map_(drawn, range(12))))
+        assert threads == {1}
+    for other in made[1:]:
+        for one, same in zip(made[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+    assert choose_qr(0, threads=3).at_once == 3
+    assert choose_qr(0).at_once
