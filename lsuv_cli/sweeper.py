@@ -129,7 +129,12 @@ class Sweeper:
         return readings, bool(doubts)
 
     def _doubts(self, readings: Readings) -> frozenset[int]:
-        return self._work.doubtful(readings.layers)
+        """What is to be measured more cautiously; normalisations count on behind the layers."""
+        work = self._work
+        planned = ((index, work.plan.layers[index]) for index in readings.layers)
+        centred = [index for index, one in planned if one.swept and one.centres]
+        norms = {len(work.sites) + index for index in work.doubtful_norms(readings.norms)}
+        return work.doubtful(readings.layers, centred) | norms
 
     def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
         found, replayed = self._founds[-1], None
