@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Run
-from graphs import random_weight
+from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from processes import Processes
 from safetensors.numpy import save_file
-from test_oracle import run, save_samples
+from test_graphs import forward
+from test_oracle import node, run, save_samples
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Status
@@ -253,6 +254,25 @@ def test_channels_that_hardly_vary_around_a_large_mean(
     x = np.load(tmp_path / "samples.npy").astype(np.float64)
     np.testing.assert_allclose(written["0.running_mean"], x.mean((0, 2, 3)), atol=1e-4)
     np.testing.assert_allclose(written["0.running_var"], x.var((0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_statistics_behind_another_use_of_a_weight_that_is_scaled(
+    tmp_path: Path, batch_size: int | None
+) -> None:
+    """They are those with the weight as it is written, not as it was when they were measured."""
+    nodes = [
+        *(node("Conv", "x w", "a"), node("Relu", "a", "r"), node("Conv", "r w", "b")),
+        node("BatchNormalization", "b scale shift mean variance", "y"),
+    ]
+    weights = {"w": random_weight(4, 4, 3, 3), "scale": np.ones(4, np.float32)}
+    weights |= {name: np.zeros(4, np.float32) for name in ("shift", "mean", "variance")}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 4, 8, 8))
+    samples = save_samples(tmp_path, (4, 8, 8))
+    options = {"exclude": ("Conv_b",), "batch_size": batch_size}
+    _, written = run(path, samples, bn=BatchNorm.BATCH, **options)
+    taken_in = forward(path, written, {"x": np.load(samples)}, "b")
+    np.testing.assert_allclose(written["variance"], taken_in.var((0, 2, 3)), rtol=1e-5)
 
 
 COUNT = 40
