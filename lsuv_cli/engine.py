@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,17 +80,34 @@ class Work:
 
     def passage(self, advance: Callable[[int, int], None]) -> Passage:
         """A new way of the samples through the model."""
-        layers = len(self.sites)
-        return Passage(self.batches, self.store, self.group, self.device, layers, advance)
+        activations = len(self.sites) + len(self.norms)
+        return Passage(self.batches, self.store, self.group, self.device, activations, advance)
 
-    def doubtful(self, readings: Mapping[int, Reading]) -> frozenset[int]:
-        """The layers whose variance, measured in one pass, may have lost digits."""
+    def doubtful(
+        self, readings: Mapping[int, Reading], centred: Collection[int] = ()
+    ) -> frozenset[int]:
+        """The layers whose variance, measured in one pass, may have lost digits.
+
+        Args:
+            readings: what was measured.
+            centred: those of the layers whose channels are going to be centred.
+        """
         per_channel = self.plan.per is Per.CHANNEL
         return frozenset(
             index
             for index, reading in readings.items()
             # Not a number is doubtful too.
-            if not reading.moments.condition(per_channel=per_channel) <= MAX_CONDITION
+            if not reading.moments.condition(per_channel=per_channel, centred=index in centred)
+            <= MAX_CONDITION
+        )
+
+    def doubtful_norms(self, readings: Mapping[int, Reading]) -> frozenset[int]:
+        """The normalisations of which some channel's variance may have lost digits."""
+        return frozenset(
+            index
+            for index, reading in readings.items()
+            # A channel that is always zero is not doubtful.
+            if not np.all(reading.moments.mean_square <= MAX_CONDITION * reading.moments.variance)
         )
 
 

@@ -14,11 +14,9 @@ from lsuv_cli.engine import (
     Work,
     choose_factorisation,
     clear_biases,
-    measure,
     pre_initialise,
     set_running_statistics,
 )
-from lsuv_cli.iteration import Sweeps
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment
 from lsuv_cli.sweeper import Sweeper
@@ -77,6 +75,18 @@ def measure_normalised(
     return measured
 
 
+def measure_norms(work: Work, weights: Parameters, events: Events) -> dict[int, Moments]:
+    """The moments of what every normalisation takes in, with the weights as they are.
+
+    Args:
+        work: what stays the same; its plan does not matter.
+        weights: the model's; not changed.
+        events: told how the work goes.
+    """
+    _, norms = _measure_unscaled(work, weights, events, lambda _segments: None)
+    return norms
+
+
 def _measure_unscaled(
     work: Work, weights: Parameters, events: Events, forecast: Forecast
 ) -> tuple[dict[int, Moments], dict[int, Moments]]:
@@ -91,42 +101,6 @@ def _measure_unscaled(
         measured |= solutions.outputs
         norms |= solutions.norms
     return measured, norms
-
-
-def measure_scaled(
-    work: Work, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
-) -> tuple[dict[int, Moments], tuple[str, ...]]:
-    """Scale the weights by LSUV; the moments of every layer's output then.
-
-    In one pass; where one sweep does not settle a scale, in two for each sweep.
-
-    Args:
-        work: what stays the same.
-        weights: changed.
-        options: what the user asked for; with KEEP as `pre_init` the weights are scaled as they
-            are.
-        events: told how the work goes.
-        forecast: told the segments before the first sweep.
-
-    Returns:
-        The moments, and what could not be brought to its target, in words.
-    """
-    watched = [index for index in work.measurable if not work.plan.layers[index].swept]
-    sweeps = Sweeps(work, weights, options, events, lambda _parameters, _weights: None, watched)
-    while True:
-        sweeps.sweep(forecast)
-        measured = sweeps.outcome.outputs
-        if work.plan.is_inexact:
-            events.stage("measuring", len(work.batches.counts))
-            measured = measure(work, weights, events)
-        results = sweeps.results({}, measured)
-        if sweeps.are_done(results):
-            failures = tuple(
-                f"{one.planned.layer.name}: {one.status.value}: {one.detail}"
-                for one in results
-                if one.status.is_failure
-            )
-            return measured, failures
 
 
 def _unscaled(plan: Plan) -> Plan:

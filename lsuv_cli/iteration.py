@@ -22,8 +22,8 @@ from lsuv_cli.engine import (
     pre_initialise,
     set_running_statistics,
 )
+from lsuv_cli.forward import Forecast, measure_norms
 from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.segments import Segment
 from lsuv_cli.sweeper import Sweeper
 from lsuv_cli.writing import WeightsFile, header_texts
 
@@ -36,7 +36,7 @@ def sweep_until_settled(
     settings: Mapping[str, object],
     events: Events,
     file: WeightsFile,
-    forecast: Callable[[Sequence[Segment]], None],
+    forecast: Forecast,
 ) -> list[LayerResult]:
     """Sweep, write and verify; again while a layer is out of tolerance that could be within.
 
@@ -68,6 +68,42 @@ def sweep_until_settled(
         results = sweeps.results(before, after)
         if sweeps.are_done(results):
             return results
+
+
+def measure_scaled(
+    work: Work, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
+) -> tuple[dict[int, Moments], tuple[str, ...]]:
+    """Scale the weights by LSUV; the moments of every layer's output then.
+
+    In one pass; where one sweep does not settle a scale, in two for each sweep.
+
+    Args:
+        work: what stays the same.
+        weights: changed.
+        options: what the user asked for; with KEEP as `pre_init` the weights are scaled as they
+            are.
+        events: told how the work goes.
+        forecast: told the segments before the first sweep.
+
+    Returns:
+        The moments, and what could not be brought to its target, in words.
+    """
+    watched = [index for index in work.measurable if not work.plan.layers[index].swept]
+    sweeps = Sweeps(work, weights, options, events, lambda _parameters, _weights: None, watched)
+    while True:
+        sweeps.sweep(forecast)
+        measured = sweeps.outcome.outputs
+        if work.plan.is_inexact:
+            events.stage("measuring", len(work.batches.counts))
+            measured = measure(work, weights, events)
+        results = sweeps.results({}, measured)
+        if sweeps.are_done(results):
+            failures = tuple(
+                f"{one.planned.layer.name}: {one.status.value}: {one.detail}"
+                for one in results
+                if one.status.is_failure
+            )
+            return measured, failures
 
 
 class Sweeps:
@@ -108,7 +144,7 @@ class Sweeps:
         self._draws = _Draws(work, weights, options, events)
         clear_biases(work, weights)
 
-    def sweep(self, forecast: Callable[[Sequence[Segment]], None]) -> None:
+    def sweep(self, forecast: Forecast) -> None:
         """Have all samples pass through all segments once.
 
         Args:
@@ -127,6 +163,10 @@ class Sweeps:
             f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
             f"{self._work.store.spilled_bytes:,} bytes written to disk"
         )
+        if self._work.plan.is_inexact and self._work.norms:
+            # What they took in was not measured with the weights that there are now.
+            self._events.stage("measuring what is normalised", len(self._work.batches.counts))
+            self._set_statistics(measure_norms(self._work, self._weights, self._events))
         self._scales = scales
         total = self.outcome.scales
         for first, scale in scales.items():
@@ -142,8 +182,7 @@ class Sweeps:
         segment, swept = sweeper.run()
         solved = damped(swept.scales, self._scales)
         apply(work, weights, swept.layers, solved)
-        finite = {index: one for index, one in swept.norms.items() if one.is_finite}
-        set_running_statistics(work, weights, finite)
+        self._set_statistics(swept.norms)
         self.outcome.layers |= swept.layers
         self.outcome.homes |= swept.homes
         self.outcome.outputs |= swept.outputs
@@ -153,6 +192,10 @@ class Sweeps:
         if later:
             wanted = {name for one in later for name in one.parameters}
             self._settle(segment.parameters - wanted, weights)
+
+    def _set_statistics(self, norms: Mapping[int, Moments]) -> None:
+        finite = {index: one for index, one in norms.items() if one.is_finite}
+        set_running_statistics(self._work, self._weights, finite)
 
     def results(
         self, before: Mapping[int, Moments], after: Mapping[int, Moments]

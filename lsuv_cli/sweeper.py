@@ -9,7 +9,6 @@ import numpy as np
 
 from lsuv_cli.core.choices import Bias
 from lsuv_cli.core.journal import readings_entry, readings_of
-from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import InstrumentedGraph, Readings, Specs
 from lsuv_cli.core.solve import Known, Solutions, solve
 from lsuv_cli.engine import Work
@@ -53,7 +52,6 @@ class Sweeper:
         self._about = Sweepable(work.model, work.sites, work.plan, work.norms, work.alone, watched)
         self._passage = work.passage(advance)
         self._founds = [Found()]
-        self._true_norms: dict[int, Moments] = {}
         self._factors: Factors = {}
         self.segments = self._cut_whole()
 
@@ -131,7 +129,12 @@ class Sweeper:
         return readings, bool(doubts)
 
     def _doubts(self, readings: Readings) -> frozenset[int]:
-        return self._work.doubtful(readings.layers)
+        """What is to be measured more cautiously; normalisations count on behind the layers."""
+        work = self._work
+        planned = ((index, work.plan.layers[index]) for index in readings.layers)
+        centred = [index for index, one in planned if one.swept and one.centres]
+        norms = {len(work.sites) + index for index in work.doubtful_norms(readings.norms)}
+        return work.doubtful(readings.layers, centred) | norms
 
     def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
         found, replayed = self._founds[-1], None
@@ -151,8 +154,7 @@ class Sweeper:
             index: before.layers.get(index) or Known(np.ones(()), known.mean * known.factor)
             for index, known in now.layers.items()
         }
-        norms = {index: before.norms.get(index, self._true_norms[index]) for index in now.norms}
-        return Found(layers, norms, before.settled, before.factors)
+        return Found(layers, now.norms, before.settled, before.factors)
 
     def _solved(self, readings: Readings) -> Solutions:
         before = self._founds[-1]
@@ -163,9 +165,6 @@ class Sweeper:
             and self._work.plan.layers[index].bias is Bias.KEEP
         }
         solutions = solve(self._work.plan, readings, biases, before.settled, before.layers)
-        self._true_norms |= solutions.norms
-        norms = {index: reading.moments for index, reading in readings.norms.items()}
-        self._founds.append(
-            Found(solutions.known, {**before.norms, **norms}, solutions.settled, self._factors)
-        )
+        norms = {**before.norms, **solutions.norms}
+        self._founds.append(Found(solutions.known, norms, solutions.settled, self._factors))
         return solutions

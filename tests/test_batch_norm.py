@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Run
-from graphs import random_weight
+from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from processes import Processes
 from safetensors.numpy import save_file
-from test_oracle import run, save_samples
+from test_graphs import forward
+from test_oracle import node, run, save_samples
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Status
@@ -204,6 +205,74 @@ def test_a_batch_norm_of_several_calls_keeps_its_statistics(tmp_path: Path) -> N
     with torch.no_grad():
         output = model(torch.from_numpy(np.load(samples)))
     assert output.double().var(correction=0).item() == pytest.approx(1, abs=2e-5)
+
+
+class Shifted(nn.Module):
+    """A BatchNorm between two convolutions, of which the second has one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.head = nn.Conv2d(6, 1, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A map."""
+        result: Tensor = self.head(self.norm(self.conv(x)))
+        return result
+
+
+def test_one_sweep_does_where_a_layer_behind_is_measured_again(tmp_path: Path) -> None:
+    """What was measured of unscaled values is not taken for the true ones'."""
+    torch.manual_seed(0)
+    model = Shifted().eval()
+    # The head's mean is large beside its deviation, so that its part is swept more cautiously.
+    nn.init.constant_(model.norm.bias, 100)
+    path = export(model, tmp_path / "m.onnx", (3, 8, 8))
+    samples = save_samples(tmp_path, (3, 8, 8))
+    report, written = run(path, samples, batch_size=3)
+    assert {(one.status, one.iterations) for one in report.layers} == {(Status.CONVERGED, 1)}
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in written.items()})
+    for found in (
+        variances(model.eval(), np.load(samples)),
+        variances(model.train(), np.load(samples)),
+    ):
+        assert list(found.values()) == pytest.approx([1, 1], abs=2e-5)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_channels_that_hardly_vary_around_a_large_mean(
+    tmp_path: Path, batch_size: int | None
+) -> None:
+    """As a year or a temperature in Kelvin does; the other channels hide it from the whole."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6)).eval()
+    path = export(model, tmp_path / "m.onnx", (6, 8, 8))
+    batch = random_weight(8, 6, 8, 8) + np.float32(300) * np.arange(6).reshape(-1, 1, 1)
+    np.save(tmp_path / "samples.npy", batch.astype(np.float32))
+    _, written = run(path, tmp_path / "samples.npy", batch_size=batch_size)
+    x = np.load(tmp_path / "samples.npy").astype(np.float64)
+    np.testing.assert_allclose(written["0.running_mean"], x.mean((0, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(written["0.running_var"], x.var((0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_statistics_behind_another_use_of_a_weight_that_is_scaled(
+    tmp_path: Path, batch_size: int | None
+) -> None:
+    """They are those with the weight as it is written, not as it was when they were measured."""
+    nodes = [
+        *(node("Conv", "x w", "a"), node("Relu", "a", "r"), node("Conv", "r w", "b")),
+        node("BatchNormalization", "b scale shift mean variance", "y"),
+    ]
+    weights = {"w": random_weight(4, 4, 3, 3), "scale": np.ones(4, np.float32)}
+    weights |= {name: np.zeros(4, np.float32) for name in ("shift", "mean", "variance")}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 4, 8, 8))
+    samples = save_samples(tmp_path, (4, 8, 8))
+    options = {"exclude": ("Conv_b",), "batch_size": batch_size}
+    _, written = run(path, samples, bn=BatchNorm.BATCH, **options)
+    taken_in = forward(path, written, {"x": np.load(samples)}, "b")
+    np.testing.assert_allclose(written["variance"], taken_in.var((0, 2, 3)), rtol=1e-5)
 
 
 COUNT = 40

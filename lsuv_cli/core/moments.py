@@ -82,13 +82,19 @@ class Moments:
         """The population variance over all channels and elements together."""
         return float(np.maximum(self.mean_square.mean() - self.blob_mean**2, 0.0))
 
-    def condition(self, *, per_channel: bool) -> float:
+    def condition(self, *, per_channel: bool, centred: bool = False) -> float:
         """Mean square over variance: how much E[x^2] - E[x]^2 loses to cancellation.
 
         Of the blob, or the largest of a channel; infinite without variance, NaN for values that
         are not finite.
+
+        Args:
+            per_channel: whether each channel is looked at by itself.
+            centred: whether the blob's variance is that within the channels.
         """
-        variance = self.variance if per_channel else np.asarray(self.blob_variance)
+        variance = self.variance
+        if not per_channel:
+            variance = np.asarray(variance.mean() if centred else self.blob_variance)
         square = self.mean_square if per_channel else self.mean_square.mean()
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.where(variance == 0, np.inf, square / variance).max())

@@ -15,8 +15,9 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine import Work
-from lsuv_cli.forward import draw_weights, measure_scaled, measure_unscaled
+from lsuv_cli.forward import draw_weights, measure_unscaled
 from lsuv_cli.gradients import Differentiator, NoGradientsError, refuse_different
+from lsuv_cli.iteration import measure_scaled
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare

@@ -66,7 +66,7 @@ class Found:
 
     Attributes:
         layers: what is known of each layer that earlier segments have measured.
-        norms: the moments of what each normalisation normalises, as it is handed on.
+        norms: the moments of what each normalisation normalises, the true value.
         settled: for each weight of an earlier segment, told by the index of its first use, 1 where
             that has decided its scale and 0 elsewhere, like its scale.
         factors: the values handed on that are not true, and what makes them.
@@ -85,7 +85,7 @@ class Replayed:
     Attributes:
         steps: theirs, in execution order.
         found: what was known before the first of them; and of their own layers that the weights are
-            final by now, and of their own normalisations the moments of true values.
+            final by now, and their own normalisations' moments.
     """
 
     steps: Sequence[Step]

@@ -87,7 +87,6 @@ class Sweep:
         )
         self.norm_taps: dict[int, Tap] = {}
         self.moments_by_plane: dict[str, GraphValue] = {}
-        self.norms_done_again: set[int] = set()
         self.made: set[str] = set()
         self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
         self.scaling = self._scales(found)
@@ -122,9 +121,7 @@ class Sweep:
             case Kind.BIAS:
                 self._bias(step.index)
             case Kind.STATISTICS:
-                if step.index in self.found.norms:
-                    self.norms_done_again.add(step.index)
-                else:
+                if step.index not in self.found.norms:
                     self._measure_norm(step.index)
             case Kind.NORMALISE:
                 self._normalise(step.index)
@@ -143,8 +140,6 @@ class Sweep:
                 true = self.builder.node("Mul", [true, value])
             self.values.set(name, true, factor)
         self.found, self.scaling = found, scaling
-        # What is normalised from here on has its factor again, as its moments have.
-        self.norms_done_again.clear()
         self.watching = True
 
     def close(self, feeds: Specs) -> InstrumentedGraph:
@@ -238,22 +233,23 @@ class Sweep:
     def _normalise(self, index: int) -> None:
         """Normalise with the statistics of the value that comes in, whatever factor it carries.
 
-        With a factor f still to come: y = scale (f x - f m) / sqrt(f^2 v + epsilon) + shift.
+        With mean m and variance v of the true value, of which x still lacks a factor f:
+        y = scale (x - m / f) f / sqrt(v + epsilon) + shift.
         """
         site, builder = self.norms[index], self.builder
-        mean, square = self.scaling.norm_mean_and_square(index, self.found.norms.get(index))
+        known = self.found.norms.get(index)
+        mean, square = self.scaling.norm_mean_and_square(index, known)
         incoming = self.values.carried(site.node.input[0])
+        factor = self.scaling.product(incoming.layers) if incoming else None
+        if factor and known is None:
+            mean, square = mean * factor, square * factor * factor
         x = self._current(site.node.input[0])
-        if index in self.norms_done_again:
-            # What is known of it is known of true values.
-            incoming, x = None, self._true_value(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
         variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
         gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
-        if incoming:
-            factor = self.scaling.product(incoming.layers)
-            gain = factor / GRAPH.sqrt(variance * factor * factor + site.epsilon)
+        if factor:
+            gain, mean = gain * factor, mean / factor
         scale = self._true_value(site.scale)
         parts = [
             builder.node("Mul", [scale, gain.rounded(dtype)]),

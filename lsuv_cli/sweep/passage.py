@@ -59,7 +59,7 @@ class Passage:
         store: ValueStore,
         group: Group,
         device: Device,
-        layers: int,
+        activations: int,
         advance: Callable[[int, int], None],
     ) -> None:
         """Begin at the inputs.
@@ -69,7 +69,7 @@ class Passage:
             store: where what is handed on is kept; emptied.
             group: the processes that share the samples.
             device: where graphs run.
-            layers: how many the model has.
+            activations: how many there are that may be doubted.
             advance: told (batches run, batches to run) of the segment that is running.
         """
         self.effort = Effort()
@@ -77,7 +77,7 @@ class Passage:
         self._store = store
         self._group = group
         self._device = device
-        self._layers = layers
+        self._activations = activations
         self._advance = advance
         store.clear()
 
@@ -96,7 +96,7 @@ class Passage:
             leaving: the values that later segments read.
             build: makes the segment's graph; one that begins earlier does the work of the segments
                 between again.
-            doubtful: the layers whose readings may have lost digits.
+            doubtful: the activations, by number, whose readings may have lost digits.
             node_counts: the model's nodes in each segment, up to this one.
 
         Returns:
@@ -213,10 +213,10 @@ class Passage:
         return readings, doubtful(readings)
 
     def _agree(self, doubts: Doubts) -> Doubts:
-        """The layers that any process doubts after its first batch."""
+        """The activations that any process doubts after its first batch."""
         if self._group.size == 1:
             return doubts
-        flags = np.zeros(self._layers)
+        flags = np.zeros(self._activations)
         flags[list(doubts)] = 1
         return frozenset(np.flatnonzero(np.sum(self._group.gather(flags), axis=0)).tolist())
 

@@ -116,6 +116,9 @@ def test_a_dead_channel_among_living_ones_is_reported() -> None:
 def test_condition_tells_cancellation() -> None:
     data = np.random.default_rng(0).normal(100, 1, size=(2000, 1))
     assert moments_of(data).condition(per_channel=False) == pytest.approx(1e4, rel=0.1)
+    apart = np.hstack([data - 100, data + 100])
+    assert moments_of(apart).condition(per_channel=False) == pytest.approx(2, rel=0.1)
+    assert moments_of(apart).condition(per_channel=False, centred=True) > 1e4
     assert moments_of(np.zeros((3, 2))).condition(per_channel=True) == np.inf
     with np.errstate(invalid="ignore"):
         assert np.isnan(moments_of(np.array([[np.nan]])).condition(per_channel=False))
