@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,19 +54,19 @@ class Checkpoint:
         head = {"lsuv": hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if self._others():
+                raise UsageError(_unlike(folder, "another number of processes"))
             self._lock_path = folder / f"{prefix}{LOCK}"
             self._lock = _locked(self._lock_path)
             lines = _lines(self._journal_path)
             if lines and lines[0] != head:
-                raise UsageError(
-                    f"the checkpoint in {folder} is of a run with another model, other samples or "
-                    "other options; give another folder, or remove this one"
-                )
+                raise UsageError(_unlike(folder, "another model, other samples or other options"))
             lines = lines or [head]
             self._entries = lines[1 : min(map(int, group.gather_text(str(len(lines)))))]
             # A copy first, so that the journal is whole at any time.
             copy = self._journal_path.with_suffix(".new")
             self._file: IO[bytes] = copy.open("wb")
+            self._checksum = 0
             for line in [head, *self._entries]:
                 self._write(line)
             copy.replace(self._journal_path)
@@ -77,6 +78,15 @@ class Checkpoint:
         self._spill = SpillFile(folder, self._values_path)
         self.store = ValueStore(0, self._spill)  # all of it on disk
         self._position = 0
+
+    def _others(self) -> list[Path]:
+        """The journals of a run with another number of processes."""
+        ours = f"-of-{self._group.size}.{JOURNAL}" if self._group.size > 1 else None
+        return [
+            path
+            for path in self.folder.glob(f"*{JOURNAL}")
+            if path != self._journal_path and not (ours and path.name.endswith(ours))
+        ]
 
     def recall(self) -> Entry | None:
         """The next step's result from the run before."""
@@ -104,21 +114,33 @@ class Checkpoint:
         self._spill.reuse()
 
     def _write(self, line: object) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
+        text = json.dumps(line).encode()
+        self._checksum = zlib.crc32(text, self._checksum)
+        self._file.write(_checked(text, self._checksum))
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self, *, finished: bool) -> None:
         """Close the files; where the run is finished, remove them."""
-        self._file.close()
+        # A full disk shows once more while what is left in the buffer is written.
+        with contextlib.suppress(OSError):
+            self._file.close()
         self._spill.close()
         if finished:
             for path in (self._journal_path, self._values_path, self._lock_path):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
         self._lock.close()
         if finished:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _unlike(folder: Path, what: str) -> str:
+    return (
+        f"the checkpoint in {folder} is of a run with {what}; give another folder, or remove this "
+        "one"
+    )
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -146,15 +168,22 @@ def _locked(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> list[Any]:
-    """The journal's whole lines; one that was being written when the run ended is not."""
+    """The journal's lines, up to one that is damaged or was being written when the run ended."""
     lines: list[Any] = []
+    checksum = 0
     if path.exists():
-        for text in path.read_bytes().split(b"\n")[:-1]:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
+        for line in path.read_bytes().splitlines(keepends=True):
+            text = line.rpartition(b" ")[0]
+            checksum = zlib.crc32(text, checksum)
+            if line != _checked(text, checksum):
                 break
+            lines.append(json.loads(text))
     return lines
+
+
+def _checked(text: bytes, checksum: int) -> bytes:
+    """A line of the journal, with the checksum of all texts up to it."""
+    return b"%s %08x\n" % (text, checksum)
 
 
 @contextmanager

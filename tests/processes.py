@@ -151,12 +151,13 @@ class Processes:
             )
 
     def by_hand(self, size: int, *program: object, ranks: Sequence[int] | None = None) -> None:
-        """Start some, or only some ranks of them, without a launcher."""
+        """Start some, or only some ranks, without a launcher; {rank} stands for each one's."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         meeting = {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         for rank in range(size) if ranks is None else ranks:
-            self.fork(*program, RANK=rank, **meeting)
+            arguments = [str(one).replace("{rank}", str(rank)) for one in program]
+            self.fork(*arguments, RANK=rank, **meeting)
 
     def wait_for(self, beginning: str) -> None:
         """Wait for a line on the first one's stderr that begins like this."""

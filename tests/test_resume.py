@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +18,7 @@ from conftest import COMMAND, Run
 from graphs import random_weight
 from test_batches import convolutional
 from test_cli_bad_input import check_refused, contents, small_model
-from test_large_sets import check_same_weights, effort, parquet, shard
+from test_large_sets import check_same_weights, effort, limit_files, parquet, shard
 
 SAMPLES, BATCHES, NODES = 500, 72, 18
 JOURNAL = "c/journal.jsonl"
@@ -114,6 +115,41 @@ def test_values_that_are_gone(lsuv: Run, folder: Path, finished: Path) -> None:
     assert not (folder / "c").exists()
 
 
+def test_values_that_are_damaged(lsuv: Run, folder: Path, finished: Path) -> None:
+    kill_at(folder, 4)
+    values = folder / "c" / "values.bin"
+    values.write_bytes(bytes(values.stat().st_size))
+    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert effort(process)[1] > 0
+    check_same_weights(folder / "out", finished / "out")
+
+
+@pytest.mark.parametrize(("line", "before"), [(0, b'": "'), (2, b"0.")])
+def test_a_journal_that_is_damaged(
+    lsuv: Run, folder: Path, finished: Path, line: int, before: bytes
+) -> None:
+    """What stands before the damage is used."""
+    kill_at(folder, 4)
+    journal = folder / JOURNAL
+    everything = journal.read_bytes().splitlines(keepends=True)
+    start, _, end = everything[line].partition(before)
+    everything[line] = start + before + bytes([end[0] ^ 1]) + end[1:]
+    journal.write_bytes(b"".join(everything))
+    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert ("going on from" in process.stderr) == (line > 0)
+    assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
+
+
+def test_a_full_disk(lsuv: Run, folder: Path) -> None:
+    before = contents(folder)
+    process = lsuv(*init(*CHECKPOINT), cwd=folder, preexec_fn=limit_files(1000))
+    check_refused(process, 5, "the checkpoint can't be written in c: File too large")
+    shutil.rmtree(folder / "c")
+    assert contents(folder) == before
+
+
 def test_a_terminated_run_goes_on(lsuv: Run, folder: Path, finished: Path) -> None:
     """Its checkpoint is the one thing it leaves."""
     run = Background(*init(*CHECKPOINT, "--verbose"), cwd=folder)
@@ -149,6 +185,15 @@ def test_other_options(lsuv: Run, folder: Path) -> None:
     for arguments in (["--seed", "1"], ["--no-verify"], ["--batch-size", "8"], ["--bias", "keep"]):
         check_refused(lsuv(*init(*CHECKPOINT), *arguments, cwd=folder), 2, OTHER)
         assert contents(folder) == before
+
+
+def test_another_number_of_processes(lsuv: Run, folder: Path) -> None:
+    (folder / "c").mkdir()
+    (folder / "c" / "1-of-2.journal.jsonl").write_bytes(b"")
+    before = contents(folder)
+    words = "the checkpoint in c is of a run with another number of processes; give another folder"
+    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, words)
+    assert contents(folder) == before
 
 
 def test_another_model_or_other_samples(lsuv: Run, folder: Path, finished: Path) -> None:

@@ -113,6 +113,26 @@ def test_unreadable_pictures(lsuv: Run, folder: Path, run: Processes) -> None:
     assert run.stderr.count("warning: skipped") == len(skipped)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [('data = "x.npy"', 'data = "more.npy"'), ("seed = 0", "seed = 1"), ("", 'checkpoint = "c"')],
+    ids=["samples", "option", "checkpoint"],
+)
+def test_processes_that_are_given_different_things(
+    folder: Path, run: Processes, settings: tuple[str, str]
+) -> None:
+    np.save(folder / "more.npy", random_weight(26, 3, 4, 4))
+    for rank, text in enumerate(settings):
+        data = "" if "data" in text else 'data = "x.npy"'
+        (folder / f"{rank}.toml").write_text(f"{data}\n[init]\n{text}\n")
+    command = ("--config", "{rank}.toml", "init", "m.onnx", "--samples", "all", "--out", "out")
+    run.by_hand(2, *LSUV, *command)
+    assert run.codes() == [2, 2], run.stderr
+    (error,) = run.errors
+    assert "the processes were given different models, samples, options" in error
+    check_left(folder, "more.npy", "0.toml", "1.toml")
+
+
 def test_a_process_is_killed_during_the_sweep(folder: Path, run: Processes) -> None:
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
     run.by_hand(2, *LSUV, *init(*SPILLING, "--verbose"))

@@ -172,7 +172,9 @@ class Prepared:
         """
         given, batches = self.given, self.loaded.batches
         about = self.about(more)
-        refuse_different(about, given.group)
+        # Where samples or a checkpoint are may differ from machine to machine.
+        alike = {"samples": batches.available, "checkpoint": given.options.checkpoint is not None}
+        refuse_different({**about, **alike}, given.group)
         stored = open_store(given.options, given.group, self.budget, batches, about, given.events)
         with stored as (store, journal):
             yield work_of(given, self.model, self.layers, batches, store, journal)

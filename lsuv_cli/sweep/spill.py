@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -68,14 +69,14 @@ class SpillFile:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
-    def write(self, value: NDArray[Any]) -> int | None:
+    def write(self, value: NDArray[Any]) -> tuple[int, int] | None:
         """Write an array.
 
         Args:
             value: of any shape and dtype.
 
         Returns:
-            Where it is; None where the file system has no room for it.
+            Where it is, and its checksum; None where the file system has no room for it.
         """
         size = value.nbytes
         if self.free_bytes < size:
@@ -89,13 +90,15 @@ class SpillFile:
         except OSError:
             self.release(offset, size)
             return None
-        return offset
+        return offset, zlib.crc32(data)
 
-    def read(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    def read(
+        self, offset: int, checksum: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
         """Read an array.
 
         Raises:
-            OSError: it can't be read.
+            OSError: it can't be read, or is not what was written.
         """
         value = np.empty(shape, dtype)
         data = value.reshape(-1).view(np.uint8).data
@@ -105,6 +108,8 @@ class SpillFile:
             if count == 0:
                 raise OSError(f"{self.folder}: values that were written there are gone")
             done += count
+        if zlib.crc32(data) != checksum:
+            raise OSError(f"{self.folder}: values that were written there have changed")
         return value
 
     def release(self, offset: int, size: int) -> None:

@@ -30,12 +30,14 @@ class _Kept:
         dtype: its dtype.
         value: where it is in the host's memory or the accelerator's.
         offset: where it is in the spill file, else.
+        checksum: of what is there.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     value: Value | None
     offset: int = -1
+    checksum: int = 0
 
     @property
     def place(self) -> Place:
@@ -126,7 +128,7 @@ class ValueStore:
             if kept.value is not None:
                 loaded[name] = kept.value
             elif self._spill is not None:
-                loaded[name] = self._spill.read(kept.offset, kept.shape, kept.dtype)
+                loaded[name] = self._spill.read(kept.offset, kept.checksum, kept.shape, kept.dtype)
         return loaded
 
     def specs(self, batch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -136,7 +138,11 @@ class ValueStore:
     def index(self) -> list[Any]:
         """Where on disk everything is that is kept, in numbers and texts."""
         return [
-            [batch, position, [[n, k.offset, k.shape, k.dtype.name] for n, k in kept.items()]]
+            [
+                batch,
+                position,
+                [[n, k.offset, k.checksum, k.shape, k.dtype.name] for n, k in kept.items()],
+            ]
             for batch, position in self._positions.items()
             for kept in [self._values[batch]]
         ]
@@ -145,8 +151,8 @@ class ValueStore:
         """Keep from now on what an index tells."""
         self._values = {
             batch: {
-                name: _Kept(tuple(shape), np.dtype(dtype), None, offset)
-                for name, offset, shape, dtype in kept
+                name: _Kept(tuple(shape), np.dtype(dtype), None, offset, checksum)
+                for name, offset, checksum, shape, dtype in kept
             }
             for batch, _, kept in index
         }
@@ -178,11 +184,11 @@ class ValueStore:
                 self._room[place] -= size
                 return kept
         assert not isinstance(value, DeviceArray)
-        offset = self._spill.write(value) if self._spill is not None else None
-        if offset is None:
+        written = self._spill.write(value) if self._spill is not None else None
+        if written is None:
             return None
         self.spilled_bytes += size
-        return _Kept(shape, dtype, None, offset)
+        return _Kept(shape, dtype, None, *written)
 
     def _release(self, kept: _Kept) -> None:
         if kept.place in self._room:

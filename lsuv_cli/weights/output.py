@@ -125,7 +125,7 @@ def explaining(target: Path) -> Iterator[None]:
     except FileExistsError:
         raise OutputError(existing_output(target)) from None
     except OSError as error:
-        raise OutputError(f"can't write {target}: {error.strerror}") from None
+        raise OutputError(f"can't write {target}: {error.strerror or error}") from None
 
 
 @contextmanager
