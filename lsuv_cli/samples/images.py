@@ -15,8 +15,10 @@ from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import Size
 from lsuv_cli.core.records import InputSpec
 
-# A picture of up to twice the size that Pillow warns at is decoded all the same, in silence.
+# Such as that a picture is large, its EXIF damaged or its palette transparent: it is decoded all the
+# same, and the warning, of a line in Pillow, would not even say which file it is about.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DEEP_GREY_MODES = frozenset(("I;16", "I;16B", "I;16L", "I;16N", "I"))
@@ -106,7 +108,7 @@ def read_picture(source: Path | BinaryIO, wanted: PictureFormat) -> NDArray[np.f
         float32 of `wanted.shape`, in [0, 1]; not yet normalised.
 
     Raises:
-        OSError, ValueError, SyntaxError: Pillow can't decode the file.
+        OSError, ValueError, SyntaxError, RuntimeError: Pillow can't decode the file.
     """
     with _opened(source) as image:
         # A JPEG decodes several times faster at a half, a quarter or an eighth of its size.
