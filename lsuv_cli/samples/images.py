@@ -26,6 +26,10 @@ DEEP_GREY_WHITE = 65535.0
 
 MAX_RESIZED_PIXELS = 1 << 24
 
+# How much larger than it is to become a JPEG is decoded at least: at the very size, what is left to
+# do is no antialiased resize any more, and the variance of a detailed picture is off by a fifth.
+JPEG_MARGIN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
@@ -112,7 +116,7 @@ def read_picture(source: Path | BinaryIO, wanted: PictureFormat) -> NDArray[np.f
     """
     with _opened(source) as image:
         # A JPEG decodes several times faster at a half, a quarter or an eighth of its size.
-        least = max(_target_size(image.size, wanted))
+        least = JPEG_MARGIN * max(_target_size(image.size, wanted))
         image.draft(None, (least, least))
         upright = ImageOps.exif_transpose(image)
         white = 255.0
@@ -159,11 +163,9 @@ def _target_size(size: tuple[int, int], wanted: PictureFormat) -> tuple[int, int
     """(width, height) to resize a picture to."""
     width, height = size
     if wanted.resize is None:
-        factor = max(wanted.width / width, wanted.height / height)
-        return (
-            max(wanted.width, round(width * factor)),
-            max(wanted.height, round(height * factor)),
-        )
+        if width * wanted.height < height * wanted.width:
+            return wanted.width, height * wanted.width // width
+        return width * wanted.height // height, wanted.height
     if wanted.resize.height is not None:
         return wanted.resize.width, wanted.resize.height
     shorter = wanted.resize.width

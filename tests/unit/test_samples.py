@@ -114,6 +114,13 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
     left, top = round((resized.width - 8) / 2), round((12 - 8) / 2)
     expected = np.asarray(resized)[top : top + 8, left : left + 8].transpose(2, 0, 1) / 255
     np.testing.assert_allclose(read_picture(path, wanted), expected, atol=1e-6)
+    # By default as Resize(8), which cuts the longer side 12.53 to 12.
+    narrow = np.asarray(Image.fromarray(pixels).resize((12, 8), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(
+        read_picture(path, picture_format(RGB, None, None)),
+        narrow[:, 2:10].transpose(2, 0, 1) / 255,
+        atol=1e-6,
+    )
     squashed = picture_format(RGB, Size(8, 8), None)
     whole = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)) / 255
     np.testing.assert_allclose(read_picture(path, squashed), whole.transpose(2, 0, 1), atol=1e-6)
@@ -131,14 +138,19 @@ def test_slivers_do_not_fill_the_memory(tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
+    """Of fine detail, too: the size at hand is not taken for the size that is wanted."""
     smooth = np.fromfunction(
         lambda y, x, c: 127 + 100 * np.sin(x / 40 + c) * np.cos(y / 30), (512, 512, 3)
     ).astype(np.uint8)
-    path = save_picture(tmp_path / "a.jpg", smooth, quality=95)
-    with Image.open(path) as image:
-        full = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR)) / 255
-    drafted = read_picture(path, picture_format(RGB, None, None))
-    np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
+    fine = noise(256, 256, 3) // 8 * 8
+    for size, pixels in ((8, smooth), (32, fine), (64, fine)):
+        path = save_picture(tmp_path / "a.jpg", pixels, quality=95)
+        with Image.open(path) as image:
+            full = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) / 255
+        spec = InputSpec("x", "float32", (None, 3, size, size))
+        drafted = read_picture(path, picture_format(spec, None, None))
+        np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
+        np.testing.assert_allclose(drafted.std(), full.std(), rtol=0.02)
 
 
 def test_sizes_the_model_leaves_open() -> None:
