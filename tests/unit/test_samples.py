@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from loaded import RGB, load
@@ -289,6 +290,50 @@ def test_several_inputs(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", a=a, ids=ids[:2])
     with pytest.raises(DataError, match="different numbers of samples"):
         load(tmp_path, *specs)
+
+
+def test_bfloat16_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(ml_dtypes.bfloat16)
+    save_file({"x": values}, tmp_path / "a.safetensors")
+    spec = InputSpec("x", "float32", (None, 5))
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values.astype(np.float32))
+
+
+def test_arrays_that_no_input_takes_are_not_read(tmp_path: Path) -> None:
+    values = np.arange(30, dtype=np.float32).reshape(6, 5)
+    spec = InputSpec("x", "float32", (None, 5))
+    np.savez(tmp_path / "a.npz", x=values, classes=np.array(["cat", None], object))
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values)
+    (tmp_path / "a.npz").unlink()
+    eighth = np.zeros(3, ml_dtypes.float8_e4m3fn)
+    save_file({"x": values, "y": eighth}, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values)
+
+
+def test_damaged_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    np.save(tmp_path / "array.npy", values)
+    np.savez_compressed(tmp_path / "archive.npz", x=values)
+    array = (tmp_path / "array.npy").read_bytes()
+    archive = (tmp_path / "archive.npz").read_bytes()
+    begin = archive.index(b"x.npy") + 40
+    for name, content in (
+        ("archive as array.npy", archive),
+        ("array as archive.npz", array),
+        ("no array.npy", b"no array" * 20),
+        ("header cut.npy", array.replace(b"}", b" ")),
+        ("half.npy", array[: len(array) // 2]),
+        ("empty.npy", b""),
+        ("spoilt.npz", archive[:begin] + b"\xff" * 60 + archive[begin + 60 :]),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(
+            DataError, match=r"can't read the arrays in .*; write it anew"
+        ) as caught:
+            load(path, InputSpec("x", "float32", (None, 5)))
+        assert "pickle" not in str(caught.value)
+        path.unlink()
 
 
 def test_token_ids_in_text(tmp_path: Path) -> None:
