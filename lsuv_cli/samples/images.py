@@ -130,6 +130,7 @@ def read_picture(source: Path | BinaryIO, wanted: PictureFormat) -> NDArray[np.f
         pixels = np.asarray(upright, np.float32) / np.float32(white)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], wanted.channels, axis=2)
+        pixels[:, :, 3:] = 1  # opaque
     return pixels.transpose(2, 0, 1) if wanted.channels_first else pixels
 
 

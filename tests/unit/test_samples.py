@@ -77,6 +77,9 @@ def test_modes(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, 0.2, atol=0.005)
     four = load(tmp_path / "alpha.png", InputSpec("x", "float32", (None, 4, 8, 8))).feeds["x"]
     np.testing.assert_allclose(four[0, 3], 9 / 255, atol=1e-6)
+    deep = load(tmp_path / "sixteen.png", InputSpec("x", "float32", (None, 4, 8, 8))).feeds["x"]
+    np.testing.assert_allclose(deep[0, :3], 0.2, atol=1e-6)
+    np.testing.assert_array_equal(deep[0, 3], 1)
 
 
 def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
