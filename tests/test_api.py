@@ -93,6 +93,12 @@ def test_loads_into_the_module(given: tuple[Path, torch.Tensor]) -> None:
         assert net[:4](pictures).std(correction=0).item() == pytest.approx(0.5, rel=1e-4)
 
 
+def test_bfloat16_tensors(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    rounded = pictures.bfloat16()
+    assert same(initialize(model, rounded), initialize(model, rounded.float()).weights)
+
+
 def test_no_more_is_taken_than_wanted(given: tuple[Path, torch.Tensor]) -> None:
     model, pictures = given
     taken = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import resource
@@ -629,6 +630,31 @@ def test_a_picture_too_large_to_decode(lsuv: Run, folder: Path) -> None:
     process = lsuv("init", "model.onnx", "--data", "pictures", "--out", "o", cwd=folder)
     assert process.returncode == 0, process.stderr
     assert "warning: skipped pictures/bomb.png" in process.stderr
+
+
+def test_an_avif_that_is_damaged(lsuv: Run, folder: Path) -> None:
+    """Its decoder raises RuntimeError; such pictures come named as JPEG from the web."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save(file, "avif")
+    whole = file.getvalue()
+    (folder / "pictures" / "whole.jpg").write_bytes(whole)
+    (folder / "pictures" / "broken.jpg").write_bytes(whole.replace(b"av01", b"none"))
+    arguments = ("init", "model.onnx", "--data", "pictures", "--out", "o")
+    process = lsuv(*arguments, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.count("skipped") == 1
+    assert "warning: skipped pictures/broken.jpg" in process.stderr
+    refused = lsuv(*arguments, "--force", "--strict", cwd=folder)
+    assert refused.returncode == 3
+    assert "error: can't read the picture pictures/broken.jpg" in refused.stderr
+
+
+def test_pillows_warnings_are_not_shown(lsuv: Run, folder: Path) -> None:
+    palette = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).quantize(4)
+    palette.save(folder / "pictures" / "see-through.png", transparency=bytes(4))
+    process = lsuv("init", "model.onnx", "--data", "pictures", "--out", "o", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "Palette images" not in process.stderr
 
 
 def test_no_fifo_is_opened(lsuv: Run, folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,17 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.kinds import TOKEN_SUFFIXES
 from lsuv_cli.samples.tokens import read_tokens
+
+# What numpy and zipfile raise at damaged files.
+DAMAGED = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +71,13 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
         DataError: the file can't be read, lacks an input, or an array does not fit its input.
     """
     try:
-        if path.suffix.lower() == ".npy":
-            named = _unnamed(np.load(path, mmap_mode="r", allow_pickle=False), path, specs)
-        elif path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                named = _named({name: archive[name] for name in archive.files}, path, specs)
-        elif path.suffix.lower() in TOKEN_SUFFIXES:
-            tokens = read_tokens(path)
-            if "" in tokens:
-                named = _unnamed(tokens[""], path, specs)
-            else:
-                named = _named(dict(tokens), path, specs)
-        else:
-            from safetensors import SafetensorError, safe_open
-
-            try:
-                with safe_open(path, "numpy") as file:
-                    named = _named(file.get_tensors(), path, specs)
-            except SafetensorError as error:
-                raise ValueError(str(error)) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"can't read the arrays in {path}: {error}") from None
+        named = _read(path, specs)
+    except OSError as error:
+        raise DataError(f"can't read the arrays in {path}: {error.strerror or error}") from None
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        remedy = "" if path.suffix.lower() in TOKEN_SUFFIXES else "; write it anew"
+        raise DataError(f"can't read the arrays in {path}: {reason}{remedy}") from None
     arrays = {spec.name: _samples(named[spec.name], spec, path) for spec in specs}
     counts = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
@@ -86,34 +85,53 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
     return ArrayFile(path, arrays)
 
 
-def _unnamed(
-    array: NDArray[Any], path: Path, specs: Sequence[InputSpec]
-) -> dict[str, NDArray[Any]]:
-    if len(specs) > 1:
-        names = ", ".join(spec.name for spec in specs)
+def _read(path: Path, specs: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
+    """An array for each input; of a file with more than those only these are read."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        # numpy.load also opens archives, and advises to unpickle whatever is no array.
+        array = np.lib.format.open_memmap(path, mode="r")
+        return dict.fromkeys(_sources([""], path, specs), array)
+    if suffix == ".npz":
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+            sources = _sources(archive.files, path, specs)
+            return {name: archive[source] for name, source in sources.items()}
+    if suffix in TOKEN_SUFFIXES:
+        tokens = read_tokens(path)
+        return {name: tokens[source] for name, source in _sources([*tokens], path, specs).items()}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as tensors:
+            sources = _sources([*tensors.keys()], path, specs)
+            return {name: tensors.get_tensor(source) for name, source in sources.items()}
+    except (SafetensorError, AttributeError) as error:  # the latter for types that numpy lacks
+        raise ValueError(str(error)) from None
+
+
+def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> dict[str, str]:
+    """Which of a file's arrays each input takes; one that has no name is called ""."""
+    if len(specs) == 1 and len(names) == 1:
+        return {specs[0].name: names[0]}
+    if "" in names:
+        inputs = ", ".join(spec.name for spec in specs)
         raise DataError(
-            f"{path} holds one array, but the model has the inputs {names}; "
+            f"{path} holds one array, but the model has the inputs {inputs}; "
             "use .npz files keyed by their names"
         )
-    return {specs[0].name: array}
-
-
-def _named(
-    arrays: dict[str, NDArray[Any]], path: Path, specs: Sequence[InputSpec]
-) -> dict[str, NDArray[Any]]:
-    if len(specs) == 1 and len(arrays) == 1:
-        return {specs[0].name: next(iter(arrays.values()))}
-    missing = [spec.name for spec in specs if spec.name not in arrays]
+    missing = [spec.name for spec in specs if spec.name not in names]
     if missing:
         raise DataError(
             f"{path} has no array for the model's input {', '.join(missing)}; "
-            f"it has {', '.join(arrays) or 'none'}"
+            f"it has {', '.join(names) or 'none'}"
         )
-    return arrays
+    return {spec.name: spec.name for spec in specs}
 
 
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
     """The array with the sample axis in front, its shape and type checked."""
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
+        array = array.astype(np.float32)  # bfloat16, which numpy knows by ml_dtypes alone
     if spec.shape is None and array.ndim and array.dtype.kind in "biuf":
         return array
     shape = spec.shape or ()

@@ -52,7 +52,8 @@ def described_types() -> str:
     """All types that can be read, for an error's text."""
     return (
         f"{_listed(IMAGE_SUFFIXES)} pictures, {_listed(TAR_SUFFIXES | PARQUET_SUFFIXES)} "
-        f"collections of them, {_listed(ARRAY_SUFFIXES)} arrays or, named by themselves, "
+        f"collections of them (gunzip a .tar.gz), {_listed(ARRAY_SUFFIXES)} arrays or, named by "
+        "themselves, "
         f"{_listed(TOKEN_SUFFIXES)} token ids"
     )
 

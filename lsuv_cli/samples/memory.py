@@ -150,6 +150,8 @@ def _as_array(value: Any) -> NDArray[Any]:
     # Only a tensor has this, and only of one is it needed: it may want gradients, or be on a GPU.
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # which numpy lacks
+            value = value.float()
     try:
         return np.asarray(value)
     except (TypeError, ValueError):

@@ -75,5 +75,9 @@ class ParquetTable:
         group = bisect_right(self._table.starts, index) - 1
         data = self._reader.read(self._table, group, index)
         if data is None:
-            raise OSError(f"the column {self._table.column} holds no bytes in this row")
+            # Of a folder of pictures, Hugging Face's datasets write the paths alone.
+            raise OSError(
+                f"the column {self._table.column} holds no bytes in this row; if the table only "
+                "has paths, give those files to --data"
+            )
         return io.BytesIO(data)

@@ -20,12 +20,14 @@ from lsuv_cli.samples.arrays import ArrayFile, open_arrays
 from lsuv_cli.samples.images import picture_format, read_picture
 from lsuv_cli.samples.pictures import Pictures
 
+# What Pillow raises at damaged files depends on the decoder, libavif's RuntimeError included.
 UNREADABLE = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
     MemoryError,
+    RuntimeError,
     Image.DecompressionBombError,
 )
 

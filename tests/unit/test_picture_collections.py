@@ -240,7 +240,9 @@ def test_what_is_wrong_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_table(path, {"image": pa.array([None, {"bytes": None, "path": "x"}], IMAGE)})
     found = pictures(path)
     for index in range(2):
-        with pytest.raises(OSError, match="holds no bytes in this row"):
+        with pytest.raises(
+            OSError, match="no bytes in this row; if the table only has paths, give"
+        ):
             found.open(index)
 
     importing = builtins.__import__

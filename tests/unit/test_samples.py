@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from loaded import RGB, load
@@ -76,6 +77,9 @@ def test_modes(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, 0.2, atol=0.005)
     four = load(tmp_path / "alpha.png", InputSpec("x", "float32", (None, 4, 8, 8))).feeds["x"]
     np.testing.assert_allclose(four[0, 3], 9 / 255, atol=1e-6)
+    deep = load(tmp_path / "sixteen.png", InputSpec("x", "float32", (None, 4, 8, 8))).feeds["x"]
+    np.testing.assert_allclose(deep[0, :3], 0.2, atol=1e-6)
+    np.testing.assert_array_equal(deep[0, 3], 1)
 
 
 def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
@@ -114,6 +118,13 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
     left, top = round((resized.width - 8) / 2), round((12 - 8) / 2)
     expected = np.asarray(resized)[top : top + 8, left : left + 8].transpose(2, 0, 1) / 255
     np.testing.assert_allclose(read_picture(path, wanted), expected, atol=1e-6)
+    # By default as Resize(8), which cuts the longer side 12.53 to 12.
+    narrow = np.asarray(Image.fromarray(pixels).resize((12, 8), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(
+        read_picture(path, picture_format(RGB, None, None)),
+        narrow[:, 2:10].transpose(2, 0, 1) / 255,
+        atol=1e-6,
+    )
     squashed = picture_format(RGB, Size(8, 8), None)
     whole = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)) / 255
     np.testing.assert_allclose(read_picture(path, squashed), whole.transpose(2, 0, 1), atol=1e-6)
@@ -131,14 +142,19 @@ def test_slivers_do_not_fill_the_memory(tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
+    """Of fine detail, too: the size at hand is not taken for the size that is wanted."""
     smooth = np.fromfunction(
         lambda y, x, c: 127 + 100 * np.sin(x / 40 + c) * np.cos(y / 30), (512, 512, 3)
     ).astype(np.uint8)
-    path = save_picture(tmp_path / "a.jpg", smooth, quality=95)
-    with Image.open(path) as image:
-        full = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR)) / 255
-    drafted = read_picture(path, picture_format(RGB, None, None))
-    np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
+    fine = noise(256, 256, 3) // 8 * 8
+    for size, pixels in ((8, smooth), (32, fine), (64, fine)):
+        path = save_picture(tmp_path / "a.jpg", pixels, quality=95)
+        with Image.open(path) as image:
+            full = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) / 255
+        spec = InputSpec("x", "float32", (None, 3, size, size))
+        drafted = read_picture(path, picture_format(spec, None, None))
+        np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
+        np.testing.assert_allclose(drafted.std(), full.std(), rtol=0.02)
 
 
 def test_sizes_the_model_leaves_open() -> None:
@@ -277,6 +293,50 @@ def test_several_inputs(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", a=a, ids=ids[:2])
     with pytest.raises(DataError, match="different numbers of samples"):
         load(tmp_path, *specs)
+
+
+def test_bfloat16_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(ml_dtypes.bfloat16)
+    save_file({"x": values}, tmp_path / "a.safetensors")
+    spec = InputSpec("x", "float32", (None, 5))
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values.astype(np.float32))
+
+
+def test_arrays_that_no_input_takes_are_not_read(tmp_path: Path) -> None:
+    values = np.arange(30, dtype=np.float32).reshape(6, 5)
+    spec = InputSpec("x", "float32", (None, 5))
+    np.savez(tmp_path / "a.npz", x=values, classes=np.array(["cat", None], object))
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values)
+    (tmp_path / "a.npz").unlink()
+    eighth = np.zeros(3, ml_dtypes.float8_e4m3fn)
+    save_file({"x": values, "y": eighth}, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values)
+
+
+def test_damaged_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    np.save(tmp_path / "array.npy", values)
+    np.savez_compressed(tmp_path / "archive.npz", x=values)
+    array = (tmp_path / "array.npy").read_bytes()
+    archive = (tmp_path / "archive.npz").read_bytes()
+    begin = archive.index(b"x.npy") + 40
+    for name, content in (
+        ("archive as array.npy", archive),
+        ("array as archive.npz", array),
+        ("no array.npy", b"no array" * 20),
+        ("header cut.npy", array.replace(b"}", b" ")),
+        ("half.npy", array[: len(array) // 2]),
+        ("empty.npy", b""),
+        ("spoilt.npz", archive[:begin] + b"\xff" * 60 + archive[begin + 60 :]),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(
+            DataError, match=r"can't read the arrays in .*; write it anew"
+        ) as caught:
+            load(path, InputSpec("x", "float32", (None, 5)))
+        assert "pickle" not in str(caught.value)
+        path.unlink()
 
 
 def test_token_ids_in_text(tmp_path: Path) -> None:
