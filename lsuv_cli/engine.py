@@ -147,7 +147,7 @@ def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> QrFac
     """The QR factorisation for all the orthonormal matrices that the plan wants."""
     drawn = [plan.layers[index].layer.layout for index in plan.initialised()]
     flops = sum(map(orthonormal_flops, drawn)) if pre_init is PreInit.ORTHONORMAL else 0.0
-    return choose_qr(flops, device.label)
+    return choose_qr(flops, f"cuda:{device.index}" if device.memory == "cuda" else "cpu")
 
 
 def pre_initialise(

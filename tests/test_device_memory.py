@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, ValueInfoProto, helper
 from test_batches import SAMPLES, convolutional, scales
 from test_oracle import run, save_samples
 
 from lsuv_cli.jobs import opening
 from lsuv_cli.sweep.device_array import DeviceArray
 from lsuv_cli.sweep.devices import CPU, Device, _cuda_problem
+from lsuv_cli.sweep.session import Session
 from lsuv_cli.sweep.store import ValueStore
 
 HAS_GPU = _cuda_problem(ort.get_available_providers()) is None
 
 
 def on_device(value: np.ndarray) -> DeviceArray:
-    return DeviceArray(ort.OrtValue.ortvalue_from_numpy(value)._ortvalue)
+    return DeviceArray(ort.OrtValue.ortvalue_from_numpy(value))
+
+
+def tensor(name: str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])
 
 
 @pytest.mark.parametrize("device_memory", [4, 40_000, 10**9])
@@ -45,6 +52,19 @@ def test_bound_runs_give_what_unbound_ones_give(
     assert "DeviceArray" in kept
     for name, value in written.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_a_value_that_stays_keeps_nothing_else_alive() -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
+    graph = helper.make_graph(nodes, "g", [tensor("x")], [tensor("y"), tensor("z")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    device = Device(((CPU, {}),), "bound", 0, memory="cpu")
+    with Session(model.SerializeToString(), {}, device) as session:
+        native = weakref.ref(session._session._sess)
+        fetched = session.run(["y", "z"], {"x": np.ones(3, np.float32)}, {"y"})
+    assert native() is None
+    assert isinstance(fetched["y"], DeviceArray)
+    np.testing.assert_array_equal(fetched["y"].numpy(), np.ones(3, np.float32))
 
 
 def test_a_store_moves_what_the_device_has_no_room_for() -> None:
