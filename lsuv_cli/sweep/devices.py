@@ -204,7 +204,7 @@ def _start_failure(text: str) -> str:
     if "cuDNN is unavailable" in text:
         return _MISSING
     failure = re.search(r"CUDA failure \d+: ([\w ]+)", text)
-    return failure[1].strip() if failure else " ".join(text.split())[-200:]
+    return failure[1].strip() if failure else " ".join(text.split())[:200]
 
 
 def _cuda_options(index: int) -> dict[str, str]:

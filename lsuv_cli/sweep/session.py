@@ -193,7 +193,7 @@ def reason_of(error: BaseException) -> str:
 
 def _session_error(error: BaseException, device: Device) -> LsuvError:
     text = reason_of(error)
-    if _is_out_of_memory(error, text) and device.memory:
+    if _is_out_of_memory(error) and device.memory:
         return DataError(
             f"{device.label} has no room for the weights of some layers; give a smaller "
             "--device-memory, which leaves more beside it, or --device cpu"
@@ -201,13 +201,13 @@ def _session_error(error: BaseException, device: Device) -> LsuvError:
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
 
 
-def _is_out_of_memory(error: BaseException, text: str) -> bool:
-    return isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def _run_error(error: BaseException, device: Device) -> DataError:
     text = reason_of(error)
-    if _is_out_of_memory(error, text):
+    if _is_out_of_memory(error):
         budget = "--device-memory" if device.memory else "--memory"
         return DataError(
             "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
