@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from conftest import Run
@@ -90,6 +92,15 @@ def test_a_gpu_by_name_is_insisted_on(
     assert says in done.stderr
     assert "use --device cpu to run without it" in done.stderr
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_what_a_gpu_is_tried_on() -> None:
+    graph = onnx.load_model_from_string(devices.PROBE)
+    onnx.checker.check_model(graph, full_check=True)
+    assert [node.op_type for node in graph.graph.node] == ["Conv", "Tanh", "ReduceMean"]
+    fed = {"x": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    (given,) = ort.InferenceSession(devices.PROBE, providers=[devices.CPU]).run(None, fed)
+    np.testing.assert_allclose(given, np.tanh(0.25), rtol=1e-6)
 
 
 @pytest.mark.parametrize("tf32", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import functools
@@ -12,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime as ort
-from onnx import parser
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from lsuv_cli.core.errors import UsageError
@@ -31,15 +31,13 @@ CUDA_OPTIONS = {
 }
 
 # CUDA's libraries are opened when an operator first wants them, and a GPU may be too old for the
-# kernels. This graph wants what those of a sweep do.
-PROBE = """
-<ir_version: 8, opset_import: ["": 17]>
-probe (float[1,1,1,1] x) => (float[1,1,1,1] y) {
-    z = Conv(x, x)
-    a = Tanh(z)
-    y = ReduceMean<axes=[2,3]>(a)
-}
-"""
+# kernels. This graph, serialised, wants what a sweep does: Conv(x, x), its Tanh, and the ReduceMean
+# of that, for one number x.
+PROBE = base64.b64decode(
+    "CAg6hQEKEQoBeAoBeBIBeiIEQ29udjoACg4KAXoSAWEiBFRhbmg6AAojCgFhEgF5IgpSZWR1Y2VNZWFuKg0KBGF4ZXNA"
+    "AkADoAEHOgASAWdaGwoBeBIWChQIARIQCgIIAQoCCAEKAggBCgIIAWIbCgF5EhYKFAgBEhAKAggBCgIIAQoCCAEKAggB"
+    "QgQKABAR"
+)
 
 # How ONNX Runtime's arenas, the host's allocator and CUDA say that there is none left.
 OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
@@ -179,13 +177,12 @@ def _start_problem(index: int) -> str | None:
     """What keeps ONNX Runtime from computing on a GPU that is there."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
-    graph = parser.parse_model(PROBE).SerializeToString()
     # What they miss, both of them print to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls(directory="")
         try:
             providers = [(CUDA, _cuda_options(index)), CPU]
-            session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(PROBE, options, providers=providers, enable_fallback=0)
             if CUDA not in session.get_providers():
                 return f"CUDA does not start: {_MISSING}"
             session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
