@@ -165,7 +165,8 @@ def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> Facto
     """The QR factorisation for all the orthonormal matrices that the plan wants."""
     drawn = [plan.layers[index].layer.layout for index in plan.initialised()]
     flops = sum(map(orthonormal_flops, drawn)) if pre_init is PreInit.ORTHONORMAL else 0.0
-    return choose_qr(flops, device.label, device.threads)
+    where = f"cuda:{device.index}" if device.memory == "cuda" else "cpu"
+    return choose_qr(flops, where, device.threads)
 
 
 def pre_initialise(

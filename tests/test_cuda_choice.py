@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from conftest import Run
@@ -15,6 +18,9 @@ from onnx import helper
 from safetensors.numpy import load_file
 from test_oracle import save_samples
 
+from lsuv_cli import engine
+from lsuv_cli.core.choices import Per, PreInit
+from lsuv_cli.core.records import Plan
 from lsuv_cli.sweep import devices, session
 
 # NVIDIA's driver, as far as it is asked how many GPUs there are.
@@ -54,8 +60,10 @@ def arguments(tmp_path: Path) -> list[object]:
 def test_auto_goes_on_without(
     lsuv: Run, driver: dict[str, str], arguments: list[object], tmp_path: Path
 ) -> None:
-    done = lsuv(*arguments, env=driver)
+    done = lsuv(*arguments, "--json", env=driver)
     assert done.returncode == 0, done.stderr
+    # What ONNX Runtime prints of libraries that it misses would be in the way.
+    assert json.loads(done.stdout)["device"] == "cpu"
     assert done.stderr.startswith(
         "running on the CPU: CUDA does not start: its libraries are missing (install the extra "
         "'cuda' of this package)\n"
@@ -86,6 +94,15 @@ def test_a_gpu_by_name_is_insisted_on(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_what_a_gpu_is_tried_on() -> None:
+    graph = onnx.load_model_from_string(devices.PROBE)
+    onnx.checker.check_model(graph, full_check=True)
+    assert [node.op_type for node in graph.graph.node] == ["Conv", "Tanh", "ReduceMean"]
+    fed = {"x": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    (given,) = ort.InferenceSession(devices.PROBE, providers=[devices.CPU]).run(None, fed)
+    np.testing.assert_allclose(given, np.tanh(0.25), rtol=1e-6)
+
+
 @pytest.mark.parametrize("tf32", [False, True])
 def test_what_cuda_is_told(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
     monkeypatch.setattr(devices, "_cuda_problem", lambda *_: None)
@@ -102,6 +119,43 @@ def test_what_cuda_is_told(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
     assert not said
 
 
+def test_cudas_provider_by_name_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_cuda_problem", lambda *_: None)
+    by_name = devices.select_device("auto", "cuda", 0, print, gpu=1)
+    assert by_name == devices.select_device("cuda:1", None, 0, print)
+
+
+def test_torch_is_told_the_device_and_not_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(engine, "choose_qr", lambda _flops, device, _threads: told.append(device))
+    device = devices.Device((), "cuda:1 with TF32", 0, "cuda", 1)
+    engine.choose_factorisation(Plan((), Per.LAYER), PreInit.HE, device)
+    assert told == ["cuda:1"]
+
+
+# What ONNX Runtime 1.31 says.
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "EP_FAIL : cuDNN is unavailable for CUDA Execution Provider: dlopen failed",
+            "its libraries are missing (install the extra 'cuda' of this package)",
+        ),
+        (
+            "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0 ;",
+            "no kernel image is available for execution on the device",
+        ),
+        (
+            "bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 1024",
+            "the GPU's memory is full",
+        ),
+        ("something\nelse", "something else"),
+    ],
+)
+def test_why_cuda_does_not_start(text: str, says: str) -> None:
+    assert devices._start_failure(text) == says
+
+
 @pytest.mark.parametrize(
     ("memory", "budget"), [("", "a smaller --memory"), ("cuda", "a smaller --device-memory")]
 )
@@ -116,3 +170,9 @@ def test_what_cuda_is_told(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
 def test_which_budget_to_lower(memory: str, budget: str, text: str) -> None:
     device = devices.Device((), "any", 0, memory)
     assert budget in str(session._run_error(RuntimeError(text), device))
+
+
+def test_a_gpu_without_room_for_the_weights() -> None:
+    error = RuntimeError(f"CudaCall({'ERRTYPE, ' * 100}) CUDA failure 2: out of memory ; GPU=0 ;")
+    gpu = devices.Device((), "cuda:0", 0, "cuda")
+    assert "cuda:0 has no room for the weights" in str(session._session_error(error, gpu))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import OrtValueVector
 
 
 class DeviceArray:
@@ -18,8 +20,11 @@ class DeviceArray:
         nbytes: its size.
     """
 
-    def __init__(self, ort_value: Any) -> None:
-        self.ort_value = ort_value
+    def __init__(self, ort_value: ort.OrtValue) -> None:
+        # One that a run gave keeps the session alive, and all else that the run was fed and gave.
+        alone = OrtValueVector()
+        alone.push_back(ort_value._get_c_value())  # noqa: SLF001
+        self.ort_value = ort.OrtValue(alone[0])
         self.shape: tuple[int, ...] = tuple(ort_value.shape())
         self.dtype: np.dtype[Any] = np.dtype(DTYPES[ort_value.data_type()])
         self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize

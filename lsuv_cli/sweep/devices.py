@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import ctypes
+import functools
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +29,18 @@ CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
 }
+
+# CUDA's libraries are opened when an operator first wants them, and a GPU may be too old for the
+# kernels. This graph, serialised, wants what a sweep does: Conv(x, x), its Tanh, and the ReduceMean
+# of that, for one number x.
+PROBE = base64.b64decode(
+    "CAg6hQEKEQoBeAoBeBIBeiIEQ29udjoACg4KAXoSAWEiBFRhbmg6AAojCgFhEgF5IgpSZWR1Y2VNZWFuKg0KBGF4ZXNA"
+    "AkADoAEHOgASAWdaGwoBeBIWChQIARIQCgIIAQoCCAEKAggBCgIIAWIbCgF5EhYKFAgBEhAKAggBCgIIAQoCCAEKAggB"
+    "QgQKABAR"
+)
+
+# How ONNX Runtime's arenas, the host's allocator and CUDA say that there is none left.
+OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
 
 # ONNX Runtime's exceptions have no base class of their own; its bindings raise Python's own, too.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -118,7 +134,9 @@ def _select(
                 f"no execution provider {provider} in this ONNX Runtime {ort.__version__}; "
                 f"it has {', '.join(available)}"
             )
-        return Device(((full, {}), (CPU, {})), full, threads)
+        if full != CUDA:
+            return Device(((full, {}), (CPU, {})), full, threads)
+        name = "cuda"
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
     if match is None:
         raise UsageError(f"no such device: {name}; use auto, cpu, cuda or cuda:N")
@@ -128,8 +146,8 @@ def _select(
     index = int(match.group(1) or gpu)
     problem = _cuda_problem(available, index)
     if problem is None:
-        options = {"device_id": str(index), **CUDA_OPTIONS}
-        return Device(((CUDA, options), (CPU, {})), f"cuda:{index}", threads, "cuda", index)
+        cuda = CUDA, _cuda_options(index)
+        return Device((cuda, (CPU, {})), f"cuda:{index}", threads, "cuda", index)
     if name != "auto":
         raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
     if CUDA in available:
@@ -156,12 +174,48 @@ def _cuda_problem(available: Sequence[str], index: int = 0) -> str | None:
 
 
 def _start_problem(index: int) -> str | None:
-    """What keeps ONNX Runtime from using a GPU that is there."""
-    ort.preload_dlls(directory="")
-    try:
-        ort.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", index)
-    except ORT_ERRORS as error:
-        failure = re.search(r"CUDA failure \d+: ([\w ]+)", str(error))
-        missing = "its libraries are missing (install the extra 'cuda' of this package)"
-        return f"CUDA does not start: {failure[1].strip() if failure else missing}"
+    """What keeps ONNX Runtime from computing on a GPU that is there."""
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    # What they miss, both of them print to stdout.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls(directory="")
+        try:
+            providers = [(CUDA, _cuda_options(index)), CPU]
+            session = ort.InferenceSession(PROBE, options, providers=providers, enable_fallback=0)
+            if CUDA not in session.get_providers():
+                return f"CUDA does not start: {_MISSING}"
+            session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
+            _share_arena(index)
+        except ORT_ERRORS as error:
+            return f"CUDA does not start: {_start_failure(str(error))}"
     return None
+
+
+_MISSING = "its libraries are missing (install the extra 'cuda' of this package)"
+
+
+def _start_failure(text: str) -> str:
+    if any(sign in text for sign in OUT_OF_MEMORY):
+        return "the GPU's memory is full"
+    if "cuDNN is unavailable" in text:
+        return _MISSING
+    failure = re.search(r"CUDA failure \d+: ([\w ]+)", text)
+    return failure[1].strip() if failure else " ".join(text.split())[:200]
+
+
+def _cuda_options(index: int) -> dict[str, str]:
+    return {"device_id": str(index), **CUDA_OPTIONS}
+
+
+@functools.cache
+def _share_arena(index: int) -> None:
+    """Have all sessions on a GPU take their memory from one arena.
+
+    A session's own would live, as large as the session needed it, as long as any value does that
+    the session has handed on.
+    """
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    info = ort.OrtMemoryInfo("Cuda", kind, index, ort.OrtMemType.DEFAULT)
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+    ort.create_and_register_allocator_v2(CUDA, info, _cuda_options(index), as_requested)

@@ -156,7 +156,9 @@ class Passage:
                     self._store.forget(batch)
                     starts[0].append(batch)
                     continue
-                yield batch, feeds, session.run(outputs, feeds, staying) if outputs else {}
+                more = batch != starts[start][-1]
+                fetched = session.run(outputs, feeds, staying, more=more) if outputs else {}
+                yield batch, feeds, fetched
 
     def _ahead(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
         """What each batch is fed at a boundary, the next one's being read meanwhile."""

@@ -13,10 +13,10 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from lsuv_cli.core.errors import DataError, ModelError, UsageError
+from lsuv_cli.core.errors import DataError, LsuvError, ModelError, UsageError
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.sweep.device_array import DeviceArray, Value
-from lsuv_cli.sweep.devices import FATAL, ORT_ERRORS, Device
+from lsuv_cli.sweep.devices import FATAL, ORT_ERRORS, OUT_OF_MEMORY, Device
 
 
 def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
@@ -58,7 +58,11 @@ class Session:
         # From the second run on the plans would take a block on top of what the first has taken.
         options.enable_mem_pattern = False
         options.enable_mem_reuse = False
-        options.use_deterministic_compute = bool(device.memory)
+        if device.memory:
+            options.use_deterministic_compute = True
+            # The arena that `select_device` has made; weights go beside it, and leave at once.
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         self._device = device
         # The buffers are copied by ONNX Runtime before the constructor returns.
         names = list(initializers)
@@ -77,7 +81,9 @@ class Session:
                     providers=[(name, dict(settings)) for name, settings in device.providers],
                 )
         except ORT_ERRORS as error:
-            raise _session_error(error) from None
+            raise _session_error(error, device) from None
+        # It would go on on the CPU, in silence.
+        self._session.disable_fallback()
         wanted = device.providers[0][0]
         if wanted not in self._session.get_providers():
             raise UsageError(
@@ -96,6 +102,8 @@ class Session:
         outputs: Sequence[str],
         feeds: Mapping[str, Value],
         staying: Collection[str] = (),
+        *,
+        more: bool = False,
     ) -> dict[str, Value]:
         """Run the graph once.
 
@@ -106,6 +114,7 @@ class Session:
             outputs: names of what to fetch.
             feeds: a value for each input; others are passed over.
             staying: those of the outputs that stay in the accelerator's memory, if it has its own.
+            more: whether there will be more runs, for which memory is best kept.
 
         Returns:
             The fetched values by name.
@@ -117,6 +126,10 @@ class Session:
         feeds = {name: value for name, value in feeds.items() if name in taken}
         run_options = ort.RunOptions()
         run_options.log_severity_level = FATAL
+        if self._device.memory and not more:
+            kind = "gpu" if self._device.memory == "cuda" else self._device.memory
+            arena = f"{kind}:{self._device.index}"
+            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
         run = self._run_bound if self._device.memory else self._run_on_host
         with ThreadPoolExecutor(max_workers=1) as pool:
             running = pool.submit(run, outputs, feeds, staying, run_options)
@@ -165,9 +178,6 @@ class Session:
         }
 
 
-# How ONNX Runtime's arenas, the host's allocator and CUDA say that there is none left.
-OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
-
 # How ONNX Runtime says so of a Gather: its name, the index and the largest one allowed.
 OUT_OF_RANGE = re.compile(
     r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
@@ -181,14 +191,23 @@ def reason_of(error: BaseException) -> str:
     return " ".join(text.split())[:400]
 
 
-def _session_error(error: BaseException) -> ModelError:
+def _session_error(error: BaseException, device: Device) -> LsuvError:
     text = reason_of(error)
+    if _is_out_of_memory(error) and device.memory:
+        return DataError(
+            f"{device.label} has no room for the weights of some layers; give a smaller "
+            "--device-memory, which leaves more beside it, or --device cpu"
+        )
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def _run_error(error: BaseException, device: Device) -> DataError:
     text = reason_of(error)
-    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+    if _is_out_of_memory(error):
         budget = "--device-memory" if device.memory else "--memory"
         return DataError(
             "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
