@@ -187,9 +187,9 @@ def test_torch_draws_on_the_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
     matrix = random_weight(64, 32)
-    q, r = choose_qr(float("inf"), "cuda:0")(matrix)
+    q, r = choose_qr(float("inf"), "cuda:0").qr(matrix)
     np.testing.assert_allclose(q @ r, matrix, atol=1e-5)
-    np.testing.assert_array_equal(choose_qr(float("inf"), "cuda:0")(matrix)[0], q)
+    np.testing.assert_array_equal(choose_qr(float("inf"), "cuda:0").qr(matrix)[0], q)
 
 
 @pytest.mark.gpu
