@@ -410,11 +410,15 @@ def test_a_signal_when_the_weights_are_written(folder: Path) -> None:
 
 
 LATE = """
-import atexit, os, signal, sys, typer
+import os, signal, sys, typer
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.exits import exit_with
 
-atexit.register(os.kill, os.getpid(), signal.{})
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{}):
+        kill(process, number)
+
+last = Last()
 try:
     exit_with(lambda run: ExitCode.NOT_CONVERGED)
 except typer.Exit as end:
