@@ -41,6 +41,8 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
     with Run(os.environ) as run:
         try:
             code: int = _done(work, run)
+            # What is done is done; Python would end by the signal's default action from here on.
+            _ignore_interruptions()
         except (LsuvError, MemoryError, KeyboardInterrupt) as error:
             _ignore_interruptions()
             code, text = _ending(error)

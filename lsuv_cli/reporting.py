@@ -80,9 +80,6 @@ class ReportFiles:
 
                 with replacing_file(self.plot, force=self.force) as (file, _):
                     save_chart(page.charts[0], file, self.plot.suffix.lower()[1:])
-        except KeyboardInterrupt as error:
-            error.add_note(done)
-            raise
         except OutputError as error:
             raise OutputError(f"{error}; {done}") from None
         except OSError as error:

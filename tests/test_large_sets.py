@@ -374,6 +374,66 @@ def test_a_signal_while_the_folder_for_temporary_files_is_tried(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+SIGNALLING = """
+import os, signal, sys
+
+class Signalling:
+    def find_spec(self, name, *_):
+        if name == "{}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Signalling())
+from lsuv_cli.__main__ import main
+main()
+"""
+
+
+def interrupted_at_import(
+    module: str, *arguments: object, cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """The command, interrupted when it imports a module."""
+    command = [sys.executable, "-c", SIGNALLING.format(module), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_a_signal_before_the_command_begins(folder: Path) -> None:
+    process = interrupted_at_import("typer", *init(), cwd=folder)
+    assert process.returncode == -signal.SIGINT
+    assert process.stdout == process.stderr == ""
+
+
+def test_a_signal_when_the_weights_are_written(folder: Path) -> None:
+    process = interrupted_at_import("lsuv_cli.report.as_json", *init(), cwd=folder)
+    error = check_refused(process, 130, "interrupted")
+    assert error == "error: interrupted; the weights are in out"
+    check_whole(folder / "out")
+
+
+LATE = """
+import os, signal, sys, typer
+from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.exits import exit_with
+
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{}):
+        kill(process, number)
+
+last = Last()
+try:
+    exit_with(lambda run: ExitCode.NOT_CONVERGED)
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_when_the_work_is_done(name: str) -> None:
+    command = [sys.executable, "-c", LATE.format(name)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert process.returncode == 4
+    assert process.stdout == process.stderr == ""
+
+
 # Two runs at once
 
 

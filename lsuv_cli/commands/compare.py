@@ -12,7 +12,7 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result, write_report
+from lsuv_cli.commands.running import at_work, print_result, telling, write_report
 from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode
@@ -95,7 +95,8 @@ def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFla
         screen.warn(f"the forward half only: {comparison.no_gradients}")
     screen.lines([*comparison_notes(comparison), comparison_summary(comparison, screen.seconds)])
     done = "nothing else was written"
-    write_report(files, lambda command: comparison_page(comparison, command), done, screen)
+    with telling(done):
+        write_report(files, lambda command: comparison_page(comparison, command), done, screen)
     if flags.json_output:
         print_result(lambda: render_comparison_json(comparison))
     return ExitCode.SUCCESS

@@ -14,7 +14,7 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result, write_report
+from lsuv_cli.commands.running import at_work, print_result, telling, write_report
 from lsuv_cli.commands.streams import STANDARD, check_stdout, model_options, written_to
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
@@ -108,14 +108,15 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
     code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
     if not run.is_first:
         return code
-    from lsuv_cli.report.as_json import render_json
-    from lsuv_cli.report.init_page import init_page
-    from lsuv_cli.report.table import LayerTable, render_summary
-
-    screen.show(LayerTable(report))
-    screen.lines(render_summary(report, screen.seconds))
     done = f"the weights are in {report.out}"
-    write_report(files, lambda command: init_page(report, command), done, screen)
-    if flags.json_output:
-        print_result(lambda: render_json(report), done)
+    with telling(done):
+        from lsuv_cli.report.as_json import render_json
+        from lsuv_cli.report.init_page import init_page
+        from lsuv_cli.report.table import LayerTable, render_summary
+
+        screen.show(LayerTable(report))
+        screen.lines(render_summary(report, screen.seconds))
+        write_report(files, lambda command: init_page(report, command), done, screen)
+        if flags.json_output:
+            print_result(lambda: render_json(report), done)
     return code

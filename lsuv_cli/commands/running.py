@@ -45,6 +45,20 @@ def at_work(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tupl
         yield screen, group
 
 
+@contextmanager
+def telling(done: str) -> Iterator[None]:
+    """Have the sentence on a signal tell what has been done already.
+
+    Args:
+        done: that.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(done)
+        raise
+
+
 def write_report(
     files: ReportFiles, make_page: Callable[[str], Page], done: str, screen: Screen
 ) -> None:

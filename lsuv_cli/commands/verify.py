@@ -12,7 +12,7 @@ from lsuv_cli.commands.flags import (
     ScreenFlags,
     with_flags,
 )
-from lsuv_cli.commands.running import at_work, print_result, write_report
+from lsuv_cli.commands.running import at_work, print_result, telling, write_report
 from lsuv_cli.commands.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.options import VerifyOptions
@@ -84,7 +84,8 @@ def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlag
     screen.show(render_verification_table(verification))
     screen.lines(render_verification_summary(verification, screen.seconds))
     done = "nothing else was written"
-    write_report(files, lambda command: verification_page(verification, command), done, screen)
+    with telling(done):
+        write_report(files, lambda command: verification_page(verification, command), done, screen)
     if flags.json_output:
         print_result(lambda: render_verification_json(verification))
     return code
