@@ -46,10 +46,10 @@ class ParquetTable:
                     file.metadata.row_group(group).num_rows
                     for group in range(file.metadata.num_row_groups)
                 ]
-        except OSError as error:
-            raise DataError(f"can't read {path}: {error.strerror or error}") from None
-        except pa.ArrowException as error:
-            reason = str(error).strip().rstrip(".")
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.strerror:
+                raise DataError(f"can't read {path}: {error.strerror}") from None
+            reason = " ".join(str(error).split()).rstrip(".")
             raise DataError(
                 f"{path} is damaged, or no Parquet file ({reason}); copy it anew"
             ) from None

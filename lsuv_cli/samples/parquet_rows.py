@@ -159,7 +159,7 @@ class RowReader:
 def _rows_in_piece(group: Any, column: str) -> int:
     chunks = (group.column(index) for index in range(group.num_columns))
     sizes = (chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
-    size: int = max(1, *sizes)
+    size: int = max(1, sum(sizes))
     rows: int = group.num_rows
     return max(1, PIECE_BYTES * rows // size)
 

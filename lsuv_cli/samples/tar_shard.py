@@ -110,6 +110,10 @@ def _explaining(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} is cut short: its member {error} ends after the file does; copy it anew"
         ) from None
+    except MemoryError:
+        raise DataError(
+            f"{path} is damaged: a header claims more bytes than there is memory; copy it anew"
+        ) from None
     except tarfile.TarError as error:
         raise DataError(
             f"{path} is damaged, or no plain tar archive ({error}); unpack it with gunzip or the "
