@@ -262,6 +262,7 @@ def work_on(
     batches: Batches,
     *,
     memory_bytes: int = sys.maxsize,
+    device_bytes: int = 0,
     spill: SpillFile | None = None,
     group: Group | None = None,
     device: Device | None = None,
@@ -272,6 +273,7 @@ def work_on(
         model: the model.
         batches: the samples.
         memory_bytes: for what segments hand on.
+        device_bytes: for as much of it as may stay in the accelerator's memory.
         spill: where it goes that has no room there.
         group: the processes that share the samples; by default this one alone.
         device: by default the CPU with all its cores.
@@ -285,7 +287,7 @@ def work_on(
         batch_norms(model),
         batches,
         group or Alone(),
-        ValueStore(memory_bytes, spill),
+        ValueStore(memory_bytes, spill, device_bytes),
         device or select_device("cpu", None, 0, print),
         SEGMENT_BYTES,
     )

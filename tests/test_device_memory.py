@@ -182,6 +182,18 @@ def test_a_gpu_agrees_with_the_cpu_and_with_itself(
 
 @pytest.mark.gpu
 @WITHOUT_GPU
+def test_a_gpu_measures_large_planes(tmp_path: Path) -> None:
+    # cuDNN has a hand in their means, with a window of the plane's size.
+    weights = {"c": random_weight(4, 3, 3, 3)}
+    model = save_graph(tmp_path / "m.onnx", [node("Conv", "x c", "y")], weights, ["n", 3, 600, 600])
+    samples = save_samples(tmp_path, (3, 600, 600), 2)
+    expected, _ = run(model, samples, count=2)
+    report, _ = run(model, samples, count=2, device="cuda")
+    np.testing.assert_allclose(scales(report), scales(expected), rtol=1e-4)
+
+
+@pytest.mark.gpu
+@WITHOUT_GPU
 def test_torch_draws_on_the_gpu() -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

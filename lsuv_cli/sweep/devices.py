@@ -218,4 +218,6 @@ def _share_arena(index: int) -> None:
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     info = ort.OrtMemoryInfo("Cuda", kind, index, ort.OrtMemType.DEFAULT)
     as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
-    ort.create_and_register_allocator_v2(CUDA, info, _cuda_options(index), as_requested)
+    # Sessions do without where there can't be one, and take one that is there.
+    with contextlib.suppress(*ORT_ERRORS):
+        ort.create_and_register_allocator_v2(CUDA, info, _cuda_options(index), as_requested)
