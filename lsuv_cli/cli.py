@@ -69,7 +69,7 @@ EPILOG = (
     "Exit codes: 0 all layers within tolerance; 1 a bug; 2 usage; 3 unusable model or data; "
     "4 written, but some layer is not within tolerance; 5 output can't be written; "
     "6 another process of the run failed or did not answer; "
-    "130 and 143 interrupted or terminated, nothing left behind."
+    "129, 130 and 143 hung up, interrupted or terminated, nothing left behind."
 )
 
 for command in (init, inspect, verify, compare, apply):
