@@ -80,6 +80,14 @@ class Sweeper:
         whole = Segment(tuple(steps), frozenset(), frozenset(), frozenset())
         return self._cut(whole, Found())
 
+    def _cut_rest(self) -> None:
+        """Cut again what follows a cautious segment, which hands on other factors than foreseen."""
+        rest = self.segments[self.position :]
+        if rest and not rest[0].cautious:
+            steps = tuple(step for segment in rest for step in segment.steps)
+            whole = Segment(steps, frozenset(), frozenset(), frozenset())
+            self.segments[self.position :] = self._cut(whole, self._founds[-1])
+
     def _cut(self, segment: Segment, found: Found) -> list[Segment]:
         """Cut a segment so that the scales it wants are known when it begins."""
         if self._work.alone:
@@ -113,7 +121,10 @@ class Sweeper:
                 readings, is_doubtful = readings_of(known), known["doubtful"]
                 self._build(self.position, {})
             if not is_doubtful:
-                return segment, self._solved(readings)
+                solutions = self._solved(readings)
+                if segment.cautious:
+                    self._cut_rest()
+                return segment, solutions
             cautious = self._cut(replace(segment, cautious=True), self._founds[-1])
             self.segments[self.position : self.position + 1] = cautious
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from graphs import random_weight, save_graph
 from onnx import helper
 from test_oracle import run, save_samples
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Per
+from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
 from lsuv_cli.core.records import InstrumentedGraph, Report, Specs
 from lsuv_cli.model.sweeping import Sweep
 
@@ -118,6 +119,22 @@ def test_batches_give_what_one_batch_gives(
             ]
             several.add(scales(report).tobytes())
     assert len(several) > 1, "all batches went the same way"
+
+
+def test_many_layers_behind_one_that_is_measured_again(tmp_path: Path) -> None:
+    """The first one's mean is large beside its deviation; how far factors pass changes with it."""
+    sizes = [6, 1, *[6] * 30]
+    shapes = dict(enumerate(pairwise(sizes)))
+    weights = {f"w{i}": random_weight(*shape, seed=i) for i, shape in shapes.items()}
+    nodes = []
+    for i in shapes:
+        data = f"a{i - 1}" if i else "x"
+        nodes.append(helper.make_node("MatMul", [data, f"w{i}"], [f"z{i}"]))
+        nodes.append(helper.make_node("Abs", [f"z{i}"], [f"a{i}"]))
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
+    np.save(tmp_path / "x.npy", random_weight(SAMPLES, 6) + 1000)
+    report, _ = run(path, tmp_path / "x.npy", count=SAMPLES, batch_size=5, tol=1e-4)
+    assert {(one.status, one.iterations) for one in report.layers} == {(Status.CONVERGED, 1)}
 
 
 def test_weights_go_with_the_graph_that_was_made_with_them(
