@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.events import Events
-from lsuv_cli.model.footprint import Footprint, footprint
+from lsuv_cli.model.footprint import Footprint, footprint, with_taps
 from lsuv_cli.model.onnx_model import OnnxModel
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment
@@ -30,6 +30,7 @@ class Budget:
         self,
         model: OnnxModel,
         weights: Parameters,
+        products: Collection[str],
         shapes: Shapes,
         memory: int,
         device_memory: int | None,
@@ -39,6 +40,7 @@ class Budget:
         Args:
             model: the model.
             weights: its parameters; only those that shapes depend on are read.
+            products: what its layers make, and is measured.
             shapes: for each input the shape of a sample and its dtype.
             memory: bytes of the host's to divide.
             device_memory: bytes of the accelerator's; None where it has none of its own.
@@ -52,7 +54,8 @@ class Budget:
             model.weights,
             weights,
         )
-        self._whole: Footprint = footprint(model.nodes, (), self._sizes)
+        nodes, sizes = with_taps(model.nodes, products, self._sizes)
+        self._whole: Footprint = footprint(nodes, (), sizes)
 
     def batch_size(self, samples: int) -> int:
         """How many of some samples to run at once."""

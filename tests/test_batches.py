@@ -16,9 +16,14 @@ from graphs import random_weight, save_graph
 from onnx import helper
 from test_oracle import run, save_samples
 
+from lsuv_cli.budget import Budget
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
 from lsuv_cli.core.records import InstrumentedGraph, Report, Specs
+from lsuv_cli.model.footprint import footprint
+from lsuv_cli.model.layers import find_layers
+from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.sweeping import Sweep
+from lsuv_cli.model.value_sizes import value_sizes
 
 CHANNELS = 8
 SAMPLES = 23
@@ -157,3 +162,35 @@ def test_weights_go_with_the_graph_that_was_made_with_them(
         gc.enable()
     assert made
     assert not alive
+
+
+def test_what_measuring_takes_is_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["c1"], pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("MaxPool", ["r1"], ["p1"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p1", "w2"], ["c2"]),
+    ]
+    weights = {"w1": random_weight(8, 3, 3, 3), "w2": random_weight(16, 8, 3, 3)}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 3, 16, 16])
+    swept: list[onnx.ModelProto] = []
+    close = Sweep.close
+
+    def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
+        graph = close(sweep, feeds)
+        swept.append(onnx.ModelProto.FromString(graph.model))
+        return graph
+
+    monkeypatch.setattr(Sweep, "close", watched)
+    run(path, save_samples(tmp_path, (3, 16, 16), SAMPLES))
+    (proto,) = swept
+    fetched = [value.name for value in proto.graph.output]
+    sizes = value_sizes(proto, {"x": (3, 16, 16)}, {}, {})
+    model, parameters = read_model(path)
+    products = [site.node.output[0] for site in find_layers(model)]
+    shapes = {"x": ((3, 16, 16), np.dtype(np.float32))}
+    budget = Budget(model, parameters, products, shapes, 1 << 30, None)
+    taken = footprint(list(proto.graph.node), fetched, sizes).peak_bytes(5000)
+    assert budget.working_bytes(5000) == pytest.approx(taken, rel=0.02)
+    unmeasured = Budget(model, parameters, (), shapes, 1 << 30, None)
+    assert unmeasured.working_bytes(5000) < 0.8 * taken

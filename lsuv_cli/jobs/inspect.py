@@ -127,7 +127,7 @@ def _planned_run(
     if count is None:
         raise UsageError("--plan wants to know how many samples: give --samples a number")
     shapes = _shapes(specs)
-    budget = divide_memory(given, model, weights, shapes)
+    budget = divide_memory(given, model, weights, layers, shapes)
     size = min(count, options.batch_size or budget.batch_size(count))
     batches = PlannedBatches(count, size, shapes)
     spill = spill_file(options.spill_dir)

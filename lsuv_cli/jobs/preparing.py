@@ -218,11 +218,14 @@ def work_of(
     )
 
 
-def divide_memory(given: Given, model: OnnxModel, weights: Parameters, shapes: Shapes) -> Budget:
+def divide_memory(
+    given: Given, model: OnnxModel, weights: Parameters, layers: Layers, shapes: Shapes
+) -> Budget:
     """How the memory that the user allows is divided, for samples of some shapes."""
     options = given.options
     on_device = options.device_memory_bytes if given.device.memory else None
-    return Budget(model, weights, shapes, options.memory_bytes, on_device)
+    products = [site.node.output[0] for site in layers.sites]
+    return Budget(model, weights, products, shapes, options.memory_bytes, on_device)
 
 
 def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers) -> Prepared:
@@ -231,7 +234,7 @@ def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers)
     Raises:
         LsuvError: the samples can't be used.
     """
-    budget_of = partial(divide_memory, given, model, weights)
+    budget_of = partial(divide_memory, given, model, weights, layers)
     loaded = given.loaded or given.load(model.inputs, budget_of)
     budget = loaded.fit(budget_of)
     batches = loaded.batches

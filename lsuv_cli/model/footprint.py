@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
+from onnx import helper
 
 from lsuv_cli.model.arena import Arena, Chunk
 from lsuv_cli.model.runtime_steps import Step, runtime_steps
@@ -24,6 +25,8 @@ RUNNING_BYTES = 5 << 20
 
 # Measured over computed, where it is all activations.
 ARENA_FACTOR = 1.04
+
+SQUARE = "square of "
 
 # In the second run buffers come to lie elsewhere than in the first; from then on they stay.
 RUNS = 2
@@ -89,6 +92,26 @@ def footprint(nodes: Sequence[onnx.NodeProto], fetched: Sequence[str], sizes: Si
     """
     steps, kept = runtime_steps(nodes, fetched, sizes)
     return _Buffers(steps, kept, sizes).footprint()
+
+
+def with_taps(
+    nodes: Sequence[onnx.NodeProto], products: Iterable[str], sizes: Sizes
+) -> tuple[list[onnx.NodeProto], Sizes]:
+    """The nodes of a graph whose layers are measured, and the sizes of all that they make.
+
+    Of a tap the square alone takes memory to speak of; and what is measured keeps the operator
+    behind it from becoming part of the layer.
+
+    Args:
+        nodes: the graph's.
+        products: what its layers make, in execution order.
+        sizes: of what the nodes read and make.
+    """
+    squares = {f"{SQUARE}{name}": name for name in products if name in sizes.values}
+    # ONNX Runtime comes to the last node first of those that nobody reads from.
+    taps = [helper.make_node("Mul", [name, name], [made]) for made, name in squares.items()][::-1]
+    made = {square: sizes.values[name] for square, name in squares.items()}
+    return [*nodes, *taps], replace(sizes, values={**sizes.values, **made})
 
 
 class _Buffers:
