@@ -142,9 +142,9 @@ def test_a_journal_that_is_damaged(
     assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
 
 
-def test_a_full_disk(lsuv: Run, folder: Path) -> None:
+def test_a_full_disk(folder: Path) -> None:
     before = contents(folder)
-    process = lsuv(*init(*CHECKPOINT), cwd=folder, preexec_fn=limit_files(1000))
+    process = Background(*init(*CHECKPOINT), cwd=folder, preexec_fn=limit_files(1000)).end()
     check_refused(process, 5, "the checkpoint can't be written in c: File too large")
     shutil.rmtree(folder / "c")
     assert contents(folder) == before
