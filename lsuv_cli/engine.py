@@ -191,6 +191,7 @@ def pre_initialise(
     names = [work.plan.layers[index].layer.weight for index in layers]
     parts = Counter(work.model.view(name).source for name in names)
     for name in names:
+        # Of a parameter that is drawn part by part, each part is set into what is there.
         if parts[work.model.view(name).source] == 1:
             weights.release(name)
     with factorisation.mapping() as map_:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from lsuv_cli.model.biases import per_channel_bias
 from lsuv_cli.model.found import Factors, Found, Replayed, Sweepable
 from lsuv_cli.model.parameters import Parameters
 from lsuv_cli.model.segments import Segment, cut_steps
-from lsuv_cli.model.steps import sweep_steps
+from lsuv_cli.model.steps import Step, sweep_steps
 from lsuv_cli.model.subgraph import needed_nodes
 from lsuv_cli.model.sweeping import sweeping_graph
 from lsuv_cli.model.tracing import SweepTracer
@@ -77,32 +76,34 @@ class Sweeper:
         wanted = [*products, *watched, *(site.node.output[0] for site in work.norms)]
         nodes = needed_nodes(work.model.nodes, wanted)
         steps = sweep_steps(nodes, work.sites, work.plan, work.norms)
-        whole = Segment(tuple(steps), frozenset(), frozenset(), frozenset())
-        return self._cut(whole, Found())
+        return self._cut(steps, Found())
 
     def _cut_rest(self) -> None:
         """Cut again what follows a cautious segment, which hands on other factors than foreseen."""
         rest = self.segments[self.position :]
         if rest and not rest[0].cautious:
-            steps = tuple(step for segment in rest for step in segment.steps)
-            whole = Segment(steps, frozenset(), frozenset(), frozenset())
-            self.segments[self.position :] = self._cut(whole, self._founds[-1])
+            steps = [step for segment in rest for step in segment.steps]
+            self.segments[self.position :] = self._cut(steps, self._founds[-1])
 
-    def _cut(self, segment: Segment, found: Found) -> list[Segment]:
-        """Cut a segment so that the scales it wants are known when it begins."""
-        if self._work.alone:
-            tracer = None
-        else:
-            tracer = SweepTracer(
-                self._about, self._weights, segment.steps, found, cautious=segment.cautious
-            )
+    def _cut(
+        self,
+        steps: Sequence[Step],
+        found: Found,
+        *,
+        later: frozenset[str] = frozenset(),
+        cautious: bool = False,
+    ) -> list[Segment]:
+        """Cut steps so that the scales each segment wants are known when it begins."""
+        tracer = None
+        if not self._work.alone:
+            tracer = SweepTracer(self._about, self._weights, steps, found, cautious=cautious)
         return cut_steps(
             self._work.model,
-            segment.steps,
+            steps,
             self._work.max_segment_bytes,
             tracer,
-            later=segment.leaving,
-            cautious=segment.cautious,
+            later=later,
+            cautious=cautious,
         )
 
     def run(self) -> tuple[Segment, Solutions]:
@@ -125,7 +126,9 @@ class Sweeper:
                 if segment.cautious:
                     self._cut_rest()
                 return segment, solutions
-            cautious = self._cut(replace(segment, cautious=True), self._founds[-1])
+            cautious = self._cut(
+                segment.steps, self._founds[-1], later=segment.leaving, cautious=True
+            )
             self.segments[self.position : self.position + 1] = cautious
 
     def _measured(self, segment: Segment) -> tuple[Readings, bool]:

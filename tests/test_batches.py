@@ -142,29 +142,38 @@ def test_many_layers_behind_one_that_is_measured_again(tmp_path: Path) -> None:
     assert {(one.status, one.iterations) for one in report.layers} == {(Status.CONVERGED, 1)}
 
 
-def test_weights_go_with_the_graph_that_was_made_with_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is made for a segment holds its weights, and must not wait for the garbage collector."""
-    made: list[weakref.ref[Sweep]] = []
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[weakref.ref[Sweep], bytes]]:
+    """What has made the graph of each segment, and the graph."""
+    made: list[tuple[weakref.ref[Sweep], bytes]] = []
     close = Sweep.close
 
     def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
-        made.append(weakref.ref(sweep))
-        return close(sweep, feeds)
+        graph = close(sweep, feeds)
+        made.append((weakref.ref(sweep), graph.model))
+        return graph
 
     monkeypatch.setattr(Sweep, "close", watched)
+    return made
+
+
+def test_weights_go_with_the_graph_that_was_made_with_them(
+    tmp_path: Path, swept: list[tuple[weakref.ref[Sweep], bytes]]
+) -> None:
+    """What is made for a segment holds its weights, and must not wait for the garbage collector."""
     gc.disable()
     try:
         run(convolutional(tmp_path), save_samples(tmp_path, (3, 4, 4), SAMPLES), batch_size=5)
-        alive = [sweep for sweep in made if sweep() is not None]
+        alive = [sweep for sweep, _ in swept if sweep() is not None]
     finally:
         gc.enable()
-    assert made
+    assert swept
     assert not alive
 
 
-def test_what_measuring_takes_is_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_measuring_takes_is_predicted(
+    tmp_path: Path, swept: list[tuple[weakref.ref[Sweep], bytes]]
+) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["c1"], pads=[1] * 4),
         helper.make_node("Relu", ["c1"], ["r1"]),
@@ -173,17 +182,9 @@ def test_what_measuring_takes_is_predicted(tmp_path: Path, monkeypatch: pytest.M
     ]
     weights = {"w1": random_weight(8, 3, 3, 3), "w2": random_weight(16, 8, 3, 3)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 3, 16, 16])
-    swept: list[onnx.ModelProto] = []
-    close = Sweep.close
-
-    def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
-        graph = close(sweep, feeds)
-        swept.append(onnx.ModelProto.FromString(graph.model))
-        return graph
-
-    monkeypatch.setattr(Sweep, "close", watched)
     run(path, save_samples(tmp_path, (3, 16, 16), SAMPLES))
-    (proto,) = swept
+    ((_, graph),) = swept
+    proto = onnx.ModelProto.FromString(graph)
     fetched = [value.name for value in proto.graph.output]
     sizes = value_sizes(proto, {"x": (3, 16, 16)}, {}, {})
     model, parameters = read_model(path)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 from graphs import Array, random_weight, save_graph
 from onnx import TensorProto, ValueInfoProto, helper
 from processes import Processes
 from test_batches import SAMPLES, convolutional, scales
-from test_oracle import run, save_samples
+from test_oracle import node, run, save_samples
 
 from lsuv_cli.jobs import opening
 from lsuv_cli.sweep.device_array import DeviceArray
@@ -39,10 +38,6 @@ def on_device(value: np.ndarray) -> DeviceArray:
 
 def tensor(name: str) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])
-
-
-def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(), [output], name=output, **attributes)
 
 
 def batch_normalised(folder: Path, kind: type[np.floating[Any]] = np.float32) -> Path:

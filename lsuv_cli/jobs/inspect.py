@@ -19,7 +19,7 @@ from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection,
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.jobs.opening import Given
+from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
 from lsuv_cli.model.hoisting import constants_outside
 from lsuv_cli.model.layers import LayerSite, find_layers
@@ -30,7 +30,6 @@ from lsuv_cli.model.torchscript import EXAMPLES, TorchScript, is_torch_file
 from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.meaning import what_feeds
 from lsuv_cli.storing import refuse_missing_folder, spill_file
-from lsuv_cli.sweep.devices import select_device
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.sweeper import Sweeper
 
@@ -46,9 +45,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
         LsuvError: the model can't be used, or an option does not fit it.
     """
     refuse_missing_folder(options.spill_dir)
-    device = select_device(
-        options.device, options.provider, options.threads, events.detail, tf32=options.tf32
-    )
+    device = device_of(options, events.detail)
     with ExitStack() as stack:
         given = Given(options, Alone(), device, events, stack, open_samples)
         events.stage("reading the model")

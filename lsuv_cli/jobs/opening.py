@@ -24,7 +24,7 @@ from lsuv_cli.model.parameters import Parameters, Sources
 from lsuv_cli.model.torchscript import TorchScript, is_torch_file
 from lsuv_cli.samples.batch import FindSamples
 from lsuv_cli.storing import refuse_missing_folder
-from lsuv_cli.sweep.devices import Device, select_device
+from lsuv_cli.sweep.devices import Device, Notify, select_device
 
 # New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
 MAX_WAYS = 10
@@ -136,16 +136,21 @@ def with_model(
         LsuvError: the model or the samples can't be used.
     """
     refuse_missing_folder(options.spill_dir)
-    device = select_device(
+    device = device_of(options, events.note)
+    with ExitStack() as stack:
+        return _opened(Given(options, group or Alone(), device, events, stack, find), job)
+
+
+def device_of(options: WorkOptions, notify: Notify) -> Device:
+    """Where the user wants the model to run; see `select_device`."""
+    return select_device(
         options.device,
         options.provider,
         options.threads,
-        events.note,
+        notify,
         options.local_rank,
         tf32=options.tf32,
     )
-    with ExitStack() as stack:
-        return _opened(Given(options, group or Alone(), device, events, stack, find), job)
 
 
 def _opened(given: Given, job: Job[Result]) -> Result:

@@ -86,7 +86,7 @@ class Sweep:
             self.builder, found.factors, about.dtype, cautious=segment.cautious
         )
         self.norm_taps: dict[int, Tap] = {}
-        self.moments_by_plane: dict[str, GraphValue] = {}
+        self.product_moments: dict[str, GraphValue] = {}
         self.made: set[str] = set()
         self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
         self.scaling = self._scales(found)
@@ -181,7 +181,7 @@ class Sweep:
             return
         moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
         if site.layer.layout.is_convolution:
-            self.moments_by_plane[raw] = moments
+            self.product_moments[raw] = moments
         tap = Tap(
             add_reading(builder, moments, site.layer.layout.out_channels),
             incoming.layers if incoming else (),
@@ -218,7 +218,7 @@ class Sweep:
         x = self._current(site.node.input[0])
         dtype = self.model.weights[site.running_mean].dtype
         # What it normalises is often a convolution's product, which has been measured just before.
-        moments = self.moments_by_plane.get(x) or add_norm_tap(
+        moments = self.product_moments.get(x) or add_norm_tap(
             builder,
             x,
             site.channels,

@@ -17,7 +17,6 @@ from lsuv_cli.core.records import InputSpec
 
 # Such as that a picture is large, its EXIF damaged or its palette transparent: it is decoded all
 # the same, and the warning, of a line in Pillow, would not even say which file it is about.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}

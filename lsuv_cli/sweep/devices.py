@@ -9,7 +9,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
@@ -22,10 +22,9 @@ CUDA = "CUDAExecutionProvider"
 FATAL = 4
 
 # The search that ONNX Runtime makes by default for a convolution's algorithm chooses the fastest, a
-# different one from run to run, and the sums' last bits with it. TensorFloat-32 would leave errors
-# of 1e-3 in the variances. Blocks of the next power of two would go beyond --device-memory.
+# different one from run to run, and the sums' last bits with it. Blocks of the next power of two
+# would go beyond --device-memory.
 CUDA_OPTIONS = {
-    "use_tf32": "0",
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
 }
@@ -101,15 +100,10 @@ def select_device(
     """
     ort.set_default_logger_severity(FATAL)
     available = ort.get_available_providers()
-    device = _select(name, provider, threads, available, notify, gpu)
-    if not tf32:
-        return device
-    if not device.memory:
+    device = _select(name, provider, threads, available, notify, gpu, tf32=tf32)
+    if tf32 and not device.memory:
         notify(f"--tf32 has no effect on {device.label}: it is CUDA's")
-        return device
-    (cuda, options), cpu = device.providers
-    providers = (cuda, {**options, "use_tf32": "1"}), cpu
-    return replace(device, providers=providers, label=f"{device.label} with TF32")
+    return device
 
 
 def _select(
@@ -119,6 +113,8 @@ def _select(
     available: Sequence[str],
     notify: Notify,
     gpu: int,
+    *,
+    tf32: bool,
 ) -> Device:
     if provider is not None:
         full = next(
@@ -146,8 +142,9 @@ def _select(
     index = int(match.group(1) or gpu)
     problem = _cuda_problem(available, index)
     if problem is None:
-        cuda = CUDA, _cuda_options(index)
-        return Device((cuda, (CPU, {})), f"cuda:{index}", threads, "cuda", index)
+        cuda = CUDA, _cuda_options(index, tf32=tf32)
+        label = f"cuda:{index} with TF32" if tf32 else f"cuda:{index}"
+        return Device((cuda, (CPU, {})), label, threads, "cuda", index)
     if name != "auto":
         raise UsageError(f"--device {name}: {problem}; use --device cpu to run without it")
     if CUDA in available:
@@ -204,8 +201,8 @@ def _start_failure(text: str) -> str:
     return failure[1].strip() if failure else " ".join(text.split())[:200]
 
 
-def _cuda_options(index: int) -> dict[str, str]:
-    return {"device_id": str(index), **CUDA_OPTIONS}
+def _cuda_options(index: int, *, tf32: bool = False) -> dict[str, str]:
+    return {"device_id": str(index), "use_tf32": str(int(tf32)), **CUDA_OPTIONS}
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from test_moments import moments_of
 
 from lsuv_cli.core.merging import BatchMerge
 from lsuv_cli.core.moments import Moments
@@ -13,10 +14,6 @@ from lsuv_cli.core.moments import Moments
 def batches_of(count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.normal(rng.normal(), 2, (rng.integers(1, 9), 3)) for _ in range(count)]
-
-
-def moments_of(data: np.ndarray) -> Moments:
-    return Moments(len(data), data.mean(axis=0), np.square(data).mean(axis=0))
 
 
 @given(st.integers(1, 40), st.randoms(use_true_random=False), st.integers(0, 99))
