@@ -1,4 +1,4 @@
-"""What the tests share: sample models, real images, and the installed command."""
+"""Fixtures of all tests: sample models, real images, the installed command and processes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Forks, Processes
 
-ROOT = Path(__file__).parent.parent
-SAMPLE_MODELS = ROOT / "sample_models"
-COMMAND = Path(sys.executable).parent / "lsuv"
+from support.command import COMMAND, Run
+from support.paths import SAMPLE_MODELS
+from support.processes import Forks, Processes
 
 # The commands under test inherit what is ignored here, as Ctrl-C is where a shell's & started this.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
-
-# A signal that breaks into coverage's own code leaves its lock taken, and the command hangs.
-UNMEASURED = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")

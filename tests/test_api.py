@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lsuv_cli
 from lsuv_cli import Initialized, LsuvError, LsuvWarning, initialize
+from support.graphs import random_weight, save_graph
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

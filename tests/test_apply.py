@@ -14,13 +14,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
-from test_oracle import run
 from torch import nn
 
 from lsuv_cli.core.errors import DataError, OutputError, UsageError
@@ -28,6 +26,8 @@ from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.jobs.applying import apply_weights
 from lsuv_cli.model import applying
+from support.graphs import random_weight, save_graph
+from test_oracle import run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,21 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import outputs_of, random_weight, save_graph
 from hypothesis import given, settings
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from test_batch_norm import export as export_with_norms
-from test_batch_norm import unsettled
-from test_control_flow import GRAPHS, WIDTH, body, constant, loop_while_small
-from test_control_flow import V as LAST
-from test_exporters import BATCH, built, example, export, save_batch
-from test_graphs import HEAD, PLAIN, SAME_AS_PLAIN, forward
-from test_oracle import node, run, save_samples
-from test_precision import CONNECTED, CONNECTED_WEIGHTS
-from test_precision import save as save_in_precision
-from test_random_graphs import CHANNELS, Builder, built_graphs
-from test_recurrent import Recurrent
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Names, Status
@@ -37,6 +25,18 @@ from lsuv_cli.jobs.applying import apply_weights
 from lsuv_cli.jobs.verify import verify
 from lsuv_cli.model.nodes import bodies
 from lsuv_cli.sweep import trial
+from support.graphs import outputs_of, random_weight, save_graph
+from test_batch_norm import export as export_with_norms
+from test_batch_norm import unsettled
+from test_control_flow import GRAPHS, WIDTH, body, constant, loop_while_small
+from test_control_flow import V as LAST
+from test_exporters import BATCH, built, example, export, save_batch
+from test_graphs import HEAD, PLAIN, SAME_AS_PLAIN, forward
+from test_oracle import node, run, save_samples
+from test_precision import CONNECTED, CONNECTED_WEIGHTS
+from test_precision import save as save_in_precision
+from test_random_graphs import CHANNELS, Builder, built_graphs
+from test_recurrent import Recurrent
 
 Array = NDArray[Any]
 W = random_weight

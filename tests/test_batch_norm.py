@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Run
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
-from processes import Processes
 from safetensors.numpy import save_file
-from test_graphs import forward
-from test_oracle import node, run, save_samples
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Status
@@ -26,6 +21,11 @@ from lsuv_cli.core.options import CompareOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.verification import Verification
 from lsuv_cli.jobs.compare import compare
 from lsuv_cli.jobs.verify import verify
+from support.command import Run
+from support.graphs import random_weight, save_graph
+from support.processes import Processes
+from test_graphs import forward
+from test_oracle import node, run, save_samples
 
 Array = NDArray[Any]
 

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from graphs import random_weight, save_graph
 from onnx import helper
-from test_oracle import run, save_samples
 
 from lsuv_cli.budget import Budget
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
@@ -24,6 +22,8 @@ from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.sweeping import Sweep
 from lsuv_cli.model.value_sizes import value_sizes
+from support.graphs import random_weight, save_graph
+from test_oracle import run, save_samples
 
 CHANNELS = 8
 SAMPLES = 23

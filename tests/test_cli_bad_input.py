@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import COMMAND, UNMEASURED, Run
-from graphs import random_weight, save_graph
 from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.numpy import load_file
+
+from support.command import COMMAND, UNMEASURED, Run
+from support.graphs import random_weight, save_graph
 
 Case = Callable[[Path], object]
 

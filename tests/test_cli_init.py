@@ -17,10 +17,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-from conftest import COMMAND, ROOT, Run
-from graphs import random_weight, save_graph
 from onnx import helper, numpy_helper
-from oracle import TorchNetwork
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -29,6 +26,10 @@ from lsuv_cli.core.layout import WeightLayout
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
+from support.command import COMMAND, Run
+from support.graphs import random_weight, save_graph
+from support.oracle import TorchNetwork
+from support.paths import ROOT
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 

@@ -16,8 +16,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import ROOT, Run
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
@@ -33,6 +31,9 @@ from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.gradients import NoGradientsError, Signal, refuse_different
 from lsuv_cli.jobs.compare import GRADIENT_SAMPLES, compare
 from lsuv_cli.jobs.init import initialize
+from support.command import Run
+from support.graphs import random_weight, save_graph
+from support.paths import ROOT
 
 Array = NDArray[Any]
 SCHEMA = json.loads((ROOT / "docs" / "compare.schema.json").read_text())

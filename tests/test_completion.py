@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
+
+from support.command import COMMAND
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

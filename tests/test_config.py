@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
-from conftest import COMMAND, ROOT
 from safetensors.numpy import load
-from test_cli_bad_input import save_pictures, small_model
-from test_pipelines import folder  # noqa: F401 - a fixture
 
 from lsuv_cli.cli import app
 from lsuv_cli.commands.config import read_configuration
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from support.command import COMMAND, Run
+from support.paths import ROOT
+from test_cli_bad_input import save_pictures, small_model
+from test_pipelines import folder  # noqa: F401 - a fixture
 
 
 def options_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

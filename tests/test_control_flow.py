@@ -10,13 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import Run
-from graphs import outputs_of, random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from test_exporters import export, save_batch, variances
-from test_oracle import node, run, save_samples
-from test_torchscript import save
 from torch import Tensor, nn
 
 from lsuv_cli.control import along, find_way
@@ -28,6 +23,11 @@ from lsuv_cli.model.onnx_file import read_source
 from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.subgraph import needed_nodes
 from lsuv_cli.sweep.devices import select_device
+from support.command import Run
+from support.graphs import outputs_of, random_weight, save_graph
+from test_exporters import export, save_batch, variances
+from test_oracle import node, run, save_samples
+from test_torchscript import save
 
 Array = NDArray[Any]
 W = random_weight

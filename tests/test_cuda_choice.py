@@ -12,16 +12,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from conftest import Run
-from graphs import random_weight, save_graph
 from onnx import helper
 from safetensors.numpy import load_file
-from test_oracle import save_samples
 
 from lsuv_cli import engine
 from lsuv_cli.core.choices import Per, PreInit
 from lsuv_cli.core.records import Plan
 from lsuv_cli.sweep import devices, session
+from support.command import Run
+from support.graphs import random_weight, save_graph
+from test_oracle import save_samples
 
 # NVIDIA's driver, as far as it is asked how many GPUs there are.
 DRIVER = """

@@ -11,11 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from graphs import Array, random_weight, save_graph
 from onnx import TensorProto, ValueInfoProto, helper
-from processes import Processes
-from test_batches import SAMPLES, convolutional, scales
-from test_oracle import node, run, save_samples
 
 from lsuv_cli.jobs import opening
 from lsuv_cli.sweep.device_array import DeviceArray
@@ -23,6 +19,10 @@ from lsuv_cli.sweep.devices import CPU, Device, _cuda_problem
 from lsuv_cli.sweep.session import Session
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.qr import choose_qr
+from support.graphs import Array, random_weight, save_graph
+from support.processes import Processes
+from test_batches import SAMPLES, convolutional, scales
+from test_oracle import node, run, save_samples
 
 Build = Callable[[Path], Path]
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from conftest import Run
 
 from lsuv_cli.cli import app
+from support.command import Run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from graphs import in_normal_form, outputs_of, random_weight, save_graph
 from onnx import helper
-from test_graphs import forward
-from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
+from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
+from test_graphs import forward
+from test_oracle import node, run, save_samples
 
 W = random_weight
 SIZES = {"b": 8, "t": 5, "s": 5, "h": 4, "w": 3, "c": 6, "i": 6, "d": 8, "k": 2, "o": 7, "e": 7}

@@ -19,8 +19,6 @@ import numpy as np
 import onnx
 import pytest
 import typer.main
-from conftest import COMMAND
-from graphs import Array, random_weight, save_graph
 from onnx import helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -28,6 +26,8 @@ from safetensors.numpy import load_file, save_file
 from lsuv_cli import __version__
 from lsuv_cli.cli import app
 from lsuv_cli.core.preinit import generator
+from support.command import COMMAND
+from support.graphs import Array, random_weight, save_graph
 
 PICTURES = 6
 SEED = 3

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Run
 from safetensors.torch import load_file, save_file
-from test_batch_norm import Residual
-from test_oracle import run
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Names, Status
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.model.exporter import MADE_UP
+from support.command import Run
+from test_batch_norm import Residual
+from test_oracle import run
 
 BATCH = 16
 

@@ -12,10 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.events import Silent
@@ -23,6 +21,8 @@ from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.jobs.init import initialize
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
+from support.graphs import random_weight, save_graph
+from test_oracle import node, run, save_samples
 
 Array = NDArray[Any]
 Graph = tuple[list[onnx.NodeProto], dict[str, Array]]

@@ -13,10 +13,11 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from graphs import random_weight, save_graph
 from onnx import TensorProto, helper
 from torch import nn
+
+from support.graphs import random_weight, save_graph
+from support.paths import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SCHEMA = json.loads((ROOT / "docs" / "inspect.schema.json").read_text())

@@ -15,14 +15,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import Run
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
-from test_oracle import run
 
 from lsuv_cli.core.choices import Bias, Names, Status
 from lsuv_cli.core.errors import ModelError
+from support.command import Run
+from test_oracle import run
 
 DATA = Path(__file__).parent / "data" / "keras"
 BATCH = 16

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from conftest import Run
-from graphs import random_weight, save_graph
 from safetensors.numpy import load_file
-from test_exporters import save_batch
-from test_graphs import forward, tied_embedding
-from test_oracle import node, run, save_samples
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
+from support.command import Run
+from support.graphs import random_weight, save_graph
+from test_exporters import save_batch
+from test_graphs import forward, tied_embedding
+from test_oracle import node, run, save_samples
 
 W = random_weight
 

@@ -13,15 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import SAMPLE_MODELS, Run
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from test_exporters import built, example, export, save_batch
-from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import OutputError
@@ -31,6 +27,11 @@ from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.parameters import Parameters, WeightSource
 from lsuv_cli.model.views import Sliced, View
 from lsuv_cli.weights.shards import plan_shards, writing_shards
+from support.command import Run
+from support.graphs import random_weight, save_graph
+from support.paths import SAMPLE_MODELS
+from test_exporters import built, example, export, save_batch
+from test_oracle import node, run, save_samples
 
 Array = NDArray[Any]
 MIB = 2**20

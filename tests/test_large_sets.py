@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from background import Background
-from conftest import UNMEASURED, Run
-from graphs import random_weight, save_graph
 from onnx import helper
 from safetensors.numpy import load_file
-from test_batches import convolutional
-from test_cli_bad_input import check_refused, contents, save_pictures, small_model
 
 from lsuv_cli.model.onnx_model import read_model
+from support.background import Background
+from support.command import UNMEASURED, Run
+from support.graphs import random_weight, save_graph
+from test_batches import convolutional
+from test_cli_bad_input import check_refused, contents, save_pictures, small_model
 
 SAMPLES, BATCH, BATCHES = 60, 7, 9
 # All but the last, which adds the last layer's bias.

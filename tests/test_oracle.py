@@ -10,10 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper
-from oracle import TorchNetwork, algorithm_1
 from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
@@ -22,6 +20,8 @@ from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.jobs.init import initialize
+from support.graphs import random_weight, save_graph
+from support.oracle import TorchNetwork, algorithm_1
 
 # The newest that onnx 1.23 and ONNX Runtime 1.31 both know.
 NEWEST_SHARED_OPSET = 26

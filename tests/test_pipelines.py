@@ -7,16 +7,14 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMMAND
-from graphs import random_weight, save_graph
 from onnx import helper
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from support.command import COMMAND, Run
+from support.graphs import random_weight, save_graph
 
 
 @pytest.fixture

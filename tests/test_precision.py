@@ -9,15 +9,15 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from conftest import Run
-from graphs import random_weight
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from test_oracle import node, run, save_samples
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.records import Report
 from lsuv_cli.core.results import PRECISION
+from support.command import Run
+from support.graphs import random_weight
+from test_oracle import node, run, save_samples
 
 Array = NDArray[Any]
 W = random_weight

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from namespaces import cut, two_hosts, why_not
-from processes import Processes
 
-WORKER = Path(__file__).parent / "process_worker.py"
+from support.namespaces import cut, two_hosts, why_not
+from support.paths import SUPPORT
+from support.processes import Processes
+
+WORKER = SUPPORT / "process_worker.py"
 PROCESS_ERROR = 6
 LONG, SHORT = 60, 5
 # From the moment at which the time-out has passed: looking for signs of life, saying it, leaving.

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from graphs import random_weight, save_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from test_graphs import forward
-from test_oracle import run, save_samples
 
 from lsuv_cli.core.choices import Per, Status
+from support.graphs import random_weight, save_graph
+from test_graphs import forward
+from test_oracle import run, save_samples
 
 CHANNELS = 6
 ACTIVATIONS = ("Relu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Abs", "Identity")

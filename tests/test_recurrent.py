@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import in_normal_form, outputs_of, random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper
-from test_exporters import EXPORTERS, export, save_batch
-from test_oracle import node, run, save_samples
-from test_torchscript import save
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
 from lsuv_cli.model.layers import layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
+from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
+from test_exporters import EXPORTERS, export, save_batch
+from test_oracle import node, run, save_samples
+from test_torchscript import save
 
 Array = NDArray[Any]
 W = random_weight

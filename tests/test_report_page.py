@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import COMMAND, UNMEASURED, Run
-from graphs import random_weight, save_graph
 from onnx import helper
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from lsuv_cli.report import page as records
 from lsuv_cli.report.html import render_page
+from support.command import COMMAND, UNMEASURED, Run
+from support.graphs import random_weight, save_graph
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from background import PATIENCE, Background
-from conftest import COMMAND, Run
-from graphs import random_weight
+
+from support.background import PATIENCE, Background
+from support.command import COMMAND, Run
+from support.graphs import random_weight
+from support.paths import SUPPORT
 from test_batches import convolutional
 from test_cli_bad_input import check_refused, contents, small_model
 from test_large_sets import check_same_weights, effort, limit_files, parquet, shard
@@ -24,7 +26,7 @@ SAMPLES, BATCHES, NODES = 500, 72, 18
 JOURNAL = "c/journal.jsonl"
 # The head, the measurement before, five parts of the sweep, the measurement after.
 LINES = 8
-DYING = Path(__file__).parent / "dying_process.py"
+DYING = SUPPORT / "dying_process.py"
 
 
 def init(*arguments: object, out: str = "out", data: str = "x.npy") -> list[object]:

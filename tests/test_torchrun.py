@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Run
-from graphs import random_weight
-from namespaces import two_hosts, why_not
-from processes import PATIENCE, Processes
+
+from support.command import Run
+from support.graphs import random_weight
+from support.namespaces import two_hosts, why_not
+from support.paths import SUPPORT
+from support.processes import PATIENCE, Processes
 from test_batches import convolutional
 from test_cli_bad_input import save_pictures, small_model
 from test_large_sets import check_same_weights
@@ -25,7 +27,7 @@ from test_processes import PROCESS_ERROR, SLACK_SECONDS
 HUNG = 5
 LSUV = ("-m", "lsuv_cli")
 OURS = ("lsuv", ".lsuv", "tmp")
-DYING = Path(__file__).parent / "dying_process.py"
+DYING = SUPPORT / "dying_process.py"
 SPILLING = ("--batch-size", 3, "--memory", "20KB", "--spill-dir", "tmp")
 
 pytestmark = pytest.mark.processes

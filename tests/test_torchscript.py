@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Run
 from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from support.command import Run
 from test_batch_norm import Residual, unsettled
 from test_batch_norm import variances as layer_variances
 from test_exporters import MODELS, Trap, built, example, save_batch, variances
-from torch import Tensor, nn
 
 # The exporter can't convert nn.TransformerEncoder where it is scripted.
 SCRIPTABLE = tuple(name for name in MODELS if name != "encoder")

@@ -10,16 +10,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import in_normal_form, outputs_of, random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from test_exporters import BATCH, built, example, export, save_batch, variances
-from test_graphs import forward, optimised
-from test_oracle import node, run
 
 from lsuv_cli.core.choices import Bias, Names, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
+from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
+from test_exporters import BATCH, built, example, export, save_batch, variances
+from test_graphs import forward, optimised
+from test_oracle import node, run
 
 Array = NDArray[Any]
 

@@ -13,12 +13,13 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from graphs import random_weight, save_graph
 from numpy.typing import NDArray
 from onnx import helper
 from safetensors.numpy import save_file
 from torch import nn
+
+from support.graphs import random_weight, save_graph
+from support.paths import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Array = NDArray[Any]

@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from building import ROOT, Image, Workshop
-from container import Container, not_installed, send
 from safetensors.numpy import load_file
 
 from lsuv_cli import __version__
+from support.docker_build import Image, Workshop
+from support.docker_container import Container, not_installed, send
+from support.paths import ROOT
 
 TARGETS = os.environ.get("DOCKER_TARGETS", "cpu").split()
 SOMEBODY = "1234:1234"

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from graphs import Array, in_normal_form, random_weight, save_graph
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +21,7 @@ from lsuv_cli.model.footprint import ARENA_FACTOR, RUNNING_BYTES, footprint
 from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.runtime_steps import runtime_order, runtime_steps
 from lsuv_cli.model.value_sizes import Sizes, value_sizes
+from support.graphs import Array, in_normal_form, random_weight, save_graph
 
 node = helper.make_node
 KIB = 1024

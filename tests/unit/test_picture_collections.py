@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loaded import Loaded, loaded, opened
 from PIL import Image
 
 from lsuv_cli.core.errors import DataError
@@ -28,6 +27,7 @@ from lsuv_cli.samples import parquet_rows
 from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.pictures import Pictures, open_pictures
 from lsuv_cli.samples.tar_headers import Member, read_headers
+from support.loaded import Loaded, loaded, opened
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -8,7 +8,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from loaded import RGB, load
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -18,6 +17,7 @@ from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.images import picture_format, read_picture
 from lsuv_cli.samples.statistics import normalisation_advice
+from support.loaded import RGB, load
 
 
 def save_picture(path: Path, pixels: np.ndarray, **more: Any) -> Path:

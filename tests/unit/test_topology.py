@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from graphs import random_weight, save_graph
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -18,6 +17,7 @@ from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
 from lsuv_cli.model.nodes import values_read
 from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.topology import execution_order, operators_used
+from support.graphs import random_weight, save_graph
 
 PATH = Path("model.onnx")
 

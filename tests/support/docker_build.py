@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
+from support.paths import ROOT
+
 SUITE = "bookworm"  # its Python is the oldest that lsuv runs on
 BASE = "localhost/base"
 PIP_SETTINGS = {"index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host"}

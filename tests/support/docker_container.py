@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from building import Image
+from support.docker_build import Image
 
 # What Docker itself mounts into every container.
 SET_UP = """

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from conftest import COMMAND, UNMEASURED
+from support.command import COMMAND, UNMEASURED
 
 PATIENCE = 120
 

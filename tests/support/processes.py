@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from namespaces import Host
+from support.namespaces import Host
 
 PATIENCE = 120
 NAP_SECONDS = 0.02
