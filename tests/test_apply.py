@@ -27,7 +27,7 @@ from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.jobs.applying import apply_weights
 from lsuv_cli.model import applying
 from support.graphs import random_weight, save_graph
-from test_oracle import run
+from support.initialization import run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

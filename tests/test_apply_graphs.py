@@ -25,18 +25,18 @@ from lsuv_cli.jobs.applying import apply_weights
 from lsuv_cli.jobs.verify import verify
 from lsuv_cli.model.nodes import bodies
 from lsuv_cli.sweep import trial
-from support.graphs import outputs_of, random_weight, save_graph
-from test_batch_norm import export as export_with_norms
-from test_batch_norm import unsettled
-from test_control_flow import GRAPHS, WIDTH, body, constant, loop_while_small
-from test_control_flow import V as LAST
-from test_exporters import BATCH, built, example, export, save_batch
-from test_graphs import HEAD, PLAIN, SAME_AS_PLAIN, forward
-from test_oracle import node, run, save_samples
-from test_precision import CONNECTED, CONNECTED_WEIGHTS
-from test_precision import save as save_in_precision
-from test_random_graphs import CHANNELS, Builder, built_graphs
-from test_recurrent import Recurrent
+from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN
+from support.graphs import body, constant, node, random_weight, save_graph
+from support.inference import forward, outputs_of
+from support.initialization import run
+from support.loop_graphs import LAST_WEIGHT, LOOP_GRAPHS, WIDTH, loop_while_small
+from support.precision_graphs import CONNECTED, CONNECTED_WEIGHTS, save_in_precision
+from support.random_graphs import CHANNELS, Builder, built_graphs
+from support.sample_files import save_batch, save_samples
+from support.torch_batch_norm import randomized_residual
+from support.torch_export import export, export_with_batch_norm
+from support.torch_models import BATCH, built, example
+from support.torch_recurrent import Recurrent
 
 Array = NDArray[Any]
 W = random_weight
@@ -108,7 +108,7 @@ def test_it_gives_what_pytorch_gives(tmp_path: Path, name: str, exporter: str) -
 
 
 def test_batch_normalisations_keep_their_statistics(tmp_path: Path) -> None:
-    path = export_with_norms(unsettled(), tmp_path / "m.onnx", (3, 9, 9))
+    path = export_with_batch_norm(randomized_residual(), tmp_path / "m.onnx", (3, 9, 9))
     _, written, out = applied(path, save_samples(tmp_path, (3, 9, 9)))
     check_values(path, out, {n: v for n, v in written.items() if "num_batches" not in n})
     assert "bn2.running_var" in written
@@ -149,11 +149,11 @@ def test_small_graphs(tmp_path: Path, name: str) -> None:
     assert forward(out, {}, feeds, "a").astype(np.float64).var() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", LOOP_GRAPHS)
 def test_bodies(tmp_path: Path, name: str) -> None:
     """The same as with the values set where they stand in the file."""
-    nodes, shape = GRAPHS[name]
-    path = save_graph(tmp_path / "m.onnx", nodes, LAST, ("n", *shape))
+    nodes, shape = LOOP_GRAPHS[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     samples = save_samples(tmp_path, shape)
     _, written, out = applied(path, samples)
     assert written.keys() == {"w", "u", "v"}
@@ -174,17 +174,17 @@ def test_bodies(tmp_path: Path, name: str) -> None:
 
 
 def test_a_trial_run_that_does_not_end_is_stopped(tmp_path: Path) -> None:
-    path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST, ("n", WIDTH))
+    path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST_WEIGHT, ("n", WIDTH))
     told = trial.try_model([path], str(path))
     assert told == "loaded, but on zeros, x:1,6, it runs longer than 0 s"
-    nodes, shape = GRAPHS["scan"]
-    save_graph(path, nodes, LAST, ("n", *shape))
+    nodes, shape = LOOP_GRAPHS["scan"]
+    save_graph(path, nodes, LAST_WEIGHT, ("n", *shape))
     assert trial.try_model([path], str(path)) == "run on zeros, x:1,5,6"
 
 
 def test_bodies_in_external_data_and_names_that_are_taken(tmp_path: Path) -> None:
     """Two loops with the same names inside, and one of them as the main graph has."""
-    path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST, ("n", WIDTH))
+    path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST_WEIGHT, ("n", WIDTH))
     model = onnx.load(path)
     second = onnx.NodeProto()
     second.CopyFrom(model.graph.node[1])
@@ -252,7 +252,7 @@ def test_names_that_several_bodies_have(tmp_path: Path) -> None:
         ),
         node("MatMul", "d v", "z"),
     ]
-    weights = {"v0": W(WIDTH, WIDTH, seed=3), **LAST}
+    weights = {"v0": W(WIDTH, WIDTH, seed=3), **LAST_WEIGHT}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
     report, written, out = applied(path, save_samples(tmp_path, (WIDTH,)))
     assert {r.status for r in report.layers} == {Status.CONVERGED, Status.UNREACHABLE}
@@ -297,7 +297,7 @@ def test_sparse_initializers(tmp_path: Path, kind: type[np.generic]) -> None:
         node("MatMul", "b v", "y"),
         node("Cast", "y", "z", to=TensorProto.FLOAT),
     ]
-    weights = {"w": W(WIDTH, WIDTH).astype(kind), "v": LAST["v"].astype(kind)}
+    weights = {"w": W(WIDTH, WIDTH).astype(kind), "v": LAST_WEIGHT["v"].astype(kind)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
     model = onnx.load(path)
     model.graph.sparse_initializer.append(sparse[0])
@@ -332,7 +332,9 @@ def test_what_has_no_place_of_its_own_is_refused(tmp_path: Path) -> None:
         ),
         node("MatMul", "b v", "z"),
     ]
-    path = save_graph(tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **LAST}, ("n", WIDTH))
+    path = save_graph(
+        tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
+    )
     model = onnx.load(path)
     model.producer_name = "pytorch"
     onnx.save(model, path)

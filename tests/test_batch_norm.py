@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,105 +21,34 @@ from lsuv_cli.core.verification import Verification
 from lsuv_cli.jobs.compare import compare
 from lsuv_cli.jobs.verify import verify
 from support.command import Run
-from support.graphs import random_weight, save_graph
+from support.graphs import node, random_weight, save_graph
+from support.inference import forward
+from support.initialization import run
 from support.processes import Processes
-from test_graphs import forward
-from test_oracle import node, run, save_samples
+from support.sample_files import save_samples
+from support.torch_batch_norm import Residual, randomized_residual
+from support.torch_export import export_with_batch_norm
+from support.torch_variances import variances_by_layer
 
 Array = NDArray[Any]
-
-
-class Residual(nn.Module):
-    """Convolutions with BatchNorm behind and before, a residual sum, and one at the end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(8)
-        self.conv1 = nn.Conv2d(8, 8, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(8)
-        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
-        self.bn3 = nn.BatchNorm2d(8, eps=0.1)
-        self.fc = nn.Linear(8, 6)
-        self.bn4 = nn.BatchNorm1d(6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        x = torch.relu(self.bn1(self.stem(x)))
-        x = x + self.conv2(torch.relu(self.bn2(self.conv1(x))))
-        x = torch.relu(self.bn3(x)).mean((2, 3))
-        result: Tensor = self.bn4(self.fc(x))
-        return result
-
-
-def export(model: nn.Module, path: Path, shape: tuple[int, ...], training: bool = False) -> Path:
-    """Export with BatchNorm kept, as the documentation tells users to."""
-    mode = torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.PRESERVE
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(2, *shape),),
-            str(path),
-            dynamo=False,
-            training=mode,
-            do_constant_folding=False,
-            input_names=["x"],
-            dynamic_axes={"x": {0: "n"}},
-        )
-    return path
-
-
-def variances(model: nn.Module, batch: Array) -> dict[str, float]:
-    """The variance of every convolution's and linear layer's output, by hooks."""
-    found: dict[str, float] = {}
-
-    def hook(name: str) -> Any:
-        def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            found[name] = output.double().var(correction=0).item()
-
-        return note
-
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    with torch.no_grad():
-        model(torch.from_numpy(batch))
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def unsettled() -> Residual:
-    """A network whose BatchNorms are not those of a new one."""
-    torch.manual_seed(0)
-    model = Residual()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias)
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.1, 3)
-    return model.eval()
 
 
 @pytest.mark.parametrize("bias", list(Bias))
 @pytest.mark.parametrize("training", [False, True])
 def test_batch_statistics(tmp_path: Path, bias: Bias, training: bool) -> None:
     """Unit variance in train mode, as at the first step, and in eval mode afterwards."""
-    model = unsettled()
-    path = export(model, tmp_path / "m.onnx", (3, 9, 9), training)
+    model = randomized_residual()
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9), training)
     samples = save_samples(tmp_path, (3, 9, 9))
     report, written = run(path, samples, bias=bias)
     assert {result.status for result in report.layers} == {Status.CONVERGED}
     state = {name: torch.from_numpy(value) for name, value in written.items()}
     model.load_state_dict(state, strict=True)
     batch = np.load(samples)
-    for found in (variances(model.eval(), batch), variances(model.train(), batch)):
+    for found in (
+        variances_by_layer(model.eval(), batch),
+        variances_by_layer(model.train(), batch),
+    ):
         assert len(found) == 4
         for name, variance in found.items():
             assert variance == pytest.approx(1, abs=2e-5), name
@@ -138,12 +66,12 @@ def test_batch_statistics(tmp_path: Path, bias: Bias, training: bool) -> None:
         written["bn3.running_var"], statistics["x"].var((0, 2, 3)), rtol=1e-5
     )
     for name in ("bn1.weight", "bn2.bias"):
-        assert written[name].tobytes() == unsettled().state_dict()[name].numpy().tobytes()
+        assert written[name].tobytes() == randomized_residual().state_dict()[name].numpy().tobytes()
 
 
 def test_running_statistics_are_kept(tmp_path: Path) -> None:
-    model = unsettled()
-    path = export(model, tmp_path / "m.onnx", (3, 9, 9))
+    model = randomized_residual()
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9))
     samples = save_samples(tmp_path, (3, 9, 9))
     report, written = run(path, samples, bn=BatchNorm.RUNNING)
     assert {result.status for result in report.layers} == {Status.CONVERGED}
@@ -152,7 +80,7 @@ def test_running_statistics_are_kept(tmp_path: Path) -> None:
             assert written[name].tobytes() == value.numpy().tobytes()
     state = {name: torch.from_numpy(value) for name, value in written.items()}
     model.load_state_dict(state, strict=False)
-    for variance in variances(model.eval(), np.load(samples)).values():
+    for variance in variances_by_layer(model.eval(), np.load(samples)).values():
         assert variance == pytest.approx(1, abs=2e-5)
 
 
@@ -163,13 +91,13 @@ def test_equal_batch_norms_get_their_own_statistics(tmp_path: Path) -> None:
     """
     torch.manual_seed(0)
     model = Residual().eval()
-    path = export(model, tmp_path / "m.onnx", (3, 9, 9))
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9))
     samples = save_samples(tmp_path, (3, 9, 9))
     _, written = run(path, samples)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
     for found in (
-        variances(model.eval(), np.load(samples)),
-        variances(model.train(), np.load(samples)),
+        variances_by_layer(model.eval(), np.load(samples)),
+        variances_by_layer(model.train(), np.load(samples)),
     ):
         for name, variance in found.items():
             assert variance == pytest.approx(1, abs=2e-5), name
@@ -195,7 +123,7 @@ class Repeated(nn.Module):
 def test_a_batch_norm_of_several_calls_keeps_its_statistics(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Repeated().eval()
-    path = export(model, tmp_path / "m.onnx", (3, 8, 8))
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 8, 8))
     samples = save_samples(tmp_path, (3, 8, 8))
     report, written = run(path, samples)
     statuses = [result.status for result in report.layers]
@@ -228,14 +156,14 @@ def test_one_sweep_does_where_a_layer_behind_is_measured_again(tmp_path: Path) -
     model = Shifted().eval()
     # The head's mean is large beside its deviation, so that its part is swept more cautiously.
     nn.init.constant_(model.norm.bias, 100)
-    path = export(model, tmp_path / "m.onnx", (3, 8, 8))
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 8, 8))
     samples = save_samples(tmp_path, (3, 8, 8))
     report, written = run(path, samples, batch_size=3)
     assert {(one.status, one.iterations) for one in report.layers} == {(Status.CONVERGED, 1)}
     model.load_state_dict({key: torch.from_numpy(value) for key, value in written.items()})
     for found in (
-        variances(model.eval(), np.load(samples)),
-        variances(model.train(), np.load(samples)),
+        variances_by_layer(model.eval(), np.load(samples)),
+        variances_by_layer(model.train(), np.load(samples)),
     ):
         assert list(found.values()) == pytest.approx([1, 1], abs=2e-5)
 
@@ -247,7 +175,7 @@ def test_channels_that_hardly_vary_around_a_large_mean(
     """As a year or a temperature in Kelvin does; the other channels hide it from the whole."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6)).eval()
-    path = export(model, tmp_path / "m.onnx", (6, 8, 8))
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (6, 8, 8))
     batch = random_weight(8, 6, 8, 8) + np.float32(300) * np.arange(6).reshape(-1, 1, 1)
     np.save(tmp_path / "samples.npy", batch.astype(np.float32))
     _, written = run(path, tmp_path / "samples.npy", batch_size=batch_size)
@@ -318,8 +246,8 @@ def kept_values(model: nn.Module, batch: Array, *names: str) -> list[Array]:
 def test_verify_measures_as_in_train_mode_or_in_eval_mode(
     tmp_path: Path, bn: BatchNorm, training: bool
 ) -> None:
-    model = unsettled()
-    path = export(model, tmp_path / "m.onnx", (3, 9, 9), training)
+    model = randomized_residual()
+    path = export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9), training)
     samples = save_samples(tmp_path, (3, 9, 9), COUNT)
     layers = verified(path, samples, bn).layers
     model.train(bn is BatchNorm.BATCH)
@@ -342,7 +270,7 @@ def test_verify_measures_as_in_train_mode_or_in_eval_mode(
 
 def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
     """The same figures as compare's; and written weights are right with both statistics."""
-    path = export(unsettled(), tmp_path / "m.onnx", (3, 9, 9))
+    path = export_with_batch_norm(randomized_residual(), tmp_path / "m.onnx", (3, 9, 9))
     samples = save_samples(tmp_path, (3, 9, 9), COUNT)
     options = CompareOptions(
         model=path,
@@ -365,7 +293,7 @@ def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
 def test_verify_takes_the_statistics_of_all_processes(
     tmp_path: Path, lsuv: Run, processes: Processes
 ) -> None:
-    export(unsettled(), tmp_path / "m.onnx", (3, 9, 9))
+    export_with_batch_norm(randomized_residual(), tmp_path / "m.onnx", (3, 9, 9))
     np.save(tmp_path / "x.npy", random_weight(COUNT, 3, 9, 9))
     command = ("verify", "m.onnx", "--data", "x.npy", "--batch-size", 8, "--json")
     one = lsuv(*command)
@@ -382,8 +310,8 @@ def test_verify_takes_the_statistics_of_all_processes(
 
 def test_verify_shows_nothing_of_what_is_not_finite(tmp_path: Path, lsuv: Run) -> None:
     """Neither a share of dead channels nor a warning of numpy's."""
-    model = unsettled()
-    export(model, tmp_path / "m.onnx", (3, 9, 9))
+    model = randomized_residual()
+    export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9))
     save_samples(tmp_path, (3, 9, 9), COUNT)
     for value in (np.nan, np.inf):
         state = {name: one.numpy().copy() for name, one in model.state_dict().items()}

@@ -16,73 +16,18 @@ from onnx import helper
 
 from lsuv_cli.budget import Budget
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
-from lsuv_cli.core.records import InstrumentedGraph, Report, Specs
+from lsuv_cli.core.records import InstrumentedGraph, Specs
 from lsuv_cli.model.footprint import footprint
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.model.sweeping import Sweep
 from lsuv_cli.model.value_sizes import value_sizes
 from support.graphs import random_weight, save_graph
-from test_oracle import run, save_samples
+from support.initialization import run, scales
+from support.sample_files import save_samples
+from support.small_models import convolutional
 
-CHANNELS = 8
 SAMPLES = 23
-
-
-def convolutional(folder: Path) -> Path:
-    """Normalisations, a skip connection, branches, a shared weight, biases of every kind."""
-    wide = (CHANNELS, CHANNELS, 3, 3)
-    weights: dict[str, Any] = {
-        "w0": random_weight(CHANNELS, 3, 3, 3, seed=1) * 3,
-        "b0": random_weight(CHANNELS, seed=2) * 0.3,
-        **{f"w{i}": random_weight(*wide, seed=i) for i in (1, 2, 3, 4)},
-        "b2": random_weight(CHANNELS, seed=3) * 0.2,
-        "wf": random_weight(CHANNELS * 16, 12, seed=5),
-        "bf": random_weight(12, seed=6) * 0.1,
-        "wg": random_weight(5, 12, seed=7),
-        "bg": random_weight(5, seed=8) * 0.1,
-    }
-    for kind in ("n1", "n2"):
-        weights |= {
-            f"{kind}_scale": 1 + random_weight(CHANNELS, seed=9) * 0.2,
-            f"{kind}_shift": random_weight(CHANNELS, seed=10) * 0.2,
-            f"{kind}_mean": random_weight(CHANNELS, seed=11),
-            f"{kind}_var": np.abs(random_weight(CHANNELS, seed=12)) + 0.5,
-        }
-
-    def conv(data: str, output: str, *weight: str) -> onnx.NodeProto:
-        return helper.make_node("Conv", [data, *weight], [output], name=output, pads=[1] * 4)
-
-    def norm(data: str, output: str, name: str) -> onnx.NodeProto:
-        parts = [f"{name}_{part}" for part in ("scale", "shift", "mean", "var")]
-        return helper.make_node("BatchNormalization", [data, *parts], [output])
-
-    nodes = [
-        conv("x", "c0", "w0", "b0"),
-        helper.make_node("Relu", ["c0"], ["r0"]),
-        conv("r0", "c1", "w1"),
-        norm("c1", "m1", "n1"),
-        helper.make_node("Relu", ["m1"], ["r1"]),
-        conv("r1", "c2", "w2", "b2"),
-        helper.make_node("Add", ["c2", "r0"], ["s2"]),
-        helper.make_node("Tanh", ["s2"], ["t2"]),
-        conv("t2", "c3", "w3"),
-        norm("c3", "m3", "n2"),
-        helper.make_node("Add", ["m3", "r1"], ["s3"]),
-        conv("s3", "c4", "w1"),
-        helper.make_node("Sigmoid", ["c4"], ["g4"]),
-        helper.make_node("Mul", ["c4", "g4"], ["u4"]),
-        helper.make_node("Flatten", ["u4"], ["f"]),
-        helper.make_node("MatMul", ["f", "wf"], ["mf"], name="mf"),
-        helper.make_node("Add", ["mf", "bf"], ["af"]),
-        helper.make_node("Relu", ["af"], ["rf"]),
-        helper.make_node("Gemm", ["rf", "wg", "bg"], ["y"], name="y", transB=1),
-    ]
-    return save_graph(folder / "m.onnx", nodes, weights, ("n", 3, 4, 4))
-
-
-def scales(report: Report) -> np.ndarray:
-    return np.concatenate([np.ravel(layer.scale) for layer in report.layers])
 
 
 OPTIONS: list[dict[str, Any]] = [

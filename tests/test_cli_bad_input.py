@@ -23,34 +23,14 @@ from safetensors.numpy import load_file
 
 from support.command import COMMAND, UNMEASURED, Run
 from support.graphs import random_weight, save_graph
+from support.refusals import check_refused
+from support.sample_files import save_pictures
+from support.small_models import small_model
+from support.written_files import contents
 
 Case = Callable[[Path], object]
 
 COLOUR = (255, 128, 0)
-
-
-def small_model(path: Path, **more: Any) -> Path:
-    nodes = [
-        helper.make_node("Conv", ["x", "conv.weight"], ["c"], name="conv"),
-        helper.make_node("Relu", ["c"], ["r"]),
-        helper.make_node("Flatten", ["r"], ["f"]),
-        helper.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["y"], name="fc", transB=1),
-    ]
-    weights = {
-        "conv.weight": random_weight(4, 3, 3, 3),
-        "fc.weight": random_weight(5, 4 * 6 * 6),
-        "fc.bias": random_weight(5),
-    }
-    return save_graph(path, nodes, weights, more.pop("shape", ("n", 3, 8, 8)), **more)
-
-
-def save_pictures(folder: Path, count: int = 6) -> Path:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return folder
 
 
 @pytest.fixture
@@ -59,22 +39,6 @@ def folder(tmp_path: Path) -> Path:
     small_model(tmp_path / "model.onnx")
     save_pictures(tmp_path / "pictures")
     return tmp_path
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def check_refused(process: subprocess.CompletedProcess[str], code: int, words: str) -> str:
-    """The exit code, one sentence that holds `words`, and nothing else that looks like trouble."""
-    assert process.returncode == code, process.stderr
-    assert process.stdout == ""
-    assert "Traceback" not in process.stderr
-    errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, process.stderr
-    assert process.stderr.splitlines()[-1] == errors[0]
-    assert words in errors[0]
-    return errors[0]
 
 
 def check_init_refuses(

@@ -16,8 +16,13 @@ from lsuv_cli.cli import app
 from lsuv_cli.commands.config import read_configuration
 from support.command import COMMAND, Run
 from support.paths import ROOT
-from test_cli_bad_input import save_pictures, small_model
-from test_pipelines import folder  # noqa: F401 - a fixture
+from support.sample_files import save_pictures
+from support.small_models import save_model_and_data, small_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_model_and_data(tmp_path)
 
 
 def options_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def options_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_command_line_over_command_over_all(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_command_line_over_command_over_all(folder: Path, lsuv: Run) -> None:
     (folder / "lsuv.toml").write_text(
         'target-std = 0.5\nseed = 3\nsamples = 8\ndata = "data"\n'
         '[init]\nseed = 4\nexclude = ["fc2"]\nbias = "keep"\nverify = false\n'
@@ -41,7 +46,7 @@ def test_command_line_over_command_over_all(folder: Path, lsuv: Run) -> None:  #
 
 
 def test_pyproject_of_a_folder_above_and_paths_relative_to_it(
-    folder: Path,  # noqa: F811
+    folder: Path,
     lsuv: Run,
 ) -> None:
     (folder / "pyproject.toml").write_text('[tool.lsuv]\ndata = ["data"]\nsamples = "5"\n')
@@ -57,7 +62,7 @@ def test_pyproject_of_a_folder_above_and_paths_relative_to_it(
     assert options_of(done)["samples"] == 6
 
 
-def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:
     (folder / "lsuv.toml").write_text(
         'preset = "imagenet"\nquiet = true\nprovider = "NoSuchProvider"\n'
     )
@@ -78,7 +83,7 @@ def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run)
 
 @pytest.mark.parametrize("rival", ["json = true", 'max-shard-size = "1GB"', 'checkpoint = "c"'])
 def test_weights_to_stdout_whatever_the_file_says(
-    folder: Path,  # noqa: F811
+    folder: Path,
     rival: str,
 ) -> None:
     (folder / "lsuv.toml").write_text(f"{rival}\nquiet = true\n")
@@ -94,7 +99,7 @@ def test_weights_to_stdout_whatever_the_file_says(
     assert not (folder / "c").exists()
 
 
-def test_a_command_s_table_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_a_command_s_table_wins_over_what_contradicts_it(folder: Path, lsuv: Run) -> None:
     (folder / "lsuv.toml").write_text(
         'mean = 0.1\nstd = [0.9]\nquiet = true\njson = true\ndata = "data"\n'
         '[verify]\npreset = "half"\nverbose = true\n[init]\nout = "-"\n[compare]\nstd = 3\n'
@@ -113,7 +118,7 @@ def test_a_command_s_table_wins_over_what_contradicts_it(folder: Path, lsuv: Run
     assert read_configuration(folder / "lsuv.toml", commands)["init"]["verbose"] is True
 
 
-def test_verbose_says_where_options_are_from(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_verbose_says_where_options_are_from(folder: Path, lsuv: Run) -> None:
     (folder / "lsuv.toml").write_text("quiet = true\n")
     assert lsuv("inspect", "m.onnx").stderr == ""
     done = lsuv("inspect", "m.onnx", "--verbose")
@@ -132,7 +137,7 @@ def test_the_documented_example(tmp_path: Path, lsuv: Run) -> None:
     assert options_of(lsuv("verify", "model.onnx", "w", "--json"))["exclude"] == ["fc"]
 
 
-def test_a_current_folder_that_is_gone(folder: Path) -> None:  # noqa: F811
+def test_a_current_folder_that_is_gone(folder: Path) -> None:
     def run(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", "-c", f'mkdir gone && cd gone && rmdir ../gone && "$0" {command}', COMMAND],
@@ -150,7 +155,7 @@ def test_a_current_folder_that_is_gone(folder: Path) -> None:  # noqa: F811
     assert done.stderr.startswith("error: the current folder has been deleted")
 
 
-def test_lists_and_globs_of_a_folder_with_a_strange_name(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_lists_and_globs_of_a_folder_with_a_strange_name(folder: Path, lsuv: Run) -> None:
     odd = folder / "a[1]"
     (odd / "inner").mkdir(parents=True)
     (folder / "data").rename(odd / "data")
@@ -161,14 +166,14 @@ def test_lists_and_globs_of_a_folder_with_a_strange_name(folder: Path, lsuv: Run
         assert options_of(done)["samples"] > 0
 
 
-def test_a_broken_file_does_not_keep_the_help_away(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_a_broken_file_does_not_keep_the_help_away(folder: Path, lsuv: Run) -> None:
     (folder / "lsuv.toml").write_text("colour = 1\n")
     done = lsuv("init", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--target-std" in done.stdout
 
 
-def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None:  # noqa: F811
+def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None:
     for text in ("[tool]\n", "tool = 3\n", "not toml"):
         (folder / "pyproject.toml").write_text(text)
         done = lsuv("init", "m.onnx", "-d", "data", "-o", "w", "--force")
@@ -193,7 +198,7 @@ def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None
         ('bias = "none"\n', "bias"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(folder: Path, lsuv: Run, text: str, says: str) -> None:  # noqa: F811
+def test_what_is_wrong_is_one_sentence(folder: Path, lsuv: Run, text: str, says: str) -> None:
     (folder / "lsuv.toml").write_text(text)
     done = lsuv("init", "m.onnx", "-d", "data", "-o", "w")
     assert (done.returncode, done.stdout) == (2, "")

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from lsuv_cli.control import along, find_way
@@ -24,15 +24,17 @@ from lsuv_cli.model.onnx_model import model_of
 from lsuv_cli.model.subgraph import needed_nodes
 from lsuv_cli.sweep.devices import select_device
 from support.command import Run
-from support.graphs import outputs_of, random_weight, save_graph
-from test_exporters import export, save_batch, variances
-from test_oracle import node, run, save_samples
-from test_torchscript import save
+from support.graphs import body, constant, node, random_weight, save_graph
+from support.inference import outputs_of
+from support.initialization import run
+from support.loop_graphs import LAST_WEIGHT, LOOP_GRAPHS, LOOP_INPUTS, WIDTH
+from support.sample_files import save_batch, save_samples
+from support.torch_export import export, save_torchscript
+from support.torch_variances import variances_by_call
 
 Array = NDArray[Any]
 W = random_weight
 CPU = select_device("cpu", None, 0, print)
-WIDTH = 6
 
 
 class Branching(nn.Module):
@@ -114,7 +116,7 @@ def check_in_pytorch(
 ) -> dict[str, list[float]]:
     """Every layer that PyTorch itself runs has unit variance where its scale was decided."""
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
-    found = variances(model, (x,))
+    found = variances_by_call(model, (x,))
     assert {name: len(values) for name, values in found.items()} == calls
     return found
 
@@ -124,7 +126,7 @@ def test_scripted_by_pytorch(tmp_path: Path, lsuv: Run, form: str) -> None:
     model, x = made(Branching, WIDTH)
     save_batch(tmp_path, (x,))
     path = tmp_path / "m.pt"
-    save(model, (x,), path, "scripted")
+    save_torchscript(model, (x,), path, "scripted")
     if form != "TorchScript":
         path = tmp_path / "m.onnx"
         script: Any = torch.jit.script(model)
@@ -195,115 +197,11 @@ def test_scan_by_torch_export(tmp_path: Path) -> None:
         assert value.double().var(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
-def body(
-    nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[int, list[int] | None]],
-    outputs: list[str],
-    weights: dict[str, Array] | None = None,
-) -> onnx.GraphProto:
-    return helper.make_graph(
-        nodes,
-        "body",
-        [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in inputs.items()],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
-    )
-
-
-def constant(name: str, value: Any) -> onnx.NodeProto:
-    array = numpy_helper.from_array(np.asarray(value))
-    return helper.make_node("Constant", [], [name], value=array)
-
-
-FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
-LOOP_INPUTS: dict[str, tuple[int, list[int] | None]] = {
-    "i": (INT, []),
-    "go": (BOOL, []),
-    "s": (FLOAT, None),
-}
-
-
-def loop_while_small() -> list[onnx.NodeProto]:
-    """A loop that ends by its condition, with weights of its own in every form, and an If inside.
-
-    s is doubled each time, until its largest element is 50.
-    """
-    inner = body([constant("u", W(WIDTH, WIDTH, seed=3)), node("MatMul", "s1 u", "n0")], {}, ["n0"])
-    other = body([node("Identity", "s1", "n1")], {}, ["n1"])
-    nodes = [
-        node("MatMul", "s w", "s0"),
-        node("Tanh", "s0", "s1"),
-        node("Less", "i two", "early"),
-        helper.make_node("If", ["early"], ["s2"], then_branch=inner, else_branch=other),
-        node("Add", "s s", "t"),
-        node("ReduceMax", "t", "m", keepdims=0),
-        node("Less", "m fifty", "more"),
-        node("Add", "i two", "j"),
-    ]
-    graph = body(
-        [constant("two", np.int64(2)), constant("fifty", np.float32(50)), *nodes],
-        LOOP_INPUTS,
-        ["more", "t", "s2", "j"],
-        {"w": W(WIDTH, WIDTH)},
-    )
-    loop = helper.make_node("Loop", ["", "yes", "x"], ["last", "all", "ids"], body=graph)
-    return [
-        constant("yes", np.array(True)),
-        loop,
-        node("ReduceMean", "all", "mean", axes=[0], keepdims=0),
-        node("MatMul", "mean v", "z0"),
-        node("Cast", "ids", "f", to=FLOAT),
-        node("ReduceSum", "f", "g", keepdims=0),
-        node("Add", "z0 g", "z"),
-    ]
-
-
-def scans(direction: int, axis: int) -> list[onnx.NodeProto]:
-    graph = body(
-        [
-            node("MatMul", "e w", "p"),
-            node("Add", "p s", "q"),
-            node("Tanh", "q", "t"),
-            node("MatMul", "t u", "y"),
-        ],
-        {"s": (FLOAT, None), "e": (FLOAT, None)},
-        ["t", "y"],
-        {"w": W(WIDTH, WIDTH), "u": W(WIDTH, 4)},
-    )
-    scan = helper.make_node(
-        "Scan",
-        ["zero", "x"],
-        ["last", "ys"],
-        body=graph,
-        num_scan_inputs=1,
-        scan_input_axes=[1],
-        scan_input_directions=[direction],
-        scan_output_axes=[axis],
-        scan_output_directions=[direction],
-    )
-    return [
-        node("ReduceMean", "x", "mean", axes=[1], keepdims=0),
-        node("Sub", "mean mean", "zero"),
-        scan,
-        node("MatMul", "last v", "z0"),
-        node("ReduceMean", "ys", "m", axes=[axis], keepdims=0),
-        node("Add", "z0 m", "z"),
-    ]
-
-
-V = {"v": W(WIDTH, 4)}
-GRAPHS: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...]]] = {
-    "while": (loop_while_small(), (WIDTH,)),
-    "scan": (scans(0, 0), (5, WIDTH)),
-    "scan backwards, steps last": (scans(1, 2), (5, WIDTH)),
-}
-
-
 @pytest.mark.parametrize("most", [1, 10**9])
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", LOOP_GRAPHS)
 def test_written_out_they_compute_the_same(tmp_path: Path, name: str, most: int) -> None:
-    nodes, shape = GRAPHS[name]
-    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    nodes, shape = LOOP_GRAPHS[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     feeds = {"x": W(8, *shape, seed=9)}
     source = constants_outside(read_source(path))
     written = along(source, find_way(source, {}, feeds, CPU, most))
@@ -322,10 +220,10 @@ def test_written_out_they_compute_the_same(tmp_path: Path, name: str, most: int)
         np.testing.assert_allclose(same, one, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", LOOP_GRAPHS)
 def test_layers_in_bodies_by_hand(tmp_path: Path, name: str) -> None:
-    nodes, shape = GRAPHS[name]
-    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    nodes, shape = LOOP_GRAPHS[name]
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     samples = save_samples(tmp_path, shape)
     report, written = run(path, samples, tol=1e-4)
     assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.SHARED}
@@ -364,7 +262,7 @@ def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run, form: st
         node("MatMul", "b v", "z"),
     ]
     small = W(WIDTH, WIDTH) * np.float32(0.01)
-    weights = {"w": small, **V}
+    weights = {"w": small, **LAST_WEIGHT}
     if form != "initializer":
         del weights["w"]
         nodes.insert(0, constant("w", small))
@@ -423,7 +321,7 @@ def test_a_way_that_never_settles(tmp_path: Path, lsuv: Run) -> None:
     weights = {
         "one": W(WIDTH, WIDTH, seed=1) * np.float32(30),
         "other": W(WIDTH, WIDTH, seed=2) * np.float32(20),
-        **V,
+        **LAST_WEIGHT,
     }
     save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
     save_samples(tmp_path, (WIDTH,))
@@ -458,8 +356,8 @@ def test_what_can_not_be_written_out_is_reported(tmp_path: Path, lsuv: Run) -> N
 
 
 def test_kept_weights_are_scaled_in_bodies(tmp_path: Path) -> None:
-    nodes, shape = GRAPHS["scan"]
-    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", *shape))
+    nodes, shape = LOOP_GRAPHS["scan"]
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     _, written = run(path, save_samples(tmp_path, shape), pre_init=PreInit.KEEP)
     ratio = written["w"] / W(WIDTH, WIDTH)
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
@@ -473,7 +371,7 @@ def test_a_broken_body_is_refused(tmp_path: Path) -> None:
         helper.make_node("If", ["yes"], ["b"], then_branch=one, else_branch=two),
         node("MatMul", "b v", "z"),
     ]
-    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", WIDTH))
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", WIDTH))
     with pytest.raises(ModelError, match="reads the value nowhere, which nothing makes"):
         run(path, save_samples(tmp_path, (WIDTH,)))
 
@@ -510,7 +408,9 @@ def test_what_is_nested_in_a_branch_that_is_not_taken_does_not_run(tmp_path: Pat
         ),
         node("MatMul", "b v", "z"),
     ]
-    path = save_graph(tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **V}, ("n", WIDTH))
+    path = save_graph(
+        tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
+    )
     report, _ = run(path, save_samples(tmp_path, (WIDTH,)))
     statuses = {r.planned.layer.parameter: r.status for r in report.layers}
     reached = dict.fromkeys("wtv", Status.CONVERGED)
@@ -518,9 +418,9 @@ def test_what_is_nested_in_a_branch_that_is_not_taken_does_not_run(tmp_path: Pat
 
 
 def test_weights_of_bodies_in_external_data(tmp_path: Path, lsuv: Run) -> None:
-    nodes, shape = GRAPHS["scan"]
+    nodes, shape = LOOP_GRAPHS["scan"]
     (tmp_path / "model").mkdir()
-    path = save_graph(tmp_path / "model" / "m.onnx", nodes, V, ("n", *shape))
+    path = save_graph(tmp_path / "model" / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     expected, _ = run(path, save_samples(tmp_path, shape), count=8)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.bin", size_threshold=0)
     report, written = run(path, tmp_path / "samples.npy", count=8)
@@ -556,7 +456,7 @@ class Tied(nn.Module):
 @pytest.mark.parametrize("bias", [Bias.ZERO, Bias.CENTER])
 def test_a_layer_in_both_branches(tmp_path: Path, bias: Bias) -> None:
     model, x = made(Tied, WIDTH)
-    save(model, (x,), tmp_path / "m.pt", "scripted")
+    save_torchscript(model, (x,), tmp_path / "m.pt", "scripted")
     np.save(tmp_path / "x.npy", x.numpy())
     report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16, bias=bias)
     statuses = [(r.planned.layer.parameter, r.status) for r in report.layers]
@@ -599,7 +499,7 @@ class Normalised(nn.Module):
 def test_batch_norm_in_branches(tmp_path: Path, threshold: float) -> None:
     torch.manual_seed(0)
     model, x = Normalised(threshold).eval(), torch.randn(16, 3, 9, 9)
-    save(model, (x,), tmp_path / "m.pt", "scripted")
+    save_torchscript(model, (x,), tmp_path / "m.pt", "scripted")
     np.save(tmp_path / "x.npy", x.numpy())
     report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16)
     statuses = {r.planned.layer.parameter: r.status for r in report.layers}
@@ -637,7 +537,7 @@ def test_fused_layers_in_bodies_and_blocked_convolutions_are_named(tmp_path: Pat
         helper.make_node("Loop", ["twice", "yes", "x"], ["a"], body=graph),
         node("MatMul", "a v", "z"),
     ]
-    path = save_graph(tmp_path / "m.onnx", nodes, V, ("n", WIDTH))
+    path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", WIDTH))
     proto = onnx.load(path)
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(proto, path)

@@ -21,7 +21,7 @@ from lsuv_cli.core.records import Plan
 from lsuv_cli.sweep import devices, session
 from support.command import Run
 from support.graphs import random_weight, save_graph
-from test_oracle import save_samples
+from support.sample_files import save_samples
 
 # NVIDIA's driver, as far as it is asked how many GPUs there are.
 DRIVER = """

@@ -19,15 +19,16 @@ from lsuv_cli.sweep.devices import CPU, Device, _cuda_problem
 from lsuv_cli.sweep.session import Session
 from lsuv_cli.sweep.store import ValueStore
 from lsuv_cli.weights.qr import choose_qr
-from support.graphs import Array, random_weight, save_graph
+from support.graphs import Array, node, random_weight, save_graph
+from support.initialization import run, scales
 from support.processes import Processes
-from test_batches import SAMPLES, convolutional, scales
-from test_oracle import node, run, save_samples
+from support.sample_files import save_samples
+from support.small_models import convolutional
 
 Build = Callable[[Path], Path]
 
+SAMPLES = 23
 GPU_PROBLEM = _cuda_problem(ort.get_available_providers())
-
 
 WITHOUT_GPU = pytest.mark.skipif(GPU_PROBLEM is not None, reason=f"no GPU: {GPU_PROBLEM}")
 

@@ -14,9 +14,10 @@ from onnx import helper
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
-from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
-from test_graphs import forward
-from test_oracle import node, run, save_samples
+from support.graphs import in_normal_form, node, random_weight, save_graph
+from support.inference import forward, outputs_of
+from support.initialization import run
+from support.sample_files import save_samples
 
 W = random_weight
 SIZES = {"b": 8, "t": 5, "s": 5, "h": 4, "w": 3, "c": 6, "i": 6, "d": 8, "k": 2, "o": 7, "e": 7}

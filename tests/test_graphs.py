@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.events import Silent
@@ -21,97 +20,16 @@ from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.jobs.init import initialize
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
-from support.graphs import random_weight, save_graph
-from test_oracle import node, run, save_samples
+from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN, V
+from support.graphs import i64, node, random_weight, save_graph
+from support.inference import forward, optimised
+from support.initialization import run
+from support.sample_files import save_samples
+from support.small_models import tied_embedding
 
 Array = NDArray[Any]
-Graph = tuple[list[onnx.NodeProto], dict[str, Array]]
 
 W = random_weight
-HEAD = [node("Tanh", "a", "t"), node("MatMul", "t v", "z")]
-V = W(6, 4)
-
-
-def i64(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
-def constant(name: str, value: Array) -> onnx.NodeProto:
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
-
-
-PLAIN: Graph = ([node("Gemm", "x w b", "a", transB=1), *HEAD], {"w": W(6, 8), "b": W(6), "v": V})
-
-SAME_AS_PLAIN: dict[str, Graph] = {
-    "transposed": (
-        [node("Transpose", "w", "wt"), node("MatMul", "x wt", "p"), node("Add", "p b", "a"), *HEAD],
-        PLAIN[1],
-    ),
-    "identity of identity": (
-        [
-            *(node("Identity", "w", "w1"), node("Identity", "w1", "w2")),
-            *(node("Identity", "b", "b1"), node("Gemm", "x w2 b1", "a", transB=1), *HEAD),
-        ],
-        PLAIN[1],
-    ),
-    "reshaped": (
-        [
-            *(node("Reshape", "w3 s", "w"), node("Reshape", "b2 m", "b")),
-            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
-        ],
-        {
-            "w3": W(6, 8).reshape(2, 3, 8),
-            "b2": W(6).reshape(1, 6, 1),
-            "s": i64(0, -1, 8)[[1, 2]],
-            "m": i64(-1),
-            "v": V,
-        },
-    ),
-    "squeezed and unsqueezed": (
-        [
-            *(node("Squeeze", "w4 one", "w"), node("Unsqueeze", "b nil", "b1")),
-            *(node("Gemm", "x w b1", "a", transB=1), *HEAD),
-        ],
-        {"w4": W(6, 8)[:, None], "one": i64(1), "nil": i64(0), "b": W(6), "v": V},
-    ),
-    "sliced": (
-        [
-            *(node("Slice", "big from to axis", "w"), node("Split", "bb parts", "b")),
-            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
-        ],
-        {
-            "big": np.concatenate([W(6, 8), W(2, 8)]),
-            "from": i64(0),
-            "to": i64(6),
-            "axis": i64(0),
-            "bb": W(6),
-            "parts": i64(6),
-            "v": V,
-        },
-    ),
-    "one of several": (
-        [node("Gather", "big first", "w", axis=1), node("Gemm", "x w b", "a", transB=1), *HEAD],
-        {"big": np.stack([W(6, 8), W(6, 8) * 2], 1), "first": np.array(0), "b": W(6), "v": V},
-    ),
-    "cast": (
-        [
-            node("Cast", "w", "w1", to=TensorProto.FLOAT),
-            *(node("Gemm", "x w1 b", "a", transB=1), *HEAD),
-        ],
-        PLAIN[1],
-    ),
-    "in constants": (
-        [
-            *(
-                constant("w", W(6, 8)),
-                constant("b", W(6)),
-                constant("half", np.full(1, 0.5, np.float32)),
-            ),
-            *(node("Gemm", "x w b", "a", transB=1), *HEAD),
-        ],
-        {"v": V},
-    ),
-}
 
 
 def keep(model: Path, samples: Path, **options: Any) -> tuple[dict[str, float], dict[str, Array]]:
@@ -210,31 +128,6 @@ def test_a_packed_weight_that_the_file_slices_is_sliced_no_further(tmp_path: Pat
     assert [site.layer.parameter for site in sites] == [
         *("in_proj_weight[0:6]", "in_proj_weight[6:18]", "v")
     ]
-
-
-def forward(path: Path, weights: dict[str, Array], feeds: dict[str, Array], value: str) -> Array:
-    """A value of the untouched file with other weights, by ONNX Runtime alone."""
-    model = onnx.load(path)
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
-    model.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run([value], feeds)
-    return np.asarray(found)
-
-
-def tied_embedding(path: Path, *, between: bool) -> Path:
-    """Tokens through an embedding, perhaps a layer, and back through the embedding's transpose."""
-    middle = [node("MatMul", "e u", "m"), node("Tanh", "m", "h")]
-    nodes = [
-        node("Gather", "table ids", "e"),
-        *(middle if between else [node("Identity", "e", "h")]),
-        node("Transpose", "table", "tt", perm=[1, 0]),
-        node("MatMul", "h tt", "logits"),
-    ]
-    weights = {"table": W(30, 8), "u": W(8, 8)} if between else {"table": W(30, 8)}
-    return save_graph(path, nodes, weights, ("n", 5), input_type=TensorProto.INT64, name="ids")
 
 
 @pytest.mark.parametrize("between", [True, False])
@@ -465,15 +358,6 @@ def test_layers_behind_an_unreachable_one(tmp_path: Path) -> None:
     for value in ("a", "d", "z"):
         variance = forward(path, written, {"x": np.load(samples)}, value).var()
         assert variance == pytest.approx(1, abs=1e-4), value
-
-
-def optimised(path: Path, folder: Path) -> Path:
-    """The file as ONNX Runtime saves it after its own fusions."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(folder / "fused.onnx")
-    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return folder / "fused.onnx"
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip"])

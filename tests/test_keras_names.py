@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from lsuv_cli.core.choices import Bias, Names, Status
 from lsuv_cli.core.errors import ModelError
 from support.command import Run
-from test_oracle import run
+from support.initialization import run
 
 DATA = Path(__file__).parent / "data" / "keras"
 BATCH = 16

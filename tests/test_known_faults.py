@@ -17,10 +17,11 @@ from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.model.layers import find_layers
 from lsuv_cli.model.onnx_model import read_model
 from support.command import Run
-from support.graphs import random_weight, save_graph
-from test_exporters import save_batch
-from test_graphs import forward, tied_embedding
-from test_oracle import node, run, save_samples
+from support.graphs import node, random_weight, save_graph
+from support.inference import forward
+from support.initialization import run
+from support.sample_files import save_batch, save_samples
+from support.small_models import tied_embedding
 
 W = random_weight
 

@@ -28,10 +28,12 @@ from lsuv_cli.model.parameters import Parameters, WeightSource
 from lsuv_cli.model.views import Sliced, View
 from lsuv_cli.weights.shards import plan_shards, writing_shards
 from support.command import Run
-from support.graphs import random_weight, save_graph
+from support.graphs import node, random_weight, save_graph
+from support.initialization import run
 from support.paths import SAMPLE_MODELS
-from test_exporters import built, example, export, save_batch
-from test_oracle import node, run, save_samples
+from support.sample_files import save_batch, save_samples
+from support.torch_export import export
+from support.torch_models import built, example
 
 Array = NDArray[Any]
 MIB = 2**20

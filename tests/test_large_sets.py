@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from onnx import helper
 from safetensors.numpy import load_file
@@ -24,9 +20,13 @@ from safetensors.numpy import load_file
 from lsuv_cli.model.onnx_model import read_model
 from support.background import Background
 from support.command import UNMEASURED, Run
+from support.effort import effort
 from support.graphs import random_weight, save_graph
-from test_batches import convolutional
-from test_cli_bad_input import check_refused, contents, save_pictures, small_model
+from support.limits import limit_files
+from support.refusals import check_refused
+from support.sample_files import save_parquet, save_pictures, save_shard
+from support.small_models import convolutional, small_model
+from support.written_files import check_same_weights, contents
 
 SAMPLES, BATCH, BATCHES = 60, 7, 9
 # All but the last, which adds the last layer's bias.
@@ -49,21 +49,6 @@ def init(*arguments: object, data: str = "x.npy", out: str = "out") -> list[obje
     return ["init", "model.onnx", "--data", data, "--samples", "all", "--out", out, *arguments]
 
 
-def effort(process: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
-    """Node executions, those of them that were repeated, and bytes written to disk."""
-    pattern = r"^([\d,]+) node executions, ([\d,]+) of them again; ([\d,]+) bytes written to disk$"
-    ((executions, repeated, spilled),) = re.findall(pattern, process.stderr, re.MULTILINE)
-    return tuple(int(text.replace(",", "")) for text in (executions, repeated, spilled))  # type: ignore[return-value]
-
-
-def check_same_weights(path: Path, other: Path) -> None:
-    weights, others = load_file(path), load_file(other)
-    assert weights.keys() == others.keys()
-    for name, value in weights.items():
-        largest = np.abs(others[name]).max()
-        np.testing.assert_allclose(value, others[name], rtol=0, atol=1e-6 * largest, err_msg=name)
-
-
 def check_nothing_left(folder: Path, before: dict[Path, bytes]) -> None:
     """No file is new or different, hidden ones included."""
     assert contents(folder) == before
@@ -81,16 +66,6 @@ def whole(lsuv: Run, folder: Path) -> Path:
     assert len(read_model(folder / "model.onnx")[0].nodes) == NODES + 1
     assert effort(process) == (NODES, 0, 0)
     return folder / "whole"
-
-
-def limit_files(size: int) -> Callable[[], None]:
-    """As a full disk: no file can become larger than this."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
 
 
 def test_batches_that_spill(lsuv: Run, folder: Path, whole: Path) -> None:
@@ -176,19 +151,11 @@ def array(folder: Path) -> Path:
 
 
 def shard(folder: Path) -> Path:
-    save_pictures(folder / "pictures", SAMPLES)
-    with tarfile.open(folder / "data.tar", "w") as archive:
-        for path in sorted((folder / "pictures").iterdir()):
-            archive.add(path, path.name)
-    return folder / "data.tar"
+    return save_shard(folder, SAMPLES)
 
 
 def parquet(folder: Path) -> Path:
-    """With more row groups than are remembered."""
-    files = sorted(save_pictures(folder / "pictures", SAMPLES).iterdir())
-    table = pa.table({"image": [path.read_bytes() for path in files]})
-    pq.write_table(table, folder / "data.parquet", row_group_size=2)
-    return folder / "data.parquet"
+    return save_parquet(folder, SAMPLES)
 
 
 def lengthen(path: Path) -> None:

@@ -11,47 +11,17 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper
-from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
-from lsuv_cli.core.events import Silent
-from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.core.records import LayerResult, Report
-from lsuv_cli.jobs.init import initialize
-from support.graphs import random_weight, save_graph
+from support.graphs import node, random_weight, save_graph
+from support.initialization import run
 from support.oracle import TorchNetwork, algorithm_1
+from support.sample_files import save_samples
 
 # The newest that onnx 1.23 and ONNX Runtime 1.31 both know.
 NEWEST_SHARED_OPSET = 26
-
-SAMPLES = 8
-
-
-def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDArray[Any]]]:
-    """Initialise in this process; the report and the written weights."""
-    out = options.pop("out", model.with_suffix(".safetensors"))
-    report = initialize(
-        InitOptions(
-            model=model,
-            out=out,
-            samples=SampleOptions(data=(str(data),), count=options.pop("count", SAMPLES)),
-            force=options.pop("force", True),
-            device=options.pop("device", "cpu"),
-            **options,
-        ),
-        Silent(),
-    )
-    return report, load_file(out)
-
-
-def save_samples(folder: Path, shape: tuple[int, ...], count: int = SAMPLES) -> Path:
-    """Samples with unequal channel means, so that mean and variance are told apart."""
-    samples = random_weight(count, *shape, seed=7) * 1.5 + 0.25
-    path = folder / "samples.npy"
-    np.save(path, samples)
-    return path
 
 
 def pre_initialised(model: Path, results: tuple[LayerResult, ...], seed: int = 0) -> TorchNetwork:
@@ -105,10 +75,6 @@ def test_sample_models_equal_the_oracle(
     sample_models: Callable[[str], Path], tmp_path: Path, name: str, shape: tuple[int, ...]
 ) -> None:
     check_against_oracle(sample_models(name), save_samples(tmp_path, shape))
-
-
-def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **attributes)
 
 
 SQUARE = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}

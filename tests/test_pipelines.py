@@ -9,27 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from onnx import helper
 
 from support.command import COMMAND, Run
-from support.graphs import random_weight, save_graph
+from support.small_models import save_model_and_data
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    nodes = [
-        helper.make_node("MatMul", ["x", "w1"], ["h"], name="fc1"),
-        helper.make_node("Relu", ["h"], ["r"]),
-        helper.make_node("MatMul", ["r", "w2"], ["y"], name="fc2"),
-    ]
-    weights = {"w1": random_weight(6, 8, seed=1), "w2": random_weight(8, 4, seed=2)}
-    save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 6])
-    (tmp_path / "data").mkdir()
-    for number in range(3):
-        np.save(tmp_path / "data" / f"with space {number}.npy", random_weight(9, 6, seed=number))
-    return tmp_path
+    return save_model_and_data(tmp_path)
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -16,17 +15,14 @@ from lsuv_cli.core.choices import Status
 from lsuv_cli.core.records import Report
 from lsuv_cli.core.results import PRECISION
 from support.command import Run
-from support.graphs import random_weight
-from test_oracle import node, run, save_samples
+from support.graphs import node, random_weight
+from support.initialization import run
+from support.precision_graphs import CONNECTED, CONNECTED_WEIGHTS, KINDS, save_in_precision
+from support.sample_files import save_samples
 
 Array = NDArray[Any]
 W = random_weight
 
-KINDS = {
-    "float16": (TensorProto.FLOAT16, np.dtype(np.float16)),
-    "bfloat16": (TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16)),
-    "float64": (TensorProto.DOUBLE, np.dtype(np.float64)),
-}
 
 CONVOLUTIONAL = [
     node("Conv", "x w1 b1", "a", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
@@ -44,38 +40,6 @@ CONVOLUTIONAL_WEIGHTS = {
     "w3": W(10, 6 * 36),
     "b3": W(10),
 }
-CONNECTED = [
-    node("MatMul", "x w1", "a"),
-    node("Add", "a b1", "p"),
-    node("Relu", "p", "r"),
-    node("MatMul", "r w2", "m"),
-    node("Concat", "m r", "k", axis=1),
-    node("Mul", "k half", "h"),
-    node("Gemm", "h w3 b3", "y", transB=1, beta=0.5),
-]
-CONNECTED_WEIGHTS = {"w1": W(8, 6), "b1": W(6), "w2": W(6, 6), "w3": W(5, 12), "b3": W(5)}
-
-
-def save(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    weights: dict[str, Array],
-    shape: tuple[int | str, ...],
-    kind: str,
-) -> Path:
-    """Save a graph in which everything is of one type."""
-    element, dtype = KINDS[kind]
-    half = numpy_helper.from_array(np.asarray(0.5, dtype))
-    graph = helper.make_graph(
-        [helper.make_node("Constant", [], ["half"], value=half), *nodes],
-        "test",
-        [helper.make_tensor_value_info("x", element, shape)],
-        [helper.make_tensor_value_info("y", element, None)],
-        [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, path)
-    return path
 
 
 def check(report: Report, written: dict[str, Array], kind: str, weights: dict[str, Array]) -> None:
@@ -91,7 +55,9 @@ def check(report: Report, written: dict[str, Array], kind: str, weights: dict[st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_convolutional(tmp_path: Path, kind: str) -> None:
-    path = save(tmp_path / "m.onnx", CONVOLUTIONAL, CONVOLUTIONAL_WEIGHTS, ("n", 3, 8, 8), kind)
+    path = save_in_precision(
+        tmp_path / "m.onnx", CONVOLUTIONAL, CONVOLUTIONAL_WEIGHTS, ("n", 3, 8, 8), kind
+    )
     report, written = run(path, save_samples(tmp_path, (3, 8, 8)))
     check(report, written, kind, CONVOLUTIONAL_WEIGHTS)
 
@@ -99,7 +65,7 @@ def test_convolutional(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_connected_in_numpy(tmp_path: Path, kind: str) -> None:
     """The written weights, widened, have unit variance in float64 by numpy alone."""
-    path = save(tmp_path / "m.onnx", CONNECTED, CONNECTED_WEIGHTS, ("n", 8), kind)
+    path = save_in_precision(tmp_path / "m.onnx", CONNECTED, CONNECTED_WEIGHTS, ("n", 8), kind)
     samples = save_samples(tmp_path, (8,))
     report, written = run(path, samples)
     check(report, written, kind, CONNECTED_WEIGHTS)
@@ -115,7 +81,7 @@ def test_connected_in_numpy(tmp_path: Path, kind: str) -> None:
 
 def test_float64_is_computed_in_float64(tmp_path: Path) -> None:
     """Nearer to the target than float32 could come."""
-    path = save(tmp_path / "m.onnx", CONNECTED, CONNECTED_WEIGHTS, ("n", 8), "float64")
+    path = save_in_precision(tmp_path / "m.onnx", CONNECTED, CONNECTED_WEIGHTS, ("n", 8), "float64")
     report, _ = run(path, save_samples(tmp_path, (8,)))
     for result in report.layers:
         assert result.after is not None
@@ -157,7 +123,7 @@ def test_mixed(tmp_path: Path) -> None:
 
 def test_untouched_half_precision_parameters_stay_bit_for_bit(tmp_path: Path) -> None:
     weights = {**CONNECTED_WEIGHTS, "unused": W(4, 4) * 1e-7}
-    path = save(tmp_path / "m.onnx", CONNECTED, weights, ("n", 8), "float16")
+    path = save_in_precision(tmp_path / "m.onnx", CONNECTED, weights, ("n", 8), "float16")
     _, written = run(path, save_samples(tmp_path, (8,)), exclude=("w2",))
     for name in ("w2", "unused"):
         assert written[name].tobytes() == weights[name].astype(np.float16).tobytes()

@@ -19,13 +19,10 @@ import pytest
 
 from support.namespaces import cut, two_hosts, why_not
 from support.paths import SUPPORT
-from support.processes import Processes
+from support.processes import PROCESS_ERROR, SLACK_SECONDS, Processes
 
 WORKER = SUPPORT / "process_worker.py"
-PROCESS_ERROR = 6
 LONG, SHORT = 60, 5
-# From the moment at which the time-out has passed: looking for signs of life, saying it, leaving.
-SLACK_SECONDS = 20
 
 pytestmark = pytest.mark.processes
 

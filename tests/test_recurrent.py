@@ -17,35 +17,19 @@ from torch import Tensor, nn
 from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
 from lsuv_cli.model.layers import layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
-from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
-from test_exporters import EXPORTERS, export, save_batch
-from test_oracle import node, run, save_samples
-from test_torchscript import save
+from support.graphs import in_normal_form, node, random_weight, save_graph
+from support.inference import outputs_of
+from support.initialization import run
+from support.sample_files import save_batch, save_samples
+from support.torch_export import EXPORTERS, export, save_torchscript
+from support.torch_recurrent import HIDDEN, INPUTS, Recurrent
 
 Array = NDArray[Any]
 W = random_weight
 
-STEPS, INPUTS, HIDDEN, BATCH = 7, 6, 5, 16
+STEPS, BATCH = 7, 16
 KINDS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 TORCH_FORGET = 1  # PyTorch's LSTM has the gates i, f, g, o
-
-
-class Recurrent(nn.Module):
-    """Two layers of two directions, a third of one, and a head."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        layer: Callable[..., nn.RNNBase] = getattr(nn, kind)
-        self.rnn = layer(INPUTS, HIDDEN, num_layers=2, bidirectional=True, batch_first=True)
-        self.last = layer(2 * HIDDEN, HIDDEN, batch_first=True)
-        self.head = nn.Linear(HIDDEN, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        x, _ = self.rnn(x)
-        x, _ = self.last(x)
-        result: Tensor = self.head(x[:, -1])
-        return result
 
 
 def built(kind: str) -> tuple[nn.Module, Tensor]:
@@ -132,7 +116,7 @@ def test_onnx_from_pytorch(tmp_path: Path, kind: str) -> None:
 def test_torchscript(tmp_path: Path, kind: str, form: str) -> None:
     model, x = built(kind)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
-    save(model, (x,), tmp_path / "m.pt", form)
+    save_torchscript(model, (x,), tmp_path / "m.pt", form)
     np.save(tmp_path / "x.npy", x.numpy())
     _, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=BATCH)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
@@ -368,7 +352,7 @@ def test_a_module_that_is_called_twice(tmp_path: Path, kind: str, exporter: str)
     model, x = Twice(kind).eval(), torch.randn(BATCH, STEPS, INPUTS)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
     if exporter == "traced":
-        save(model, (x,), tmp_path / "m.pt", exporter)
+        save_torchscript(model, (x,), tmp_path / "m.pt", exporter)
         np.save(tmp_path / "x.npy", x.numpy())
         report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=BATCH)
     else:

@@ -16,11 +16,14 @@ import pytest
 
 from support.background import PATIENCE, Background
 from support.command import COMMAND, Run
+from support.effort import effort
 from support.graphs import random_weight
+from support.limits import limit_files
 from support.paths import SUPPORT
-from test_batches import convolutional
-from test_cli_bad_input import check_refused, contents, small_model
-from test_large_sets import check_same_weights, effort, limit_files, parquet, shard
+from support.refusals import check_refused
+from support.sample_files import save_parquet, save_shard
+from support.small_models import convolutional, small_model
+from support.written_files import check_same_weights, contents
 
 SAMPLES, BATCHES, NODES = 500, 72, 18
 JOURNAL = "c/journal.jsonl"
@@ -212,12 +215,12 @@ def test_another_model_or_other_samples(lsuv: Run, folder: Path, finished: Path)
     check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, OTHER)
 
 
-@pytest.mark.parametrize("arrange", [shard, parquet])
+@pytest.mark.parametrize("arrange", [save_shard, save_parquet], ids=["shard", "parquet"])
 def test_collections_that_have_changed(
-    lsuv: Run, tmp_path: Path, arrange: Callable[[Path], Path]
+    lsuv: Run, tmp_path: Path, arrange: Callable[[Path, int], Path]
 ) -> None:
     small_model(tmp_path / "m.onnx")
-    path = arrange(tmp_path)
+    path = arrange(tmp_path, 60)
     kill_at(tmp_path, 2, data=path.name)
     os.utime(path, (0, 0))
     check_refused(lsuv(*init(*CHECKPOINT, data=path.name), cwd=tmp_path), 2, OTHER)

@@ -18,11 +18,10 @@ from support.command import Run
 from support.graphs import random_weight
 from support.namespaces import two_hosts, why_not
 from support.paths import SUPPORT
-from support.processes import PATIENCE, Processes
-from test_batches import convolutional
-from test_cli_bad_input import save_pictures, small_model
-from test_large_sets import check_same_weights
-from test_processes import PROCESS_ERROR, SLACK_SECONDS
+from support.processes import PATIENCE, PROCESS_ERROR, SLACK_SECONDS, Processes
+from support.sample_files import save_pictures
+from support.small_models import convolutional, small_model
+from support.written_files import check_same_weights
 
 HUNG = 5
 LSUV = ("-m", "lsuv_cli")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from support.command import Run
-from test_batch_norm import Residual, unsettled
-from test_batch_norm import variances as layer_variances
-from test_exporters import MODELS, Trap, built, example, save_batch, variances
+from support.pickles import Trap
+from support.sample_files import save_batch
+from support.torch_batch_norm import Residual, randomized_residual
+from support.torch_export import save_torchscript
+from support.torch_models import MODELS, built, example
+from support.torch_variances import variances_by_call, variances_by_layer
 
 # The exporter can't convert nn.TransformerEncoder where it is scripted.
 SCRIPTABLE = tuple(name for name in MODELS if name != "encoder")
@@ -44,15 +45,6 @@ class Looped(nn.Module):
         return result
 
 
-def save(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, kind: str) -> None:
-    trace: Callable[..., Any] = torch.jit.trace
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        few = tuple(value[:2] for value in inputs)
-        script = trace(model, few) if kind == "traced" else torch.jit.script(model)
-        torch.jit.save(script, path)
-
-
 def initialise(lsuv: Run, *arguments: object) -> dict[str, Any]:
     process = lsuv("init", "m.pt", "--data", "batch.npz", "--out", "out", "--json", *arguments)
     assert process.returncode == 0, process.stderr
@@ -71,7 +63,7 @@ def rename_inputs(folder: Path, inputs: tuple[Tensor, ...], names: tuple[str, ..
 )
 def test_weights_load_and_hold(tmp_path: Path, forked: Run, name: str, kind: str) -> None:
     model, inputs = built(name), example(name)
-    save(model, inputs, tmp_path / "m.pt", kind)
+    save_torchscript(model, inputs, tmp_path / "m.pt", kind)
     names = {"GPT": ("ids",), "two inputs": ("x", "y")}.get(name, ("x",))
     if len(names) == 1:
         save_batch(tmp_path, inputs)
@@ -83,7 +75,7 @@ def test_weights_load_and_hold(tmp_path: Path, forked: Run, name: str, kind: str
     script: Any = torch.jit.load(str(tmp_path / "m.pt"))  # type: ignore[no-untyped-call]
     script.load_state_dict(written, strict=True)
     model.load_state_dict(written, strict=True)
-    found = variances(model, inputs)
+    found = variances_by_call(model, inputs)
     assert sum(map(len, found.values())) == len(report["layers"])
     for layer, values in found.items():
         for variance in values if "in_proj" in layer else values[:1]:
@@ -94,10 +86,10 @@ def test_weights_load_and_hold(tmp_path: Path, forked: Run, name: str, kind: str
 
 @pytest.mark.parametrize("kind", ["traced", "scripted"])
 def test_batch_norm_stays(tmp_path: Path, forked: Run, kind: str) -> None:
-    model = unsettled()
+    model = randomized_residual()
     inputs = (torch.randn(16, 3, 9, 9),)
     model.bn1.num_batches_tracked.fill_(77)  # type: ignore[union-attr]
-    save(model, inputs, tmp_path / "m.pt", kind)
+    save_torchscript(model, inputs, tmp_path / "m.pt", kind)
     save_batch(tmp_path, inputs)
     initialise(forked)
     written = load_file(tmp_path / "out")
@@ -105,8 +97,8 @@ def test_batch_norm_stays(tmp_path: Path, forked: Run, kind: str) -> None:
     fresh = Residual()
     fresh.load_state_dict(written, strict=True)
     for found in (
-        layer_variances(fresh.eval(), inputs[0].numpy()),
-        layer_variances(fresh.train(), inputs[0].numpy()),
+        variances_by_layer(fresh.eval(), inputs[0].numpy()),
+        variances_by_layer(fresh.train(), inputs[0].numpy()),
     ):
         assert all(variance == pytest.approx(1, abs=2e-5) for variance in found.values())
 
@@ -114,16 +106,18 @@ def test_batch_norm_stays(tmp_path: Path, forked: Run, kind: str) -> None:
 def test_control_flow(tmp_path: Path, forked: Run) -> None:
     torch.manual_seed(0)
     model, inputs = Looped().eval(), (torch.randn(16, 12),)
-    save(model, inputs, tmp_path / "m.pt", "scripted")
+    save_torchscript(model, inputs, tmp_path / "m.pt", "scripted")
     save_batch(tmp_path, inputs)
     initialise(forked)
     model.load_state_dict(load_file(tmp_path / "out"), strict=True)
-    assert all(v[0] == pytest.approx(1, abs=2e-5) for v in variances(model, inputs).values())
+    assert all(
+        v[0] == pytest.approx(1, abs=2e-5) for v in variances_by_call(model, inputs).values()
+    )
 
 
 def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
     model, inputs = built("convolutional"), example("convolutional")
-    save(model, inputs, tmp_path / "m.pt", "traced")
+    save_torchscript(model, inputs, tmp_path / "m.pt", "traced")
     arguments = ("init", "m.pt", "--data", images / "photos" / "china", "--out", "out")
     for option, says in (
         ((), "--input-shape"),
@@ -144,7 +138,7 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
 def test_the_model_itself_with_new_weights(tmp_path: Path, forked: Run) -> None:
     """--out-model: the same module, runnable, the same bytes each time."""
     model, inputs = built("depthwise with BatchNorm"), example("depthwise with BatchNorm")
-    save(model, inputs, tmp_path / "m.pt", "traced")
+    save_torchscript(model, inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
     digests = []
     for out_model in ("a.pt", "b.pt"):
@@ -168,7 +162,7 @@ def test_half_precision(tmp_path: Path, forked: Run) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         model = built("Mixer").to(dtype)
         inputs = example("Mixer")
-        save(model, tuple(v.to(dtype) for v in inputs), tmp_path / "m.pt", "traced")
+        save_torchscript(model, tuple(v.to(dtype) for v in inputs), tmp_path / "m.pt", "traced")
         save_batch(tmp_path, inputs)
         process = forked("init", "m.pt", "--data", "batch.npz", "--out", "out", "--force")
         assert process.returncode in (0, 3), process.stderr
@@ -202,7 +196,7 @@ def test_what_is_no_torchscript(tmp_path: Path, forked: Run) -> None:
     )
     check_refuses(forked, "checkpoint")
     assert not (tmp_path / "sprung").exists()
-    save(model, inputs, tmp_path / "m.pt", "traced")
+    save_torchscript(model, inputs, tmp_path / "m.pt", "traced")
     whole = (tmp_path / "m.pt").read_bytes()
     (tmp_path / "m.pt").write_bytes(whole[: len(whole) // 2])
     check_refuses(forked, "cut short")
@@ -224,7 +218,7 @@ class Unexportable(nn.Module):
 
 def test_what_the_exporter_cannot_convert(tmp_path: Path, forked: Run) -> None:
     inputs = (torch.randn(4, 12),)
-    save(Unexportable(), inputs, tmp_path / "m.pt", "traced")
+    save_torchscript(Unexportable(), inputs, tmp_path / "m.pt", "traced")
     save_batch(tmp_path, inputs)
     check_refuses(forked, "matrix_exp")
 
@@ -246,7 +240,7 @@ class Singular(nn.Module):
 def test_what_can_not_be_converted_is_named(tmp_path: Path, forked: Run, kind: str) -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(Singular(), nn.Linear(1, 2)))
     inputs = (torch.randn(4, 6),)
-    save(model, inputs, tmp_path / "m.pt", kind)
+    save_torchscript(model, inputs, tmp_path / "m.pt", kind)
     save_batch(tmp_path, inputs)
     process = forked("init", "m.pt", "--data", "batch.npz", "--out", "out", "--json")
     assert process.returncode == 3

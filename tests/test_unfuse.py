@@ -16,10 +16,13 @@ from onnx import TensorProto, helper
 from lsuv_cli.core.choices import Bias, Names, Status
 from lsuv_cli.model.layers import find_layers, layers_left_alone
 from lsuv_cli.model.onnx_model import read_model
-from support.graphs import in_normal_form, outputs_of, random_weight, save_graph
-from test_exporters import BATCH, built, example, export, save_batch, variances
-from test_graphs import forward, optimised
-from test_oracle import node, run
+from support.graphs import in_normal_form, node, random_weight, save_graph
+from support.inference import forward, optimised, outputs_of
+from support.initialization import run
+from support.sample_files import save_batch
+from support.torch_export import export
+from support.torch_models import BATCH, built, example
+from support.torch_variances import variances_by_call
 
 Array = NDArray[Any]
 
@@ -423,7 +426,7 @@ def test_an_optimised_transformer_back_in_pytorch(tmp_path: Path, exporter: str)
     missing, unexpected = module.load_state_dict(state, strict=False)
     assert not unexpected
     assert all("norm" in name for name in missing)
-    found = variances(module, inputs)
+    found = variances_by_call(module, inputs)
     assert len(found) == len(report.layers)
     for layer, values in found.items():
         assert values == [pytest.approx(1, abs=2e-5)], layer

@@ -1,8 +1,8 @@
-"""Small ONNX files for tests."""
+"""Nodes, weights and small ONNX files that tests build their graphs from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import InferenceSession
 
 from lsuv_cli.model.onnx_model import read_model
 
@@ -46,12 +45,6 @@ def random_weight(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng([seed, *shape]).standard_normal(shape, dtype=np.float32)
 
 
-def outputs_of(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
-    """A model's outputs, by ONNX Runtime alone."""
-    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return [np.asarray(value) for value in session.run(None, dict(feeds))]
-
-
 def in_normal_form(path: Path) -> onnx.ModelProto:
     """The graph that a file is brought to before it is measured, with the file's own values."""
     model, parameters = read_model(path)
@@ -64,3 +57,42 @@ def in_normal_form(path: Path) -> onnx.ModelProto:
         if name in used
     )
     return whole
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    """Return a node with one output; the names of its inputs are separated by spaces."""
+    return helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **attributes)
+
+
+def i64(*values: int) -> Array:
+    """Return an int64 vector, as shapes and axes are given."""
+    return np.array(values, np.int64)
+
+
+def body(
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, list[int] | None]],
+    outputs: list[str],
+    weights: dict[str, Array] | None = None,
+) -> onnx.GraphProto:
+    """Return the body of a Loop, Scan or If.
+
+    Args:
+        nodes: its nodes.
+        inputs: the element type and the shape of each of its inputs.
+        outputs: the names of its outputs.
+        weights: its initializers.
+    """
+    return helper.make_graph(
+        nodes,
+        "body",
+        [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in inputs.items()],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
+    )
+
+
+def constant(name: str, value: Any) -> onnx.NodeProto:
+    """Return a Constant node."""
+    array = numpy_helper.from_array(np.asarray(value))
+    return helper.make_node("Constant", [], [name], value=array)

@@ -20,6 +20,10 @@ from support.namespaces import Host
 
 PATIENCE = 120
 NAP_SECONDS = 0.02
+# The exit code of a process that another one failed.
+PROCESS_ERROR = 6
+# From the moment at which the time-out has passed: looking for signs of life, saying it, leaving.
+SLACK_SECONDS = 20
 FORK_SERVER = Path(__file__).parent / "fork_server.py"
 TORCHRUN = ("-m", "torch.distributed.run")
 

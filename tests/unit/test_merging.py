@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from test_moments import moments_of
 
 from lsuv_cli.core.merging import BatchMerge
 from lsuv_cli.core.moments import Moments
+from support.moments import moments_of
 
 
 def batches_of(count: int, seed: int) -> list[np.ndarray]:

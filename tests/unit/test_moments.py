@@ -10,14 +10,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from lsuv_cli.core.choices import Status
-from lsuv_cli.core.moments import NUMPY, Moments, closed_form_factor, failure_of
+from lsuv_cli.core.moments import NUMPY, closed_form_factor, failure_of
+from support.moments import moments_of
 
 Data = NDArray[np.float64]
-
-
-def moments_of(data: Data) -> Moments:
-    """Of data (n, c)."""
-    return Moments(len(data), data.mean(axis=0), np.square(data).mean(axis=0))
 
 
 finite = st.floats(-100, 100, allow_nan=False)
