@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 import lsuv_cli
+from support.paths import ROOT
 
 PACKAGE = Path(lsuv_cli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS_FOLDER = ROOT / "tests"
+TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 PURE = {"numpy"}
 STDLIB_FOR_CORE = {
     "__future__",
@@ -128,3 +131,10 @@ def test_every_module_is_in_the_readme_map() -> None:
     readme = (PACKAGE.parent / "README.md").read_text()
     for name in {room(path) for path in MODULES} - {"__init__", "__main__"}:
         assert f"{name}/" in readme or f"{name}.py" in readme, name
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(TESTS_FOLDER)))
+def test_no_test_module_is_imported(path: Path) -> None:
+    """What several test modules need is in `tests/support`."""
+    for name in imports(path):
+        assert not any(part.startswith("test_") for part in name.split(".")), name
