@@ -21,16 +21,16 @@ from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SEGMENT_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.engine import Work, apply, clear_biases, pre_initialise, set_running_statistics
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.norms import batch_norms
-from lsuv_cli.model.onnx_model import OnnxModel
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.engine.work import Work, apply, clear_biases, pre_initialise, set_running_statistics
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.norms import batch_norms
+from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.runtime.devices import Device, select_device
+from lsuv_cli.runtime.spill import SpillFile
+from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import SampleBatches, open_samples
-from lsuv_cli.sweep.devices import Device, select_device
-from lsuv_cli.sweep.spill import SpillFile
-from lsuv_cli.sweep.store import ValueStore
-from lsuv_cli.sweeper import Sweeper
 from lsuv_cli.weights.qr import choose_qr
 
 HERE = Path(__file__).parent

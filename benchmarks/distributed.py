@@ -26,9 +26,9 @@ import numpy as np
 from segmented import NETWORKS, random_batches
 
 from lsuv_cli.core.batches import GivenBatches
-from lsuv_cli.model.onnx_model import read_model
 from lsuv_cli.processes.run import Run
-from lsuv_cli.sweep.devices import select_device
+from lsuv_cli.reading.model import read_model
+from lsuv_cli.runtime.devices import select_device
 
 GOAL = 0.85
 GOAL_BYTES = 8000

@@ -34,10 +34,10 @@ from segmented import random_batches
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.errors import UsageError
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.sweep import passage
-from lsuv_cli.sweep.devices import Device, select_device
-from lsuv_cli.sweep.session import Session
+from lsuv_cli.reading.model import read_model
+from lsuv_cli.runtime import passage
+from lsuv_cli.runtime.devices import Device, select_device
+from lsuv_cli.runtime.session import Session
 
 GOAL = 1e-4
 MODELS = ("fitnet4", "googlenet", "caffenet")

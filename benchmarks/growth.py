@@ -25,8 +25,8 @@ from segmented import random_batches
 from torch import nn
 
 from lsuv_cli.core.batches import GivenBatches
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.sweep.devices import select_device
+from lsuv_cli.reading.model import read_model
+from lsuv_cli.runtime.devices import select_device
 
 GOAL = 1.15
 LAYERS = (20, 50, 100, 200)

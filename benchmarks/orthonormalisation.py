@@ -29,8 +29,8 @@ from lsuv_cli.core.preinit import (
     numpy_qr,
     orthonormal_flops,
 )
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_model import read_model
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.reading.model import read_model
 from lsuv_cli.weights.qr import Factorisation, choose_qr
 
 SHAPES = (

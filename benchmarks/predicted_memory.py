@@ -26,9 +26,9 @@ import onnxruntime as ort
 from sweep_overhead import sweep_of
 
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.model.footprint import RUNNING_BYTES, Footprint, footprint
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.model.value_sizes import value_sizes
+from lsuv_cli.memory.footprint import RUNNING_BYTES, Footprint, footprint
+from lsuv_cli.memory.value_sizes import value_sizes
+from lsuv_cli.reading.model import read_model
 
 GOALS = (0.7, 1.15)
 LIMIT = 1.25

@@ -30,10 +30,10 @@ import onnxruntime as ort
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.sweep.devices import select_device
-from lsuv_cli.sweep.spill import SpillFile
-from lsuv_cli.sweeper import Sweeper
+from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.reading.model import read_model
+from lsuv_cli.runtime.devices import select_device
+from lsuv_cli.runtime.spill import SpillFile
 
 GOAL = 1.25
 BATCHES = (1, 4, 16)

@@ -16,13 +16,13 @@ import onnxruntime as ort
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
-from lsuv_cli.model.found import Found, Sweepable
-from lsuv_cli.model.onnx_model import OnnxModel, read_model
-from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.sweeping import sweeping_graph
-from lsuv_cli.sweep.devices import select_device
-from lsuv_cli.sweep.session import Session
-from lsuv_cli.sweeper import Sweeper
+from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.instrument.state import Found, Sweepable
+from lsuv_cli.instrument.sweep import sweeping_graph
+from lsuv_cli.reading.model import OnnxModel, read_model
+from lsuv_cli.runtime.devices import select_device
+from lsuv_cli.runtime.session import Session
 
 GOAL = 1.15
 

@@ -10,7 +10,7 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from lsuv_cli import cli
+    from lsuv_cli.cli import app as cli
 
     cli.main()
 

@@ -28,10 +28,10 @@ from lsuv_cli.core.limits import (
 from lsuv_cli.core.option_texts import parse_samples
 from lsuv_cli.core.options import MEMORY_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.records import Report
+from lsuv_cli.graph.torch_arrays import as_tensor
 from lsuv_cli.jobs.init import initialize as run_job
 from lsuv_cli.samples.batch import open_samples
 from lsuv_cli.samples.memory import find_in_memory
-from lsuv_cli.weights.as_torch import as_tensor
 from lsuv_cli.weights.tensors import open_tensors
 
 if TYPE_CHECKING:

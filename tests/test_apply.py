@@ -24,8 +24,8 @@ from torch import nn
 from lsuv_cli.core.errors import DataError, OutputError, UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions
-from lsuv_cli.jobs.applying import apply_weights
-from lsuv_cli.model import applying
+from lsuv_cli.jobs.apply import apply_weights
+from lsuv_cli.weights import model_file as applying
 from support.graphs import random_weight, save_graph
 from support.initialization import run
 

@@ -21,10 +21,10 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.records import Report
-from lsuv_cli.jobs.applying import apply_weights
+from lsuv_cli.graph.nodes import bodies
+from lsuv_cli.jobs.apply import apply_weights
 from lsuv_cli.jobs.verify import verify
-from lsuv_cli.model.nodes import bodies
-from lsuv_cli.sweep import trial
+from lsuv_cli.runtime import trial
 from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN
 from support.graphs import body, constant, node, random_weight, save_graph
 from support.inference import forward, outputs_of

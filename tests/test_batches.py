@@ -14,14 +14,14 @@ import onnx
 import pytest
 from onnx import helper
 
-from lsuv_cli.budget import Budget
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
 from lsuv_cli.core.records import InstrumentedGraph, Specs
-from lsuv_cli.model.footprint import footprint
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.model.sweeping import Sweep
-from lsuv_cli.model.value_sizes import value_sizes
+from lsuv_cli.instrument.sweep import Sweep
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.memory.budget import Budget
+from lsuv_cli.memory.footprint import footprint
+from lsuv_cli.memory.value_sizes import value_sizes
+from lsuv_cli.reading.model import read_model
 from support.graphs import random_weight, save_graph
 from support.initialization import run, scales
 from support.sample_files import save_samples
@@ -46,7 +46,7 @@ def test_batches_give_what_one_batch_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], disk: bool
 ) -> None:
     if not disk:
-        monkeypatch.setattr("lsuv_cli.sweep.spill.RESERVE_BYTES", sys.maxsize)
+        monkeypatch.setattr("lsuv_cli.runtime.spill.RESERVE_BYTES", sys.maxsize)
     model = convolutional(tmp_path)
     samples = save_samples(tmp_path, (3, 4, 4), SAMPLES)
     one, written = run(model, samples, count=SAMPLES, **options)

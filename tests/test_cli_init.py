@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from lsuv_cli import __version__
 from lsuv_cli.core.layout import WeightLayout
 from lsuv_cli.core.preinit import gram_deviation
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_model import read_model
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.reading.model import read_model
 from support.command import COMMAND, Run
 from support.graphs import random_weight, save_graph
 from support.oracle import TorchNetwork

@@ -28,7 +28,7 @@ from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions, InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
-from lsuv_cli.gradients import NoGradientsError, Signal, refuse_different
+from lsuv_cli.engine.gradients import NoGradientsError, Signal, refuse_different
 from lsuv_cli.jobs.compare import GRADIENT_SAMPLES, compare
 from lsuv_cli.jobs.init import initialize
 from support.command import Run

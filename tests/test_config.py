@@ -12,8 +12,8 @@ import pytest
 import typer.main
 from safetensors.numpy import load
 
-from lsuv_cli.cli import app
-from lsuv_cli.commands.config import read_configuration
+from lsuv_cli.cli.app import app
+from lsuv_cli.cli.config import read_configuration
 from support.command import COMMAND, Run
 from support.paths import ROOT
 from support.sample_files import save_pictures

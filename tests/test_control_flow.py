@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from lsuv_cli.control import along, find_way
 from lsuv_cli.core.choices import Bias, Names, PreInit, Status
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.model.hoisting import constants_outside
-from lsuv_cli.model.layers import layers_left_alone
-from lsuv_cli.model.onnx_file import read_source
-from lsuv_cli.model.onnx_model import model_of
-from lsuv_cli.model.subgraph import needed_nodes
-from lsuv_cli.sweep.devices import select_device
+from lsuv_cli.engine.branches import along, find_way
+from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.layers.find import layers_left_alone
+from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.model import model_of
+from lsuv_cli.reading.onnx_file import read_source
+from lsuv_cli.runtime.devices import select_device
 from support.command import Run
 from support.graphs import body, constant, node, random_weight, save_graph
 from support.inference import outputs_of

@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 from safetensors.numpy import load_file
 
-from lsuv_cli import engine
 from lsuv_cli.core.choices import Per, PreInit
 from lsuv_cli.core.records import Plan
-from lsuv_cli.sweep import devices, session
+from lsuv_cli.engine import work as engine
+from lsuv_cli.runtime import devices, session
 from support.command import Run
 from support.graphs import random_weight, save_graph
 from support.sample_files import save_samples

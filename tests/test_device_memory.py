@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto, ValueInfoProto, helper
 
 from lsuv_cli.jobs import opening
-from lsuv_cli.sweep.device_array import DeviceArray
-from lsuv_cli.sweep.devices import CPU, Device, _cuda_problem
-from lsuv_cli.sweep.session import Session
-from lsuv_cli.sweep.store import ValueStore
+from lsuv_cli.runtime.device_array import DeviceArray
+from lsuv_cli.runtime.devices import CPU, Device, _cuda_problem
+from lsuv_cli.runtime.session import Session
+from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.weights.qr import choose_qr
 from support.graphs import Array, node, random_weight, save_graph
 from support.initialization import run, scales

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lsuv_cli.cli import app
+from lsuv_cli.cli.app import app
 from support.command import Run
 
 ROOT = Path(__file__).parent.parent

@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from lsuv_cli import __version__
-from lsuv_cli.cli import app
+from lsuv_cli.cli.app import app
 from lsuv_cli.core.preinit import generator
 from support.command import COMMAND
 from support.graphs import Array, random_weight, save_graph

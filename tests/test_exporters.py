@@ -12,7 +12,7 @@ from torch import nn
 
 from lsuv_cli.core.choices import Names, Status
 from lsuv_cli.core.errors import DataError
-from lsuv_cli.model.exporter import MADE_UP
+from lsuv_cli.graph.torch_origin import MADE_UP
 from support.command import Run
 from support.initialization import run
 from support.pickles import Trap
@@ -130,7 +130,7 @@ def test_like_a_checkpoint(tmp_path: Path, forked: Run) -> None:
 
 
 def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    from lsuv_cli.weights.checkpoint import read_shapes
+    from lsuv_cli.weights.like import read_shapes
 
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "bad.pt")
     with pytest.raises(DataError, match=r"also holds a pickled \w+\.mkdir, which could run code"):
@@ -139,7 +139,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_whole_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
-    from lsuv_cli.weights.checkpoint import read_shapes
+    from lsuv_cli.weights.like import read_shapes
 
     path, model = tmp_path / "whole.pt", nn.Sequential(nn.Linear(2, 2))
     torch.save(model, path)

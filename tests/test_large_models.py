@@ -22,10 +22,10 @@ from safetensors.numpy import load_file
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.model import segments
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.model.parameters import Parameters, WeightSource
-from lsuv_cli.model.views import Sliced, View
+from lsuv_cli.graph.parameters import Parameters, WeightSource
+from lsuv_cli.graph.views import Sliced, View
+from lsuv_cli.instrument import segments
+from lsuv_cli.reading.model import read_model
 from lsuv_cli.weights.shards import plan_shards, writing_shards
 from support.command import Run
 from support.graphs import node, random_weight, save_graph

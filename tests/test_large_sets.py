@@ -17,7 +17,7 @@ import pytest
 from onnx import helper
 from safetensors.numpy import load_file
 
-from lsuv_cli.model.onnx_model import read_model
+from lsuv_cli.reading.model import read_model
 from support.background import Background
 from support.command import UNMEASURED, Run
 from support.effort import effort
@@ -279,7 +279,7 @@ def test_interruption_leaves_nothing(folder: Path, stage: str, number: signal.Si
 
 UNLUCKY = """
 import os, signal, sys, time, typer
-from lsuv_cli.exits import exit_with
+from lsuv_cli.cli.exits import exit_with
 
 class Fragile:
     def __del__(self):
@@ -307,7 +307,7 @@ def test_a_signal_while_an_object_is_destroyed(name: str, code: int) -> None:
 TRIED = """
 import os, signal, sys, tempfile, typer
 from lsuv_cli.core.errors import ExitCode
-from lsuv_cli.exits import exit_with
+from lsuv_cli.cli.exits import exit_with
 
 create = os.open
 
@@ -379,7 +379,7 @@ def test_a_signal_when_the_weights_are_written(folder: Path) -> None:
 LATE = """
 import os, signal, sys, typer
 from lsuv_cli.core.errors import ExitCode
-from lsuv_cli.exits import exit_with
+from lsuv_cli.cli.exits import exit_with
 
 class Last:
     def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{}):

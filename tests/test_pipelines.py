@@ -167,7 +167,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library prints past Python would go into it."""
     script = """if True:
         import contextlib, os, sys
-        from lsuv_cli.cli import main
+        from lsuv_cli.cli.app import main
         sys.argv[1:] = ["--version"]
         with contextlib.suppress(SystemExit):
             main()

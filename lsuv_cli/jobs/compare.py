@@ -14,16 +14,16 @@ from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.engine import Work
-from lsuv_cli.forward import draw_weights, measure_unscaled
-from lsuv_cli.gradients import Differentiator, NoGradientsError, refuse_different
-from lsuv_cli.iteration import measure_scaled
+from lsuv_cli.engine.forward import draw_weights, measure_unscaled
+from lsuv_cli.engine.gradients import Differentiator, NoGradientsError, refuse_different
+from lsuv_cli.engine.iterate import measure_scaled
+from lsuv_cli.engine.work import Work
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.instrument.differentiable import differentiable_graph
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
-from lsuv_cli.model.differentiable import differentiable_graph
-from lsuv_cli.model.onnx_model import OnnxModel
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.batch import FindSamples, open_samples
 
 # Gradients are of so many samples at most: a standard deviation over a layer's outputs needs no

@@ -16,18 +16,18 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
-from lsuv_cli.distributions import find_distributions
-from lsuv_cli.engine import Work, measure
-from lsuv_cli.iteration import sweep_until_settled
-from lsuv_cli.jobs.applying import refuse_model_name, written_model
+from lsuv_cli.engine.distributions import find_distributions
+from lsuv_cli.engine.iterate import sweep_until_settled
+from lsuv_cli.engine.work import Work, measure
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.graph.written_tensors import Naming
+from lsuv_cli.jobs.apply import refuse_model_name, written_model
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
-from lsuv_cli.model.applying import model_files
-from lsuv_cli.model.onnx_model import OnnxModel
-from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.stored import Naming
+from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.weights.model_file import model_files
 from lsuv_cli.weights.output import (
     check_output,
     refuse_misleading_name,
@@ -35,7 +35,7 @@ from lsuv_cli.weights.output import (
     replacing_file,
 )
 from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
-from lsuv_cli.writing import WeightsFile, header_texts, writing_weights
+from lsuv_cli.weights.written import WeightsFile, header_texts, writing_weights
 
 
 def initialize(

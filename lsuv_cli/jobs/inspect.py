@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from lsuv_cli import __version__
-from lsuv_cli.budget import predict
 from lsuv_cli.core.batches import PlannedBatches, Shapes
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
@@ -19,19 +18,20 @@ from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection,
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
-from lsuv_cli.model.hoisting import constants_outside
-from lsuv_cli.model.layers import LayerSite, find_layers
-from lsuv_cli.model.onnx_file import ModelSource, read_source
-from lsuv_cli.model.onnx_model import OnnxModel, model_of
-from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.torchscript import EXAMPLES, TorchScript, is_torch_file
+from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
+from lsuv_cli.layers.find import LayerSite, find_layers
+from lsuv_cli.memory.budget import predict
+from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.model import OnnxModel, model_of
+from lsuv_cli.reading.onnx_file import ModelSource, read_source
+from lsuv_cli.reading.torchscript import EXAMPLES, TorchScript, is_torch_file
+from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.meaning import what_feeds
-from lsuv_cli.storing import refuse_missing_folder, spill_file
-from lsuv_cli.sweep.store import ValueStore
-from lsuv_cli.sweeper import Sweeper
 
 
 def inspect(options: InspectOptions, events: Events) -> Inspection:

@@ -7,24 +7,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from lsuv_cli.budget import Budget
-from lsuv_cli.control import along, common_way
 from lsuv_cli.core.batches import Shapes
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.loading import Loaded
-from lsuv_cli.model.control_flow import Decisions, controlling_nodes
-from lsuv_cli.model.hoisting import constants_outside
-from lsuv_cli.model.onnx_file import ModelSource, read_source
-from lsuv_cli.model.onnx_model import OnnxModel, model_of
-from lsuv_cli.model.parameters import Parameters, Sources
-from lsuv_cli.model.torchscript import TorchScript, is_torch_file
+from lsuv_cli.engine.branches import along, common_way
+from lsuv_cli.graph.parameters import Parameters, Sources
+from lsuv_cli.jobs.loading import Loaded
+from lsuv_cli.jobs.storing import refuse_missing_folder
+from lsuv_cli.memory.budget import Budget
+from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
+from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.model import OnnxModel, model_of
+from lsuv_cli.reading.onnx_file import ModelSource, read_source
+from lsuv_cli.reading.torchscript import TorchScript, is_torch_file
+from lsuv_cli.runtime.devices import Device, Notify, select_device
 from lsuv_cli.samples.batch import FindSamples
-from lsuv_cli.storing import refuse_missing_folder
-from lsuv_cli.sweep.devices import Device, Notify, select_device
 
 # New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
 MAX_WAYS = 10

@@ -11,7 +11,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.budget import Budget, tell_plan
 from lsuv_cli.core.batches import Batches, Shapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError
@@ -20,24 +19,25 @@ from lsuv_cli.core.journal import Journal
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
-from lsuv_cli.engine import Work
+from lsuv_cli.engine.work import Work
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.graph.topology import operators_used
+from lsuv_cli.graph.written_tensors import Naming
+from lsuv_cli.instrument.segments import Segment
+from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.opening import Given
-from lsuv_cli.loading import Loaded
-from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
-from lsuv_cli.model.names import renamed
-from lsuv_cli.model.norms import batch_norms
-from lsuv_cli.model.onnx_model import OnnxModel
-from lsuv_cli.model.parameters import Parameters
-from lsuv_cli.model.quantised import refuse_quantised
-from lsuv_cli.model.segments import Segment
-from lsuv_cli.model.stored import Naming
-from lsuv_cli.model.topology import operators_used
-from lsuv_cli.model.torchscript import TorchScript
-from lsuv_cli.naming import choose_names, some_of
-from lsuv_cli.storing import open_store, refuse_different
-from lsuv_cli.sweep.session import unknown_operators
-from lsuv_cli.sweep.store import ValueStore
-from lsuv_cli.weights.checkpoint import compare_shapes, read_shapes
+from lsuv_cli.jobs.storing import open_store, refuse_different
+from lsuv_cli.layers.find import LayerSite, find_layers, layers_left_alone
+from lsuv_cli.layers.norms import batch_norms
+from lsuv_cli.layers.quantised import refuse_quantised
+from lsuv_cli.memory.budget import Budget, tell_plan
+from lsuv_cli.names.choose import choose_names, some_of
+from lsuv_cli.names.torch import renamed
+from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.torchscript import TorchScript
+from lsuv_cli.runtime.session import unknown_operators
+from lsuv_cli.runtime.store import ValueStore
+from lsuv_cli.weights.like import compare_shapes, read_shapes
 
 
 @dataclass(frozen=True, slots=True)

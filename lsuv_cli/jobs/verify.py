@@ -8,17 +8,17 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
-from lsuv_cli.distributions import find_distributions
-from lsuv_cli.engine import measure
-from lsuv_cli.forward import measure_normalised
+from lsuv_cli.engine.distributions import find_distributions
+from lsuv_cli.engine.forward import measure_normalised
+from lsuv_cli.engine.work import measure
+from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import find_planned_layers, prepare
-from lsuv_cli.model.layers import find_layers
-from lsuv_cli.model.onnx_model import OnnxModel
-from lsuv_cli.model.parameters import Parameters
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.batch import FindSamples, open_samples
-from lsuv_cli.weights_file import read_weights
+from lsuv_cli.weights.load import read_weights
 
 
 def verify(

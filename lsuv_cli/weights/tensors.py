@@ -13,7 +13,7 @@ import numpy as np
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.weights.as_torch import as_numpy
+from lsuv_cli.graph.torch_arrays import as_numpy
 from lsuv_cli.weights.pickled import refusal, whole_object
 from lsuv_cli.weights.safetensors_file import DTYPES, read_tensor
 

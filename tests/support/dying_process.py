@@ -11,8 +11,8 @@ import sys
 import time
 from unittest import mock
 
-from lsuv_cli.checkpoint import Checkpoint
-from lsuv_cli.cli import main
+from lsuv_cli.cli.app import main
+from lsuv_cli.runtime.resume import Checkpoint
 
 # So that the others have written theirs.
 DELAY_SECONDS = 1.0

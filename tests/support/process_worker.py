@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from lsuv_cli.cli.exits import exit_with
 from lsuv_cli.core.errors import DataError, ExitCode
 from lsuv_cli.core.group import Group
-from lsuv_cli.exits import exit_with
 from lsuv_cli.processes.run import Run
 
 SLOW_SECONDS = 60.0

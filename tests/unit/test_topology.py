@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.model.layers import LayerSite, find_layers, layers_left_alone
-from lsuv_cli.model.nodes import values_read
-from lsuv_cli.model.onnx_model import read_model
-from lsuv_cli.model.topology import execution_order, operators_used
+from lsuv_cli.graph.nodes import values_read
+from lsuv_cli.graph.topology import execution_order, operators_used
+from lsuv_cli.layers.find import LayerSite, find_layers, layers_left_alone
+from lsuv_cli.reading.model import read_model
 from support.graphs import random_weight, save_graph
 
 PATH = Path("model.onnx")

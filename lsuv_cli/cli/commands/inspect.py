@@ -1,0 +1,64 @@
+"""`lsuv inspect`."""
+
+from __future__ import annotations
+
+from lsuv_cli.cli import arguments
+from lsuv_cli.cli.exits import exit_with
+from lsuv_cli.cli.flags import LayerFlags, MachineFlags, NameFlags, ScreenFlags, with_flags
+from lsuv_cli.cli.running import at_work, print_result
+from lsuv_cli.cli.streams import model_options
+from lsuv_cli.core.errors import ExitCode
+from lsuv_cli.core.option_texts import parse_input_shapes, parse_samples
+from lsuv_cli.core.options import InspectOptions, SampleOptions
+from lsuv_cli.processes.run import Run
+
+
+@with_flags
+def inspect(
+    model: arguments.ModelArgument,
+    *,
+    input_shape: arguments.InputShapeOption = None,
+    plan: arguments.PlanOption = False,
+    samples: arguments.SamplesOption = "128",
+    layers: LayerFlags,
+    names: NameFlags,
+    screen: ScreenFlags,
+    machine: MachineFlags,
+) -> None:
+    """Show a model's layers, and what would be done with them; no samples are needed.
+
+    The table goes to stdout, so that it can be searched or paged; with --json the same as JSON.
+
+    Example: [bold]lsuv inspect model.onnx[/bold]
+    """
+
+    def work(run: Run) -> ExitCode:
+        screen.check()
+        options = InspectOptions(
+            samples=SampleOptions(
+                data=(),
+                count=parse_samples(samples),
+                input_shapes=parse_input_shapes(input_shape or ()),
+            ),
+            plan=plan,
+            **layers.options(),
+            **names.options(),
+            **machine.options(run),
+            **model_options(model, (), run),
+        )
+        with at_work(run, options, screen) as (display, _):
+            from lsuv_cli.jobs.inspect import inspect as look
+
+            inspection = look(options, display)
+        if not run.is_first:
+            return ExitCode.SUCCESS
+        from lsuv_cli.cli.console import as_plain_text
+        from lsuv_cli.report.inspection import render_inspection, render_inspection_json
+
+        if screen.json_output:
+            print_result(lambda: render_inspection_json(inspection))
+        else:
+            print_result(lambda: as_plain_text(render_inspection(inspection)))
+        return ExitCode.SUCCESS
+
+    exit_with(work)

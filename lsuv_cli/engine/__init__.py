@@ -1,0 +1,1 @@
+"""The algorithm on a model and samples."""

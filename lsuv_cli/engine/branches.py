@@ -1,0 +1,146 @@
+"""Which way the samples go through a model's If, Loop and Scan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from lsuv_cli.core.batches import Batches
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.group import Group
+from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.graph.nodes import NewNames, names_in, values_read
+from lsuv_cli.graph.parameters import Sources
+from lsuv_cli.instrument.close import add_parameters, instrumented, needed_nodes
+from lsuv_cli.instrument.segments import cut_steps
+from lsuv_cli.instrument.steps import node_step
+from lsuv_cli.passes.control_flow import (
+    Decisions,
+    can_be_written_out,
+    controlling_nodes,
+    probes,
+)
+from lsuv_cli.passes.unroll import written_out
+from lsuv_cli.reading.model import model_of
+from lsuv_cli.reading.onnx_file import ModelSource
+from lsuv_cli.runtime.devices import Device
+from lsuv_cli.runtime.whole import run_once
+
+
+def common_way(
+    source: ModelSource,
+    weights: Sources,
+    batches: Batches,
+    group: Group,
+    device: Device,
+    max_segment_bytes: int,
+) -> list[Decisions]:
+    """The way that all batches of all processes take; see `find_way`.
+
+    Raises:
+        ModelError: they take different ones.
+    """
+    ways = [
+        find_way(source, weights, batches.feeds(batch), device, max_segment_bytes)
+        for batch in range(len(batches.counts))
+    ]
+    texts = group.gather_text(json.dumps(ways))
+    everyone: list[list[Decisions]] = [way for text in texts for way in json.loads(text)]
+    if any(way != everyone[0] for way in everyone):
+        raise ModelError(
+            f"{source.path}: not all batches of samples take the same branches; give --batch-size "
+            "the number of samples, or export the model with one of them"
+        )
+    return everyone[0]
+
+
+def find_way(
+    source: ModelSource, weights: Sources, feeds: Feeds, device: Device, max_segment_bytes: int
+) -> list[Decisions]:
+    """Follow the samples through the nodes that decide which layers they meet.
+
+    Args:
+        source: the model.
+        weights: other values than the file's, for those parameters that are named.
+        feeds: the samples.
+        device: where the model runs.
+        max_segment_bytes: bytes of weights in one session.
+
+    Returns:
+        What is decided, for one level of nesting after the other; none where no layer is in a body.
+    """
+    decisions: list[Decisions] = []
+    given_up: set[str] = set()
+    while True:
+        nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
+        if not nodes:
+            return decisions
+        wanted = {node.output[0] for node in nodes}
+        found = _probe(source, weights, wanted, feeds, device, max_segment_bytes)
+        for node in nodes:
+            if not can_be_written_out(node, found[node.output[0]]):
+                given_up.add(node.output[0])
+                del found[node.output[0]]
+        if found:
+            decisions.append(found)
+            source = written_out(source, found)
+
+
+def along(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
+    """The model written out along a way that `find_way` found."""
+    for level in decisions:
+        source = written_out(source, level)
+    return source
+
+
+def along_any(source: ModelSource) -> ModelSource:
+    """The model written out along some way, for what is the same along all: layers and names."""
+    given_up: set[str] = set()
+    while True:
+        nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
+        given_up.update(node.output[0] for node in nodes if not can_be_written_out(node, 1))
+        ways = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
+        if not ways:
+            return source
+        source = written_out(source, ways)
+
+
+def _probe(
+    source: ModelSource,
+    weights: Sources,
+    wanted: set[str],
+    feeds: Feeds,
+    device: Device,
+    max_segment_bytes: int,
+) -> dict[str, int]:
+    """Run the model as far as some of its controlling nodes, and see what they do."""
+    model, values = model_of(source)
+    for name in model.parameters:
+        if name in weights:
+            values.settle(name, weights[name])
+    names = NewNames(names_in(model.skeleton.graph) | set(values))
+    ways: dict[str, str] = {}
+    added = []
+    for node in model.nodes:
+        if node.output and node.output[0] in wanted:
+            more, ways[node.output[0]] = probes(node, names)
+            added += more
+    read = {name for node in added for name in values_read(node)}
+    nodes = [*needed_nodes(model.nodes, read), *added]
+    fetched: dict[str, int] = {}
+    fed = feeds
+    steps = list(map(node_step, nodes))
+    for segment in cut_steps(model, steps, max_segment_bytes):
+        made = segment.makes()
+        carried = {name: name for name in sorted(made & {*segment.leaving, *ways.values()})}
+        builder = GraphBuilder(model.opset)
+        builder.nodes += segment.nodes
+        add_parameters(builder, builder.nodes, values)
+        specs = {
+            name: InputSpec(name, value.dtype.name, value.shape) for name, value in fed.items()
+        }
+        found = run_once(instrumented(builder, model, specs, {}, carried=carried), fed, device)
+        fetched |= {name: int(found[way].item()) for name, way in ways.items() if way in found}
+        fed = {n: v for n, v in {**fed, **found}.items() if n in segment.leaving or n in feeds}
+    return fetched

@@ -1,0 +1,82 @@
+"""How the outputs of all layers are distributed, found in one more pass of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from lsuv_cli.core.distribution import Distribution, bin_shares, histogram_edges
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import InstrumentedGraph, Reading, Readings, Specs
+from lsuv_cli.engine.work import Work
+from lsuv_cli.instrument.distributions import distributing_graph
+from lsuv_cli.instrument.segments import cut_for_values
+from lsuv_cli.layers.activations import activations_behind
+
+
+def find_distributions(
+    work: Work,
+    weights: Mapping[str, FloatArray],
+    moments: Mapping[int, Moments],
+    events: Events,
+) -> dict[int, Distribution]:
+    """Have all samples pass through the untouched graph once more.
+
+    Args:
+        work: what stays the same.
+        weights: the model's.
+        moments: for each layer to look at, what its output measures with these weights.
+        events: told how the work goes.
+
+    Returns:
+        For each of these layers whose output is finite, how this, and the activation behind it, is
+        distributed.
+    """
+    edges = {index: histogram_edges(one) for index, one in moments.items() if one.is_finite}
+    if not edges:
+        return {}
+    activations = {
+        index: node
+        for index, node in activations_behind(work.model, work.sites).items()
+        if index in edges
+    }
+    outputs = [work.sites[index].layer.output for index in edges]
+    outputs += [node.output[0] for node in activations.values()]
+    segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
+    passage = work.passage(events.advance)
+    found: dict[int, Reading] = {}
+    for position, segment in enumerate(segments):
+        made = segment.makes()
+
+        def build(
+            start: int, specs: Specs, position: int = position, made: AbstractSet[str] = made
+        ) -> InstrumentedGraph:
+            return distributing_graph(
+                work.model,
+                work.sites,
+                weights,
+                segments[start : position + 1],
+                specs,
+                {i: one for i, one in edges.items() if work.sites[i].layer.output in made},
+                {i: node for i, node in activations.items() if node.output[0] in made},
+            )
+
+        counts = [one.node_count for one in segments[: position + 1]]
+        readings, _ = passage.run(position, segment.leaving, build, _never_doubtful, counts)
+        found |= readings.layers
+    work.store.clear()
+    return {
+        index: Distribution(
+            bounds,
+            bin_shares(found[index].moments.mean),
+            activations[index].op_type if index in activations else "",
+            found[~index].moments.mean if ~index in found else None,
+        )
+        for index, bounds in edges.items()
+    }
+
+
+def _never_doubtful(_readings: Readings) -> frozenset[int]:
+    return frozenset()

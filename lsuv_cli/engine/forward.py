@@ -1,0 +1,117 @@
+"""Each layer's moments with one initialisation, found while the samples pass through once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from lsuv_cli.core.choices import Bias, PreInit
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.options import WorkOptions
+from lsuv_cli.core.records import Plan
+from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.engine.work import (
+    Work,
+    choose_factorisation,
+    clear_biases,
+    pre_initialise,
+    set_running_statistics,
+)
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.instrument.segments import Segment
+
+Forecast = Callable[[Sequence[Segment]], None]
+
+
+def draw_weights(work: Work, weights: Parameters, options: WorkOptions, events: Events) -> None:
+    """Draw all weights of the plan, and set biases to zero unless they are to stay.
+
+    Args:
+        work: what stays the same.
+        weights: changed.
+        options: what the weights become is `pre_init`; with KEEP they stay, and all biases too.
+        events: told how the work goes.
+    """
+    if options.pre_init is PreInit.KEEP:
+        return
+    qr = choose_factorisation(work.plan, options.pre_init, work.device)
+    pre_initialise(work, weights, work.plan.initialised(), options, qr, events)
+    clear_biases(replace(work, plan=_unscaled(work.plan)), weights)
+
+
+def measure_unscaled(
+    work: Work, weights: Parameters, events: Events, forecast: Forecast
+) -> dict[int, Moments]:
+    """The moments of every layer's output with the weights as they are, in one pass.
+
+    Normalisations of the work use the samples' own statistics.
+
+    Args:
+        work: what stays the same; its plan does not matter.
+        weights: the model's; not changed.
+        events: told how the work goes.
+        forecast: told the segments.
+    """
+    measured, _ = _measure_unscaled(work, weights, events, forecast)
+    return measured
+
+
+def measure_normalised(
+    work: Work, weights: Parameters, events: Events, forecast: Forecast
+) -> dict[int, Moments]:
+    """The same; the normalisations' running statistics become those of the samples.
+
+    So what else is measured with these weights uses the same statistics.
+
+    Args:
+        work: what stays the same; its plan does not matter.
+        weights: the model's; the running statistics of the work's normalisations are changed.
+        events: told how the work goes.
+        forecast: told the segments.
+    """
+    measured, norms = _measure_unscaled(work, weights, events, forecast)
+    set_running_statistics(work, weights, norms)
+    return measured
+
+
+def measure_norms(work: Work, weights: Parameters, events: Events) -> dict[int, Moments]:
+    """The moments of what every normalisation takes in, with the weights as they are.
+
+    Args:
+        work: what stays the same; its plan does not matter.
+        weights: the model's; not changed.
+        events: told how the work goes.
+    """
+    _, norms = _measure_unscaled(work, weights, events, lambda _segments: None)
+    return norms
+
+
+def _measure_unscaled(
+    work: Work, weights: Parameters, events: Events, forecast: Forecast
+) -> tuple[dict[int, Moments], dict[int, Moments]]:
+    """The moments of every layer's output, and of what every normalisation takes in."""
+    work = replace(work, plan=_unscaled(work.plan))
+    sweeper = Sweeper(work, weights, events.advance, work.measurable)
+    forecast(sweeper.segments)
+    measured: dict[int, Moments] = {}
+    norms: dict[int, Moments] = {}
+    while sweeper.position < len(sweeper.segments):
+        _, solutions = sweeper.run()
+        measured |= solutions.outputs
+        norms |= solutions.norms
+    return measured, norms
+
+
+def _unscaled(plan: Plan) -> Plan:
+    """A plan by which nothing is scaled."""
+    layers = tuple(
+        replace(
+            one,
+            swept=False,
+            inexact=False,
+            bias=one.bias if one.bias is Bias.KEEP else Bias.ZERO,
+        )
+        for one in plan.layers
+    )
+    return replace(plan, layers=layers)

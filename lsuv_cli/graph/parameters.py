@@ -1,0 +1,130 @@
+"""The values of a model's parameters, as they are computed with and as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.graph.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSource:
+    """Where a parameter can be read.
+
+    Attributes:
+        info: its shape and dtype, which cost nothing to know.
+        read: gives its value, not to be modified; it may come from a file each time.
+    """
+
+    info: TensorInfo
+    read: Callable[[], FloatArray]
+
+
+Sources = Mapping[str, WeightSource]
+
+
+def in_memory(value: FloatArray) -> WeightSource:
+    """A source that holds its value."""
+    return WeightSource(TensorInfo(value.shape, value.dtype), lambda: value)
+
+
+class Parameters(Mapping[str, FloatArray]):
+    """Values by name, of parameters and of views of them.
+
+    Reading gives them in the dtype that the graph computes with. What is set is kept in memory and
+    in that precision until it has been stored elsewhere; what is never set stays bit for bit as it
+    was, and is read whenever it is asked for.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        views: Mapping[str, View],
+        dtypes: Mapping[str, np.dtype[np.floating]],
+    ) -> None:
+        self._sources = dict(sources)
+        self._changed: dict[str, FloatArray] = {}
+        self._views = views
+        self._dtypes = dtypes
+
+    def __getitem__(self, name: str) -> FloatArray:
+        view = self._view(name)
+        value = view.of(self._value(view.source))
+        if view.steps and view.source not in self._changed:
+            value = value.copy()  # so that the rest of what was read can go
+        return value.astype(self._dtypes[view.source], copy=False)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._dtypes
+        yield from self._views
+
+    def __len__(self) -> int:
+        return len(self._dtypes) + len(self._views)
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The parameters that were set and not stored since."""
+        return frozenset(self._changed)
+
+    def set(self, name: str, value: FloatArray) -> None:
+        """Set a parameter, or the part of one that a view shows.
+
+        Args:
+            name: of the parameter or the view.
+            value: of the same shape.
+        """
+        view = self._view(name)
+        dtype = self._dtypes[view.source]
+        if not view.steps:
+            self._changed[view.source] = value.astype(dtype, copy=False)
+            return
+        source = self._value(view.source)
+        if view.source not in self._changed or source.dtype != dtype or not source.flags.writeable:
+            source = source.astype(dtype)
+            self._changed[view.source] = source
+        view.of(source)[...] = value
+
+    def copy(self) -> Parameters:
+        """The same values, which may become others here and stay there."""
+        copy = Parameters(self._sources, self._views, self._dtypes)
+        copy._changed = {name: value.copy() for name, value in self._changed.items()}
+        return copy
+
+    def release(self, name: str) -> None:
+        """Let a value go that is about to be set, so that two need not be held at once."""
+        view = self._view(name)
+        if not view.steps:
+            self._changed.pop(view.source, None)
+            self._sources.pop(view.source, None)
+
+    def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
+        """A parameter in the dtype it is stored with."""
+        return self._value(name).astype(dtype, copy=False)
+
+    def sources(self, infos: Mapping[str, TensorInfo]) -> Sources:
+        """The parameters as they are now, in the dtypes they are stored with.
+
+        Args:
+            infos: shape and dtype of each that is wanted.
+        """
+        return {
+            name: WeightSource(info, partial(self.stored, name, info.dtype))
+            for name, info in infos.items()
+        }
+
+    def settle(self, name: str, source: WeightSource) -> None:
+        """Read a parameter from where it has been stored, from now on."""
+        self._changed.pop(name, None)
+        self._sources[name] = source
+
+    def _value(self, parameter: str) -> FloatArray:
+        changed = self._changed.get(parameter)
+        return self._sources[parameter].read() if changed is None else changed
+
+    def _view(self, name: str) -> View:
+        return self._views.get(name) or View(name)

@@ -1,0 +1,135 @@
+"""How the written file's tensors follow from the model's parameters, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.graph.views import Step, Transposed, View, overlap, rows_of
+
+Shape = tuple[int, ...]
+Pieces = tuple[tuple[Step, ...], ...]
+
+WHOLE: Pieces = ((),)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor of the written file.
+
+    Attributes:
+        parameter: the model's parameter it holds; "" for what is no parameter there, a new
+            BatchNorm's step counter say.
+        pieces: the steps to each of the parameter's parts that, joined along the first axis, are
+            the tensor: one without steps where it is the parameter as it is, and the gates in
+            another order for a recurrent layer.
+        info: its shape and dtype in the file.
+    """
+
+    parameter: str
+    pieces: Pieces
+    info: TensorInfo
+
+    def of(self, parameter: FloatArray) -> FloatArray:
+        """The tensor's value."""
+        parts = [View("", steps).of(parameter) for steps in self.pieces]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def put_back(self, tensor: FloatArray, parameter: FloatArray) -> None:
+        """The inverse of `of`.
+
+        Args:
+            tensor: the written tensor.
+            parameter: modified: the parts that the tensor holds.
+        """
+        start = 0
+        for steps in self.pieces:
+            part = View("", steps).of(parameter)
+            stop = start + (part.shape[0] if part.ndim else 1)
+            part[...] = tensor[start:stop] if tensor.ndim else tensor
+            start = stop
+
+
+Naming = Mapping[str, Stored]
+
+
+def stored_as(parameter: str, info: TensorInfo, pieces: Pieces = WHOLE) -> Stored:
+    """A parameter, or parts of it joined, as a tensor of the written file.
+
+    Args:
+        parameter: its name.
+        info: the parameter's shape and dtype.
+        pieces: see `Stored`.
+    """
+    shapes = [View("", steps).shape(info.shape) for steps in pieces]
+    shape = shapes[0]
+    if len(shapes) > 1:
+        shape = (sum(one[0] for one in shapes), *shape[1:])
+    return Stored(parameter, pieces, TensorInfo(shape, info.dtype))
+
+
+def onnx_names(parameters: Mapping[str, TensorInfo]) -> Naming:
+    """Every parameter under its own name."""
+    return {name: stored_as(name, info) for name, info in parameters.items()}
+
+
+def tensors_by_parameter(naming: Naming) -> dict[str, list[str]]:
+    """For each written parameter the tensors that hold it or parts of it."""
+    tensors: dict[str, list[str]] = {}
+    for name, stored in naming.items():
+        if stored.parameter:
+            tensors.setdefault(stored.parameter, []).append(name)
+    return tensors
+
+
+def parameter_of(
+    tensors: Mapping[str, Stored], info: TensorInfo, read: Callable[[str], FloatArray]
+) -> FloatArray:
+    """A parameter put together from the tensors that hold it.
+
+    Args:
+        tensors: those tensors, by name.
+        info: the parameter's shape and dtype.
+        read: reads a tensor.
+    """
+    name, first = next(iter(tensors.items()))
+    if first.pieces == WHOLE:
+        return read(name)
+    value: FloatArray = np.empty(info.shape, info.dtype)
+    for name, stored in tensors.items():
+        stored.put_back(read(name), value)
+    return value
+
+
+def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shape: Shape) -> str:
+    """What a view shows, by the written file's names, and which part of a tensor it is.
+
+    Args:
+        naming: the written tensors.
+        tensors: see `tensors_by_parameter`.
+        view: a view of a parameter.
+        shape: that parameter's shape.
+    """
+    elements = np.empty(shape, np.int8)  # takes no memory
+    for name in tensors.get(view.source, ()):
+        pieces = naming[name].pieces
+        turns = [step for step in pieces[0] if isinstance(step, Transposed)]
+        if len(pieces) == 1 and len(turns) == len(pieces[0]):
+            # The parameter as a view of the tensor: of that the part is some rows, or not.
+            tensor = np.empty(View("", pieces[0]).shape(shape), np.int8)
+            parameter = tensor
+            for step in reversed(turns):
+                parameter = parameter.transpose(np.argsort(step.axes))
+            rows = rows_of(view.of(parameter), tensor)
+            return name + (view.part if rows is None else rows)
+        start = 0
+        for steps in pieces:
+            piece = View(view.source, steps)
+            stop = start + piece.of(elements).shape[0]
+            if overlap(piece, view, shape):
+                return name if len(pieces) == 1 else f"{name}[{start}:{stop}]"
+            start = stop
+    return view.source + view.part

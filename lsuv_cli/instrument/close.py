@@ -1,0 +1,84 @@
+"""What measuring and sweeping graphs have in common: inputs, needed nodes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.graph.nodes import values_read
+from lsuv_cli.reading.model import OnnxModel
+
+
+def instrumented(
+    builder: GraphBuilder,
+    model: OnnxModel,
+    feeds: Specs,
+    taps: Mapping[int, Tap],
+    norm_taps: Mapping[int, Tap] | None = None,
+    carried: Mapping[str, str] | None = None,
+) -> InstrumentedGraph:
+    """Close a graph under construction.
+
+    Args:
+        builder: the graph.
+        model: the model it was made from.
+        feeds: what will be fed: inputs, and values of the model with the axes open that vary.
+        taps: the layers' taps.
+        norm_taps: the normalisations' taps.
+        carried: for each of the model's values that is to be fetched, what stands for it here.
+    """
+    norm_taps, carried = norm_taps or {}, carried or {}
+    everything = (*taps.values(), *norm_taps.values())
+    outputs = {tap.output: int(TensorProto.DOUBLE) for tap in everything}
+    outputs |= dict.fromkeys(carried.values(), int(TensorProto.UNDEFINED))
+    serialised = builder.model(model.skeleton, _inputs(model, feeds), outputs)
+    external = dict(builder.external)
+    return InstrumentedGraph(serialised, external, dict(taps), dict(norm_taps), dict(carried))
+
+
+def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs: the model's with the batch axis open, and what is handed on."""
+    inputs = []
+    declared = {value.name: value for value in model.skeleton.graph.input}
+    for name, spec in feeds.items():
+        if name in declared:
+            value = onnx.ValueInfoProto()
+            value.CopyFrom(declared[name])
+            if value.type.tensor_type.shape.dim:
+                value.type.tensor_type.shape.dim[0].dim_param = "lsuv_batch"
+        else:
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            value = helper.make_tensor_value_info(name, kind, spec.shape)
+        inputs.append(value)
+    return inputs
+
+
+def needed_nodes(nodes: Sequence[onnx.NodeProto], values: Iterable[str]) -> list[onnx.NodeProto]:
+    """Those of some nodes that the values depend on, in the order they are in."""
+    producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    pending = [producers[name] for name in values if name in producers]
+    needed: set[int] = set()
+    while pending:
+        index = pending.pop()
+        if index not in needed:
+            needed.add(index)
+            pending += [producers[n] for n in values_read(nodes[index]) if n in producers]
+    return [nodes[index] for index in sorted(needed)]
+
+
+def add_parameters(
+    builder: GraphBuilder, nodes: Iterable[onnx.NodeProto], weights: Mapping[str, FloatArray]
+) -> None:
+    """Add the floating-point initializers that the nodes use."""
+    used: set[str] = set()
+    for node in nodes:
+        used |= values_read(node)
+    for name in weights:
+        if name in used:
+            builder.parameter(name, weights[name])

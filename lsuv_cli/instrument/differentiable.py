@@ -1,0 +1,90 @@
+"""The graph that is handed on to be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from lsuv_cli.graph.nodes import values_read
+from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.norms import NormSite
+from lsuv_cli.reading.model import OnnxModel
+
+
+@dataclass(frozen=True, slots=True)
+class DifferentiableGraph:
+    """A model whose parameters are inputs and whose layers' outputs are outputs.
+
+    Attributes:
+        model: the graph; what it is given has no particular shape, and its outputs no type.
+        inputs: the model's own inputs, which come first.
+        parameters: the floating-point parameters and views, which follow.
+        weights: those of them that are a layer's weight.
+        own_outputs: how many of the outputs are the model's own; these come first.
+        layers: for each layer's index the place of its output.
+    """
+
+    model: onnx.ModelProto
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    weights: frozenset[str]
+    own_outputs: int
+    layers: Mapping[int, int]
+
+
+def differentiable_graph(
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    norms: Sequence[NormSite],
+    layers: Collection[int],
+) -> DifferentiableGraph:
+    """Build the graph.
+
+    Args:
+        model: the model.
+        sites: its layers, in execution order.
+        norms: batch normalisations that are to use the samples' statistics.
+        layers: the indices of those whose outputs are wanted.
+    """
+    own = list(dict.fromkeys(value.name for value in model.skeleton.graph.output))
+    outputs = list(dict.fromkeys([*own, *(sites[index].layer.output for index in sorted(layers))]))
+    graph = onnx.GraphProto(name="differentiable")
+    graph.node.extend(needed_nodes(model.nodes, outputs))
+    graph.initializer.extend(model.skeleton.graph.initializer)
+    _train({site.node.output[0] for site in norms}, graph)
+    read = {name for node in graph.node for name in values_read(node)}
+    parameters = tuple(name for name in model.weights if name in read)
+    inputs = tuple(spec.name for spec in model.inputs)
+    dtypes = {spec.name: np.dtype(spec.dtype or "float32") for spec in model.inputs}
+    dtypes |= {name: model.weights[name].dtype for name in parameters}
+    graph.input.extend(
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtypes[name]), None)
+        for name in (*inputs, *parameters)
+    )
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return DifferentiableGraph(
+        model=helper.make_model(
+            graph,
+            opset_imports=model.skeleton.opset_import,
+            functions=model.skeleton.functions,
+        ),
+        inputs=inputs,
+        parameters=parameters,
+        weights=frozenset(sites[index].layer.weight for index in layers),
+        own_outputs=len(own),
+        layers={index: outputs.index(sites[index].layer.output) for index in sorted(layers)},
+    )
+
+
+def _train(normalised: Collection[str], graph: onnx.GraphProto) -> None:
+    """Have batch normalisations, told by what they make, use the samples' statistics."""
+    for node in graph.node:
+        if node.output[0] in normalised:
+            kept = [one for one in node.attribute if one.name != "training_mode"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("training_mode", 1)])

@@ -1,0 +1,96 @@
+"""A graph that tells how the outputs of layers and the activations behind them are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.moments import Float64Array
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.instrument.close import add_parameters, instrumented, needed_nodes
+from lsuv_cli.instrument.segments import Segment
+from lsuv_cli.instrument.taps import add_tap, layer_axes
+from lsuv_cli.layers.activations import add_active
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.reading.model import OnnxModel
+
+# About so many elements of each batch's output are sorted into bins, spread over all of it.
+BINNED_ELEMENTS = 1 << 16
+
+SLICE_STEPS_OPSET = 10
+
+
+def distributing_graph(
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    weights: Mapping[str, FloatArray],
+    segments: Sequence[Segment],
+    feeds: Specs,
+    edges: Mapping[int, Float64Array],
+    activations: Mapping[int, onnx.NodeProto],
+) -> InstrumentedGraph:
+    """The model's own nodes, untouched, with taps behind some layers and activations.
+
+    The mean of the tap with a layer's index is the share of its elements below each edge; that of
+    the tap with the bitwise complement of the index, for an activation with flat parts, is the
+    share of active elements in each channel.
+
+    Args:
+        model: the model.
+        sites: its layers, in execution order.
+        weights: a value for each floating-point initializer.
+        segments: the part of the model to run: a segment, after others whose work is done again.
+        feeds: what will be fed.
+        edges: for each layer to look at, its histogram's bounds.
+        activations: for each layer whose activation to look at, the activation.
+    """
+    builder = GraphBuilder(model.opset)
+    made = sorted(segments[-1].leaving & {name for one in segments for name in one.makes()})
+    wanted = [sites[index].layer.output for index in edges]
+    wanted += [node.output[0] for node in activations.values()]
+    nodes = [node for segment in segments for node in segment.nodes]
+    builder.nodes += needed_nodes(nodes, [*wanted, *made])
+    add_parameters(builder, builder.nodes, weights)
+    taps: dict[int, Tap] = {}
+    for index, bounds in edges.items():
+        layer = sites[index].layer
+        dtype = model.weights[layer.weight].dtype
+        shares = _shares_below(builder, layer.output, bounds.astype(dtype))
+        taps[index] = _tap(builder, shares, bounds.size)
+    for index, node in activations.items():
+        layer = sites[index].layer
+        active = add_active(builder, node, model.weights[layer.weight].dtype)
+        if active is not None:
+            moments = add_tap(builder, layer_axes(sites[index]), active, centred=False)
+            shares, channels = builder.halves(moments.name)[0], layer.layout.out_channels
+            taps[~index] = _tap(builder, shares, channels)
+    return instrumented(builder, model, feeds, taps, carried={name: name for name in made})
+
+
+def _tap(builder: GraphBuilder, means: str, size: int) -> Tap:
+    """A tap whose second row is not read."""
+    both = builder.node("Concat", [means, means], axis=0)
+    return Tap(builder.node("Reshape", [both, builder.constant([2, size])]), (), size)
+
+
+def _shares_below(builder: GraphBuilder, value: str, edges: FloatArray) -> str:
+    """Append the share of a value's elements below each edge, (edges,) float64."""
+    flat = builder.node("Reshape", [value, builder.constant([-1])])
+    if builder.opset >= SLICE_STEPS_OPSET:
+        # An odd step, so that it meets every column and channel alike.
+        half = builder.node(
+            "Div", [builder.node("Shape", [flat]), builder.constant([2 * BINNED_ELEMENTS])]
+        )
+        even = builder.node("Mul", [half, builder.constant([2])])
+        step = builder.node("Add", [even, builder.constant([1])])
+        bounds = [builder.constant([0]), builder.constant([np.iinfo(np.int64).max])]
+        flat = builder.node("Slice", [flat, *bounds, builder.constant([0]), step])
+    row = builder.node("Reshape", [flat, builder.constant([1, -1])])
+    below = builder.node("Less", [row, builder.constant(edges.reshape(-1, 1))])
+    shares = builder.reduce_mean(builder.node("Cast", [below], to=TensorProto.FLOAT), [1])
+    return builder.node("Cast", [shares], to=TensorProto.DOUBLE)

@@ -1,0 +1,49 @@
+"""A graph that measures a model's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.instrument.close import add_parameters, instrumented, needed_nodes
+from lsuv_cli.instrument.segments import Segment
+from lsuv_cli.instrument.taps import add_reading, add_tap, layer_axes
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.reading.model import OnnxModel
+
+
+def measuring_graph(
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    weights: Mapping[str, FloatArray],
+    segments: Sequence[Segment],
+    feeds: Specs,
+    layers: Collection[int],
+    centred: Collection[int] = (),
+) -> InstrumentedGraph:
+    """The model's own nodes, untouched, with a tap behind some layers.
+
+    Args:
+        model: the model.
+        sites: its layers, in execution order.
+        weights: a value for each floating-point initializer.
+        segments: the part of the model to run: a segment, after others whose work is done again.
+        feeds: what will be fed.
+        layers: the indices of those to measure, all in the last segment.
+        centred: those of them to measure around the mean, which is slower and takes more memory,
+            but loses no digits where the mean is large beside the deviation.
+    """
+    builder = GraphBuilder(model.opset)
+    made = sorted(segments[-1].leaving & {name for one in segments for name in one.makes()})
+    nodes = [node for segment in segments for node in segment.nodes]
+    builder.nodes += needed_nodes(nodes, [*(sites[index].layer.output for index in layers), *made])
+    add_parameters(builder, builder.nodes, weights)
+    taps: dict[int, Tap] = {}
+    for index in sorted(layers):
+        site = sites[index]
+        moments = add_tap(builder, layer_axes(site), site.layer.output, centred=index in centred)
+        channels = site.layer.layout.out_channels
+        taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
+    return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

@@ -1,0 +1,173 @@
+"""A graph cut into segments, through which all samples go one after the other.
+
+A segment's weights are in memory while it runs and no longer, so that a model may be larger than
+memory; and where the samples come in several batches, nothing in it wants the scale of one of its
+own layers, which is only known once all batches have passed. Where everything fits, the whole graph
+is one segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import onnx
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.instrument.steps import Step, count_nodes, node_step, sizes_read
+from lsuv_cli.reading.model import OnnxModel
+
+# Operators whose outputs are sequences of tensors.
+SEQUENCE_MAKERS = frozenset(
+    (
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceMap",
+        "SplitToSequence",
+    )
+)
+
+# ONNX Runtime opens a session in a time that grows with the square of its nodes, and a layer that
+# is measured has some 25. With so many steps at once it grows with their number.
+MAX_SEGMENT_STEPS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps that run in one session.
+
+    Attributes:
+        steps: in execution order.
+        entering: the values made before it, or fed, that it or a later one reads.
+        leaving: the values made in it or before, or fed, that later ones read.
+        parameters: the parameters it reads.
+        cautious: whether each scale is multiplied in at once and measured around the mean.
+    """
+
+    steps: tuple[Step, ...]
+    entering: frozenset[str]
+    leaving: frozenset[str]
+    parameters: frozenset[str]
+    cautious: bool = False
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The steps' nodes; of a layer more than once."""
+        return [step.node for step in self.steps]
+
+    @property
+    def node_count(self) -> int:
+        """How many of the model's nodes it runs; a layer and its bias as one."""
+        return count_nodes(self.steps)
+
+    def makes(self) -> set[str]:
+        """The values that it makes."""
+        return {name for step in self.steps for name in step.makes}
+
+
+class Tracer(Protocol):
+    """Tells where a segment must end."""
+
+    def takes(self, step: Step) -> bool:
+        """Whether the segment can go on with a step."""
+
+    def end(self) -> None:
+        """A segment ends here."""
+
+
+def cut_for_values(model: OnnxModel, values: Iterable[str], max_bytes: int) -> list[Segment]:
+    """Cut what some values depend on into segments of plain nodes.
+
+    Args:
+        model: the model.
+        values: what is wanted.
+        max_bytes: bytes of weights in one segment, as they are computed with; more only where one
+            node needs more.
+    """
+    return cut_steps(model, list(map(node_step, needed_nodes(model.nodes, values))), max_bytes)
+
+
+def cut_steps(
+    model: OnnxModel,
+    steps: Sequence[Step],
+    max_bytes: int,
+    tracer: Tracer | None = None,
+    *,
+    later: Iterable[str] = (),
+    cautious: bool = False,
+) -> list[Segment]:
+    """Cut steps into segments.
+
+    Args:
+        model: the model that they, or what they read, belong to.
+        steps: in execution order.
+        max_bytes: see `cut_for_values`.
+        tracer: tells where a segment must end; None where only weights and nodes end one.
+        later: values that are wanted once all steps are done.
+        cautious: whether the segments are.
+
+    Raises:
+        ModelError: a segment would have to end where a sequence of tensors is still wanted.
+    """
+    sizes = {name: info.nbytes for name, info in model.weights.items()}
+    whole = _with_sequences(steps)
+    parts: list[list[Step]] = [[]]
+    loaded: dict[str, int] = {}
+
+    def end() -> None:
+        parts.append([])
+        loaded.clear()
+        if tracer is not None:
+            tracer.end()
+
+    for position, step in enumerate(steps):
+        wanted = sizes_read(step, sizes)
+        is_full = len(parts[-1]) >= MAX_SEGMENT_STEPS or sum((loaded | wanted).values()) > max_bytes
+        if parts[-1] and is_full and position not in whole:
+            end()
+        if tracer is not None and not tracer.takes(step):
+            if position in whole:
+                raise ModelError(
+                    f"{model.path}: a sequence of tensors spans a layer whose scale is wanted "
+                    "meanwhile, so that all samples must go through in one batch; give their "
+                    "number as --batch-size"
+                )
+            end()
+            tracer.takes(step)
+        loaded |= wanted
+        parts[-1].append(step)
+    return _closed(parts, model, later, cautious=cautious)
+
+
+def _with_sequences(steps: Sequence[Step]) -> set[int]:
+    """The steps before which a sequence is still wanted, which can't be handed on."""
+    inside: set[int] = set()
+    made: dict[str, int] = {}
+    for position, step in enumerate(steps):
+        for name in step.reads & made.keys():
+            inside.update(range(made[name] + 1, position + 1))
+        if step.node.op_type in SEQUENCE_MAKERS:
+            made.update(dict.fromkeys(step.makes, position))
+    return inside
+
+
+def _closed(
+    parts: Sequence[Sequence[Step]], model: OnnxModel, later: Iterable[str], *, cautious: bool
+) -> list[Segment]:
+    """The segments, with what each hands on."""
+    constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(model.weights)
+    segments: list[Segment] = []
+    wanted = set(later)
+    for steps in reversed(parts):
+        leaving = frozenset(wanted)
+        for step in reversed(steps):
+            wanted -= set(step.makes)
+            wanted |= step.reads - constants
+        read = {name for step in steps for name in step.reads}
+        sources = frozenset(model.view(name).source for name in read & model.weights.keys())
+        segments.append(Segment(tuple(steps), frozenset(wanted), leaving, sources, cautious))
+    return segments[::-1]

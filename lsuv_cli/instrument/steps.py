@@ -1,0 +1,129 @@
+"""What a sweep does, step by step, in execution order.
+
+A layer is two steps: its product is made and measured, and its bias is added. Between the two its
+scale is found, for which all samples must have come as far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import onnx
+
+from lsuv_cli.core.records import Plan
+from lsuv_cli.graph.nodes import values_read
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.norms import NormSite
+
+
+class Kind(Enum):
+    """What is done with a step's node."""
+
+    NODE = auto()  # it runs as it is
+    PRODUCT = auto()  # a layer's product is made and measured
+    BIAS = auto()  # what the layer adds is added
+    STATISTICS = auto()  # what a normalisation normalises is measured
+    NORMALISE = auto()  # and normalised
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the work that is not taken apart.
+
+    Attributes:
+        kind: what is done.
+        node: the node it is done with.
+        index: of the layer or the normalisation; -1 for any other node.
+        reads: the values and parameters it reads.
+        makes: the values it makes; one that a layer adds to in place is made twice.
+    """
+
+    kind: Kind
+    node: onnx.NodeProto
+    index: int
+    reads: frozenset[str]
+    makes: tuple[str, ...]
+
+
+def node_step(node: onnx.NodeProto) -> Step:
+    """The step that runs a node as it is."""
+    made = tuple(name for name in node.output if name)
+    return Step(Kind.NODE, node, -1, frozenset(values_read(node)), made)
+
+
+def sweep_steps(
+    nodes: Sequence[onnx.NodeProto],
+    sites: Sequence[LayerSite],
+    plan: Plan,
+    norms: Sequence[NormSite],
+) -> list[Step]:
+    """The steps of a sweep over some nodes.
+
+    Args:
+        nodes: in execution order.
+        sites: the model's layers.
+        plan: which of them are swept.
+        norms: normalisations that are to use the samples' statistics.
+    """
+    layers = {
+        sites[index].node.output[0]: index
+        for index, planned in enumerate(plan.layers)
+        if planned.swept
+    }
+    normalised = {site.node.output[0]: index for index, site in enumerate(norms)}
+    absorbed = {
+        site.bias_node.output[0]
+        for site in map(sites.__getitem__, layers.values())
+        if site.bias_node is not None
+    }
+    steps: list[Step] = []
+    for node in nodes:
+        output = next(iter(node.output), "")
+        if output in layers:
+            steps += _layer_steps(layers[output], sites[layers[output]])
+        elif output in normalised:
+            steps += _norm_steps(normalised[output], norms[normalised[output]])
+        elif output not in absorbed:
+            steps.append(node_step(node))
+    return _without_idle(steps)
+
+
+def _layer_steps(index: int, site: LayerSite) -> Iterable[Step]:
+    product = site.node.output[0]
+    read = frozenset(site.node.input[:2])
+    yield Step(Kind.PRODUCT, site.node, index, read, (product,))
+    added = site.layer.bias or site.addend
+    if added:
+        made = site.layer.output if site.layer.bias else product
+        yield Step(Kind.BIAS, site.node, index, frozenset((product, added)), (made,))
+
+
+def _norm_steps(index: int, site: NormSite) -> Iterable[Step]:
+    x = site.node.input[0]
+    yield Step(Kind.STATISTICS, site.node, index, frozenset((x,)), ())
+    read = frozenset((x, site.scale, site.shift))
+    yield Step(Kind.NORMALISE, site.node, index, read, (site.node.output[0],))
+
+
+def _without_idle(steps: Sequence[Step]) -> list[Step]:
+    """Without the second halves of layers and normalisations that nothing reads from."""
+    kept: list[Step] = []
+    wanted: set[str] = set()
+    for step in reversed(steps):
+        if step.kind in (Kind.BIAS, Kind.NORMALISE) and wanted.isdisjoint(step.makes):
+            continue
+        kept.append(step)
+        wanted |= step.reads
+    return kept[::-1]
+
+
+def count_nodes(steps: Sequence[Step]) -> int:
+    """How many of the model's nodes some steps run; a layer and its bias as one."""
+    return sum(step.kind not in (Kind.BIAS, Kind.STATISTICS) for step in steps)
+
+
+def sizes_read(step: Step, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The bytes of each parameter that a step reads."""
+    return {name: sizes[name] for name in step.reads & sizes.keys()}

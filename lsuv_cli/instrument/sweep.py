@@ -1,0 +1,353 @@
+"""A graph that computes every layer's scale while the data passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from lsuv_cli.core.choices import Bias, Per
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
+from lsuv_cli.graph.homogeneity import Rule, rule_of, scaled_outputs
+from lsuv_cli.graph.nodes import captured_values, rename_captured
+from lsuv_cli.instrument.close import add_parameters, instrumented
+from lsuv_cli.instrument.pending import Representation
+from lsuv_cli.instrument.scales import GraphScales
+from lsuv_cli.instrument.segments import Segment
+from lsuv_cli.instrument.state import Factor, Factors, Found, Replayed, Sweepable
+from lsuv_cli.instrument.steps import Kind, Step
+from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.passes.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
+
+
+def sweeping_graph(
+    about: Sweepable,
+    weights: Mapping[str, FloatArray],
+    segment: Segment,
+    feeds: Specs,
+    found: Found,
+    replayed: Replayed | None = None,
+) -> tuple[InstrumentedGraph, Factors]:
+    """A graph that computes every planned layer's scale while the data passes through it.
+
+    Args:
+        about: the model, and what is done with it.
+        weights: a value for each floating-point initializer; pre-initialised for the planned
+            layers, but final where an earlier segment has scaled them.
+        segment: the part of the model to sweep.
+        feeds: dtype and rank of what will be fed: inputs, and what earlier segments hand on.
+        found: what those have found.
+        replayed: segments before, whose work is done again because their results were not kept.
+
+    Returns:
+        The graph, and which of the values it hands on are not true.
+    """
+    sweep = Sweep(about, weights, segment, found if replayed is None else replayed.found)
+    if replayed is not None:
+        sweep.watching = False
+        for step in replayed.steps:
+            sweep.take(step)
+        sweep.reenter(found)
+    for step in segment.steps:
+        sweep.take(step)
+    return sweep.close(feeds), sweep.handed_on()
+
+
+class Sweep:
+    """Builds the sweeping graph, step by step.
+
+    Every value of the model is represented in the new graph by `values`.
+    """
+
+    def __init__(
+        self,
+        about: Sweepable,
+        weights: Mapping[str, FloatArray],
+        segment: Segment,
+        found: Found,
+    ) -> None:
+        self.model = about.model
+        self.sites = about.sites
+        self.plan = about.plan
+        self.norms = about.norms
+        self.alone = about.alone
+        self.watched = {about.sites[index].layer.output: index for index in about.watched}
+        self.watching = True
+        self.weights = weights
+        self.segment = segment
+        self.found = found
+        self.builder = GraphBuilder(about.model.opset)
+        self.dtype = about.dtype
+        self.values = Representation(
+            self.builder, found.factors, about.dtype, cautious=segment.cautious
+        )
+        self.norm_taps: dict[int, Tap] = {}
+        self.product_moments: dict[str, GraphValue] = {}
+        self.made: set[str] = set()
+        self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
+        self.scaling = self._scales(found)
+
+    def _scales(self, found: Found) -> GraphScales:
+        return GraphScales(
+            self.builder,
+            self.sites,
+            self.plan,
+            self.weights,
+            found.layers,
+            found.settled,
+            self.active,
+            alone=self.alone,
+        )
+
+    def take(self, step: Step) -> None:
+        """Append a step.
+
+        Raises:
+            ScaleWantedError: it wants a scale that is not known yet.
+        """
+        self.made.update(step.makes)
+        match step.kind:
+            case Kind.NODE:
+                self._other(step.node)
+                for name in step.node.output:
+                    if self.watching and name in self.watched:
+                        self._watch(self.watched[name])
+            case Kind.PRODUCT:
+                self._product(step.index)
+            case Kind.BIAS:
+                self._bias(step.index)
+            case Kind.STATISTICS:
+                if step.index not in self.found.norms:
+                    self._measure_norm(step.index)
+            case Kind.NORMALISE:
+                self._normalise(step.index)
+
+    def reenter(self, found: Found) -> None:
+        """Bring values to the factors with which they would have been handed on."""
+        scaling = self._scales(found)
+        for name in sorted(self.segment.entering):
+            factor = found.factors.get(name)
+            if factor == self.values.factor(name):
+                continue
+            true = self._true_value(name)
+            if factor is not None:
+                product = 1.0 / scaling.product(factor.layers)
+                value = product.rounded(self.dtype(factor.layers[0]), factor.shape)
+                true = self.builder.node("Mul", [true, value])
+            self.values.set(name, true, factor)
+        self.found, self.scaling = found, scaling
+        self.watching = True
+
+    def close(self, feeds: Specs) -> InstrumentedGraph:
+        """Close the graph.
+
+        Args:
+            feeds: see `sweeping_graph`.
+        """
+        made = sorted(self.segment.leaving & self.made)
+        carried = {name: self.values.raw(name) for name in made}
+        for name, current in carried.items():
+            if current in feeds:
+                # What is fed can't be fetched as it is.
+                carried[name] = self.builder.node("Identity", [current])
+        add_parameters(self.builder, self.builder.nodes, self.weights)
+        return instrumented(
+            self.builder, self.model, feeds, self.scaling.taps, self.norm_taps, carried
+        )
+
+    def handed_on(self) -> Factors:
+        """Which of the values that the segment hands on are not true."""
+        leaving = self.segment.leaving
+        return {name: lacks for name, lacks in self.values.factors.items() if name in leaving}
+
+    def _product(self, index: int) -> None:
+        site = self.sites[index]
+        builder = self.builder
+        incoming = self.values.carried(site.data)
+        raw = builder.new_name("product")
+        is_done_again = index in self.found.layers
+        current = self._true_value if is_done_again else self._current
+        inputs = [current(name) for name in site.node.input[:2]]
+        if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
+            inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
+        self._emit(site.node, inputs, [raw])
+        if is_done_again:
+            # The weight is as it is going to stay, and so what it makes is true.
+            self.values.set(site.node.output[0], raw, None)
+            return
+        moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
+        if site.layer.layout.is_convolution:
+            self.product_moments[raw] = moments
+        tap = Tap(
+            add_reading(builder, moments, site.layer.layout.out_channels),
+            incoming.layers if incoming else (),
+            site.layer.layout.out_channels,
+        )
+        self.scaling.measured(index, moments, tap)
+        factor = Factor(
+            (index,),
+            _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
+            incoming.depth + 1 if incoming else 1,
+        )
+        self.values.set(site.node.output[0], raw, factor)
+
+    def _watch(self, index: int) -> None:
+        """Measure the output of a layer that is not swept."""
+        site, builder = self.sites[index], self.builder
+        value = self._true_value(site.layer.output)
+        moments = add_tap(builder, layer_axes(site), value, centred=self.segment.cautious)
+        channels = site.layer.layout.out_channels
+        self.scaling.taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
+
+    def _bias(self, index: int) -> None:
+        site = self.sites[index]
+        product = site.node.output[0]
+        raw, factor = self.values.raw(product), self.values.factor(product)
+        if site.layer.bias is not None:
+            self.values.set(site.layer.output, self._add_bias(index, raw), factor)
+        else:
+            self.values.set(product, self._add_foreign(index), None)
+
+    def _measure_norm(self, index: int) -> None:
+        site, builder = self.norms[index], self.builder
+        incoming = self.values.carried(site.node.input[0])
+        x = self._current(site.node.input[0])
+        dtype = self.model.weights[site.running_mean].dtype
+        # What it normalises is often a convolution's product, which has been measured just before.
+        moments = self.product_moments.get(x) or add_norm_tap(
+            builder,
+            x,
+            site.channels,
+            pooled=dtype == np.float32,
+            centred=self.segment.cautious,
+        )
+        reading = add_reading(builder, moments, site.channels)
+        layers = incoming.layers if incoming else ()
+        self.norm_taps[index] = Tap(reading, layers, site.channels)
+        self.scaling.norm_moments[index] = builder.halves(moments.name)
+
+    def _normalise(self, index: int) -> None:
+        """Normalise with the statistics of the value that comes in, whatever factor it carries.
+
+        With mean m and variance v of the true value, of which x still lacks a factor f:
+        y = scale (x - m / f) f / sqrt(v + epsilon) + shift.
+        """
+        site, builder = self.norms[index], self.builder
+        known = self.found.norms.get(index)
+        mean, square = self.scaling.norm_mean_and_square(index, known)
+        incoming = self.values.carried(site.node.input[0])
+        factor = self.scaling.product(incoming.layers) if incoming else None
+        if factor and known is None:
+            mean, square = mean * factor, square * factor * factor
+        x = self._current(site.node.input[0])
+        dtype = self.model.weights[site.running_mean].dtype
+        variance = square - mean * mean
+        variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
+        gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
+        if factor:
+            gain, mean = gain * factor, mean / factor
+        scale = self._true_value(site.scale)
+        parts = [
+            builder.node("Mul", [scale, gain.rounded(dtype)]),
+            self._true_value(site.shift),
+            mean.rounded(dtype),
+            builder.constant(np.ones(site.channels, dtype)),
+        ]
+        builder.node("BatchNormalization", [x, *parts], name=site.node.output[0], epsilon=0.0)
+
+    def _add_bias(self, index: int, raw: str) -> str:
+        """Add the bias to the unscaled product, divided by the factor that is still to come."""
+        site = self.sites[index]
+        planned, kept = self.plan.layers[index], self.scaling.kept_bias(index)
+        if kept is not None:
+            addend = kept / self.scaling.factor_of(index)
+        elif planned.bias is Bias.CENTER:
+            mean = self.scaling.mean_of(index)
+            if not planned.centres:
+                # One bias for all channels can only centre the blob.
+                factor = self.scaling.factor_of(index)
+                mean = mean * 0.0 + GRAPH.mean(mean * factor) / factor
+            addend = mean * -1.0
+        else:
+            return raw
+        return self.builder.node(
+            "Add", [raw, addend.rounded(self.dtype(index), _channel_shape(site))]
+        )
+
+    def _add_foreign(self, index: int) -> str:
+        """Add what the node itself adds but is no bias of its own; to the true value only."""
+        site = self.sites[index]
+        addend = self._true_value(site.addend)
+        if site.addend_factor != 1.0:
+            factor = self.builder.constant(np.asarray(site.addend_factor, self.dtype(index)))
+            addend = self.builder.node("Mul", [addend, factor])
+        if site.layer.layout.is_convolution:
+            shape = self.builder.constant(_channel_shape(site))
+            addend = self.builder.node("Reshape", [addend, shape])
+        return self.builder.node("Add", [self._true_value(site.node.output[0]), addend])
+
+    def _other(self, node: onnx.NodeProto) -> None:
+        """Append any node that is no planned layer, letting factors through where it can."""
+        rule = rule_of(node)
+        factors = [self.values.carried(name) for name in node.input]
+        factor: Factor | None = None
+        names = [self._true_value(name) for name in node.input] if rule is Rule.NONE else None
+        if rule is Rule.FIRST:
+            names = [self._current(node.input[0]), *map(self._true_value, node.input[1:])]
+            factor = factors[0]
+        elif rule is Rule.PRODUCT:
+            names = [self._current(name) for name in node.input]
+            parts = [part for part in factors if part is not None]
+            if parts:
+                layers = tuple(sorted(index for part in parts for index in part.layers))
+                factor = Factor(layers, (), sum(part.depth for part in parts))
+        elif rule is Rule.JOIN:
+            names, factor = self._join(node, factors)
+        captured = {name: self._true_value(name) for name in captured_values(node)}
+        self._emit(node, names or [], node.output)
+        rename_captured(self.builder.nodes[-1], captured)
+        if factor is not None:
+            self.values.lacks(scaled_outputs(node), factor)
+
+    def _join(
+        self, node: onnx.NodeProto, factors: Sequence[Factor | None]
+    ) -> tuple[list[str], Factor | None]:
+        """Bring all inputs to the first one's factor, or to true values where one is true."""
+        common = factors[0]
+        if common is None or None in factors:
+            return [self._true_value(name) for name in node.input], None
+        names = []
+        depth = common.depth
+        for name, factor in zip(node.input, factors, strict=True):
+            current = self._current(name)
+            if factor is not None and factor.layers != common.layers:
+                ratio = self.scaling.product(factor.layers) / self.scaling.product(common.layers)
+                current = self.builder.node(
+                    "Mul", [current, ratio.rounded(self.dtype(common.layers[0]))]
+                )
+                depth = max(depth, factor.depth)
+            names.append(current)
+        return names, Factor(common.layers, (), depth)
+
+    def _emit(self, node: onnx.NodeProto, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        del copy.input[:], copy.output[:]
+        copy.input.extend(inputs)
+        copy.output.extend(outputs)
+        self.builder.nodes.append(copy)
+
+    def _current(self, name: str) -> str:
+        return self.values.current(name, self.scaling)
+
+    def _true_value(self, name: str) -> str:
+        return self.values.true(name, self.scaling)
+
+
+def _channel_shape(site: LayerSite) -> tuple[int, ...]:
+    """The shape that broadcasts (c,) against the layer's output."""
+    return (site.layer.layout.out_channels, *(1,) * (-site.channel_axis - 1))

@@ -1,0 +1,99 @@
+"""Taps: nodes that reduce a layer's output to its moments inside the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import TensorProto
+
+from lsuv_cli.graph.builder import GraphBuilder, GraphValue
+from lsuv_cli.layers.find import LayerSite
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Where a tapped value has its channels.
+
+    Attributes:
+        channels: how many there are.
+        channel_axis: their axis, counted from the end.
+        pooled: whether the axes are (sample, channel, at least one more), in float32, which
+            ONNX Runtime pools without leaving its blocked layout.
+    """
+
+    channels: int
+    channel_axis: int
+    pooled: bool
+
+
+def layer_axes(site: LayerSite) -> Axes:
+    """The axes of a layer's output."""
+    layout = site.layer.layout
+    return Axes(layout.out_channels, site.channel_axis, layout.is_convolution)
+
+
+def add_norm_tap(
+    builder: GraphBuilder, value: str, channels: int, *, pooled: bool, centred: bool
+) -> GraphValue:
+    """Tap a value (n, channels, ...) of any rank; see `add_tap`."""
+    planes = builder.node("Reshape", [value, builder.constant([0, 0, -1])])
+    return add_tap(builder, Axes(channels, -2, pooled), planes, centred=centred)
+
+
+def add_tap(builder: GraphBuilder, axes: Axes, value: str, *, centred: bool) -> GraphValue:
+    """Append the nodes that compute a value's mean and mean square in each channel.
+
+    Planes (one sample's channel of a convolution, a channel's column elsewhere) are reduced in
+    the value's own precision, then all planes of a channel in float64. A whole blob reduced in
+    float32 would leave errors of 1e-3 in the variance.
+
+    Args:
+        builder: the graph.
+        axes: the value's axes.
+        value: the value to measure.
+        centred: reduce (x - mean)^2, in a second pass, instead of x^2. The one-pass form stays
+            inside ONNX Runtime's blocked layout for convolutions and so costs less, but it loses
+            digits where the mean is large beside the deviation.
+
+    Returns:
+        (2 c,) float64: c means, then c mean squares.
+    """
+    if not axes.pooled and axes.channel_axis == -1:
+        value = builder.node("Reshape", [value, builder.constant([-1, axes.channels])])
+    mean = _plane_mean(builder, axes, value)
+    deviations = builder.node("Sub", [value, mean]) if centred else value
+    square = _plane_mean(builder, axes, builder.node("Mul", [deviations, deviations]))
+    channel_axis = 1
+    other_axes = [axis for axis in range(1 - axes.channel_axis) if axis != channel_axis]
+    if not axes.pooled:
+        # (..., c, 1) or (1, c): bring every rank to (planes, c).
+        flat = builder.constant([-1, axes.channels])
+        mean, square = (builder.node("Reshape", [x, flat]) for x in (mean, square))
+        other_axes = [0]
+    if not centred:
+        planes = _as_float64(builder, builder.node("Concat", [mean, square], axis=channel_axis))
+    else:
+        means = _as_float64(builder, mean)
+        squares = _as_float64(builder, square) + means * means
+        joined = builder.node("Concat", [means.name, squares.name], axis=channel_axis)
+        planes = GraphValue(builder, joined)
+    return GraphValue(builder, builder.reduce_mean(planes.name, other_axes))
+
+
+def add_reading(builder: GraphBuilder, moments: GraphValue, channels: int) -> str:
+    """Append what is fetched of a layer, (2, c); return its name.
+
+    A node that nothing else reads from, so that the order of these is the order of the layers.
+    """
+    return builder.node("Reshape", [moments.name, builder.constant([2, channels])])
+
+
+def _plane_mean(builder: GraphBuilder, axes: Axes, value: str) -> str:
+    """The mean of each plane; the reduced axes stay, with size 1."""
+    if axes.pooled:
+        return builder.node("GlobalAveragePool", [value])
+    return builder.reduce_mean(value, [0 if axes.channel_axis == -1 else -1], keepdims=True)
+
+
+def _as_float64(builder: GraphBuilder, value: str) -> GraphValue:
+    return GraphValue(builder, builder.node("Cast", [value], to=TensorProto.DOUBLE))

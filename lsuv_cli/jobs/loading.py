@@ -1,0 +1,104 @@
+"""The samples, from what the user named to batches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.errors import OutputError
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.group import Group
+from lsuv_cli.core.options import WorkOptions
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.memory.budget import Budget
+from lsuv_cli.samples.batch import FindSamples, SampleBatches
+from lsuv_cli.samples.statistics import describe_input, normalisation_advice
+
+# A first guess, where the model is only known once samples have been seen.
+PROVISIONAL_BATCH = 128
+
+
+class Loaded:
+    """The samples of this process, opened and read once.
+
+    Attributes:
+        batches: the samples.
+        files: every file that was found.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[InputSpec],
+        options: WorkOptions,
+        group: Group,
+        events: Events,
+        find: FindSamples,
+        budget_of: Callable[[Shapes], Budget] | None,
+    ) -> None:
+        """Find, choose and read samples.
+
+        Args:
+            inputs: what the model must be fed.
+            options: what the user asked for.
+            group: the processes that share the samples.
+            events: told how the work goes.
+            find: finds the samples.
+            budget_of: divides the memory, told what a sample is; None where the model is not known
+                yet, and `fit` is called later.
+
+        Raises:
+            LsuvError: there are none, they can't be used, or an output is one of them.
+        """
+        events.stage("reading the samples", options.samples.count)
+        self._options = options
+        source, self.files = find(inputs, options.samples, options.threads)
+        try:
+            self.refuse_overwriting(options.outputs)
+            wanted = min(options.samples.count or source.available, source.available)
+            self._share = -(-wanted // group.size)
+            self._budget = budget_of(source.shapes) if budget_of else None
+            self.batches = SampleBatches(source, options.samples, *self._limits())
+            self.batches.read(group, events.advance)
+        except BaseException:
+            source.close()
+            raise
+        self._tell(options, events)
+
+    def fit(self, budget_of: Callable[[Shapes], Budget]) -> Budget:
+        """Have batches keep within a budget, if they do not yet."""
+        if self._budget is None:
+            self._budget = budget_of(self.batches.specs)
+            self.batches.regroup(*self._limits())
+        return self._budget
+
+    def _limits(self) -> tuple[int, int]:
+        """The size of a batch, and the bytes of samples that are kept in memory."""
+        size = min(self._share, self._options.batch_size or PROVISIONAL_BATCH)
+        if self._budget is not None and self._options.batch_size is None:
+            size = self._budget.batch_size(self._share)
+        return size, sys.maxsize if size == self._share else self._options.memory_bytes // 4
+
+    def refuse_overwriting(self, outputs: Iterable[Path]) -> None:
+        """Refuse outputs that are samples.
+
+        Raises:
+            OutputError: one is.
+        """
+        for path in outputs:
+            if self.files.holds(path):
+                raise OutputError(f"the output {path} is one of the samples itself; choose another")
+
+    def _tell(self, options: WorkOptions, events: Events) -> None:
+        for path, reason in self.batches.skipped:
+            events.warn(f"skipped {path}: {reason}")
+        wanted = options.samples.count
+        if wanted is not None and self.batches.total < wanted:
+            events.note(f"using all {self.batches.total} samples ({wanted} were asked for)")
+        real = [one for one in self.batches.statistics if "float" in one.dtype]
+        for statistics in self.batches.statistics:
+            events.note(describe_input(statistics))
+            advice = normalisation_advice(statistics, options.samples, alone=len(real) == 1)
+            if advice:
+                events.warn(advice)

@@ -1,0 +1,72 @@
+"""Batch normalisations with stored statistics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import onnx
+
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
+from lsuv_cli.layers.find import values_from_inputs
+from lsuv_cli.reading.model import OnnxModel
+
+DEFAULT_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class NormSite:
+    """A BatchNormalization whose running statistics are parameters.
+
+    Attributes:
+        node: the node.
+        scale: the value that multiplies, (c,).
+        shift: the value that is added, (c,).
+        running_mean: the parameter, (c,).
+        running_variance: the parameter, (c,).
+        epsilon: what is added to the variance.
+        channels: c.
+    """
+
+    node: onnx.NodeProto
+    scale: str
+    shift: str
+    running_mean: str
+    running_variance: str
+    epsilon: float
+    channels: int
+
+
+def batch_norms(model: OnnxModel) -> list[NormSite]:
+    """Those that can use the samples' statistics: data reaches them, and one call has them alone.
+
+    Running statistics can't be those of several calls, and what they give could not be verified.
+    """
+    from_inputs = values_from_inputs(model)
+    norms = find_norms(model)
+    calls = Counter(site.running_mean for site in norms if site.node.input[0] in from_inputs)
+    return [
+        site
+        for site in norms
+        if site.node.input[0] in from_inputs and calls[site.running_mean] == 1
+    ]
+
+
+def find_norms(model: OnnxModel) -> list[NormSite]:
+    """The batch normalisations of a model's main graph, in execution order."""
+    return [
+        NormSite(
+            node=node,
+            scale=node.input[1],
+            shift=node.input[2],
+            running_mean=node.input[3],
+            running_variance=node.input[4],
+            epsilon=attributes(node).get("epsilon", DEFAULT_EPSILON),
+            channels=model.weights[node.input[3]].shape[0],
+        )
+        for node in model.nodes
+        if node.op_type == "BatchNormalization"
+        and node.domain in DEFAULT_DOMAINS
+        and node.input[3] in model.weights
+        and node.input[4] in model.weights
+    ]

@@ -1,0 +1,61 @@
+"""Layers with quantised weights, which can't be initialised."""
+
+from __future__ import annotations
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.graph.nodes import node_name
+from lsuv_cli.layers.find import PRODUCT_OPERATORS, values_from_inputs
+from lsuv_cli.reading.model import OnnxModel
+
+# Operators that read integer weights themselves, in ONNX's and in ONNX Runtime's domain.
+INTEGER_OPERATORS = frozenset(
+    (
+        "ConvInteger",
+        "DynamicQuantizeMatMul",
+        "GatherBlockQuantized",
+        "MatMulBnb4",
+        "MatMulInteger",
+        "MatMulInteger16",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QAttention",
+        "QGemm",
+        "QLinearConv",
+        "QLinearMatMul",
+    )
+)
+REARRANGING = frozenset(
+    ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
+
+
+def refuse_quantised(model: OnnxModel) -> None:
+    """Refuse a model with quantised weights.
+
+    Raises:
+        ModelError: naming the first layer that has some.
+    """
+    from_inputs = values_from_inputs(model)
+    producers = {name: node for node in model.nodes for name in node.output}
+    for node in model.nodes:
+        if node.op_type in INTEGER_OPERATORS:
+            raise _refusal(model, node_name(node), node.op_type)
+        if node.op_type not in PRODUCT_OPERATORS:
+            continue
+        for name in node.input[:2]:
+            source = producers.get(name)
+            while source is not None and source.op_type in REARRANGING:
+                source = producers.get(source.input[0])
+            if (
+                source is not None
+                and source.op_type == "DequantizeLinear"
+                and source.output[0] not in from_inputs
+            ):
+                raise _refusal(model, node_name(node), source.op_type)
+
+
+def _refusal(model: OnnxModel, layer: str, operator: str) -> ModelError:
+    return ModelError(
+        f"the weights of the layer {layer} in {model.path} are quantised ({operator}), which comes "
+        "after training; give the floating-point model it was made from"
+    )

@@ -1,0 +1,1 @@
+"""Memory that a run takes."""

@@ -1,0 +1,193 @@
+"""How a run keeps within its memory: what is predicted before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.events import Events
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.instrument.segments import Segment
+from lsuv_cli.memory.footprint import Footprint, footprint, with_taps
+from lsuv_cli.memory.value_sizes import Sizes, value_sizes
+from lsuv_cli.reading.model import OnnxModel
+
+
+class Budget:
+    """Divides the memory for samples and activations.
+
+    Half is for the batch that is running, a quarter for samples that are read already and a quarter
+    for what segments hand on; all of it is for the one batch where one is enough. On an accelerator
+    with its own memory the running batch is there, and as much as a quarter of it is handed on.
+
+    Attributes:
+        live_bytes: what may be kept in the host's memory between segments.
+        device_live_bytes: what may be kept in the accelerator's.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        weights: Parameters,
+        products: Collection[str],
+        shapes: Shapes,
+        memory: int,
+        device_memory: int | None,
+    ) -> None:
+        """Find what the model takes.
+
+        Args:
+            model: the model.
+            weights: its parameters; only those that shapes depend on are read.
+            products: what its layers make, and is measured.
+            shapes: for each input the shape of a sample and its dtype.
+            memory: bytes of the host's to divide.
+            device_memory: bytes of the accelerator's; None where it has none of its own.
+        """
+        self._running_bytes = memory if device_memory is None else device_memory
+        self.live_bytes = memory // 4
+        self.device_live_bytes = (device_memory or 0) // 4
+        self._sizes: Sizes = value_sizes(
+            model.skeleton,
+            {name: shape for name, (shape, _) in shapes.items()},
+            model.weights,
+            weights,
+        )
+        nodes, sizes = with_taps(model.nodes, products, self._sizes)
+        self._whole: Footprint = footprint(nodes, (), sizes)
+
+    def batch_size(self, samples: int) -> int:
+        """How many of some samples to run at once."""
+        if self.working_bytes(samples) <= self._running_bytes:
+            return samples
+        return self._whole.largest_batch(self._running_bytes // 2, samples)
+
+    def bytes(self, name: str, samples: int) -> int:
+        """What a value takes; nothing for a constant of the graph."""
+        return self._sizes.bytes(name, samples) if name in self._sizes.values else 0
+
+    def working_bytes(self, batch_size: int) -> int:
+        """What a batch takes while it runs."""
+        return self._whole.peak_bytes(batch_size)
+
+    def total_bytes(self, batch_size: int) -> int:
+        """What all values of a batch take together, none of which is let go."""
+        return sum(size.bytes(batch_size) for size in self._sizes.values.values())
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a sweep is going to take.
+
+    Attributes:
+        segments: how many there are.
+        batches: how many batches this process has.
+        working_bytes: of memory, while a batch runs.
+        kept_bytes: of memory, between segments, at most.
+        spilled_bytes: of disk, at most.
+        executions: of the model's nodes.
+        repeated: those of them that are run again because what they gave is not kept.
+    """
+
+    segments: int
+    batches: int
+    working_bytes: int = 0
+    kept_bytes: int = 0
+    spilled_bytes: int = 0
+    executions: int = 0
+    repeated: int = 0
+
+    def sentence(self) -> str:
+        """The prediction in words."""
+        work = f"{self.executions:,} node executions"
+        if self.repeated:
+            work += f", {self.repeated:,} of them again since their results fit nowhere"
+        spill = f", {_amount(self.spilled_bytes)} on disk" if self.spilled_bytes else ""
+        return (
+            f"plan: {_counted(self.batches, 'batch', 'batches')} through "
+            f"{_counted(self.segments, 'segment', 'segments')}, {work}; "
+            f"{_amount(self.working_bytes)} for a running batch, up to "
+            f"{_amount(self.kept_bytes)} between segments{spill}"
+        )
+
+
+def predict(
+    budget: Budget,
+    segments: Sequence[Segment],
+    counts: Sequence[int],
+    disk_bytes: int,
+) -> Prediction:
+    """Predict a sweep.
+
+    Args:
+        budget: the memory.
+        segments: the sweep's.
+        counts: samples in each of this process's batches.
+        disk_bytes: free space for what memory has no room for.
+    """
+    working = budget.working_bytes(max(counts, default=0))
+    prediction = Prediction(len(segments), len(counts), working)
+    positions = [0] * len(counts)
+    places: list[tuple[int, int]] = [(0, 0)] * len(counts)  # bytes in memory, and on disk
+    memory = disk = 0
+    nodes = [segment.node_count for segment in segments]
+    for number, segment in enumerate(segments):
+        sizes = {
+            samples: sum(budget.bytes(name, samples) for name in segment.leaving)
+            for samples in set(counts)
+        }
+        for batch, samples in enumerate(counts):
+            start, size, (in_memory, on_disk) = positions[batch], sizes[samples], places[batch]
+            prediction.executions += sum(nodes[start : number + 1])
+            prediction.repeated += sum(nodes[start:number])
+            if memory - in_memory + size <= budget.live_bytes + budget.device_live_bytes:
+                places[batch] = size, 0
+            elif disk - on_disk + size <= disk_bytes:
+                places[batch] = 0, size
+            else:
+                continue
+            positions[batch] = number + 1
+            memory += places[batch][0] - in_memory
+            disk += places[batch][1] - on_disk
+            prediction.kept_bytes = max(prediction.kept_bytes, memory)
+            prediction.spilled_bytes = max(prediction.spilled_bytes, disk)
+    return prediction
+
+
+def tell_plan(
+    budget: Budget,
+    counts: Sequence[int],
+    disk_bytes: int,
+    events: Events,
+    segments: Sequence[Segment],
+) -> None:
+    """Say what a sweep is going to take, before it does.
+
+    Args:
+        budget: the memory.
+        counts: samples in each of this process's batches.
+        disk_bytes: free space for what memory has no room for.
+        events: told.
+        segments: the sweep's.
+    """
+    prediction = predict(budget, segments, counts, disk_bytes)
+    events.detail(prediction.sentence())
+    if prediction.repeated:
+        share = prediction.executions / (prediction.executions - prediction.repeated)
+        events.warn(
+            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
+            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
+        )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+def _amount(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,1 @@
+"""Parameter names in other frameworks."""

@@ -1,0 +1,314 @@
+"""Keras' names for the parameters of an ONNX file that tf2onnx wrote.
+
+tf2onnx keeps no variable's name. What remains of it is in the names of nodes and constants: the
+scopes of the layer and of those around it (see `keras_scopes`), and TensorFlow's operation, which
+tells the variable. Keras' path of a variable leaves out a Functional model and all around it, since
+its layers were built before; a container's name tells what it is only where it is Keras' own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx
+
+from lsuv_cli.core.layout import Order, TensorInfo
+from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
+from lsuv_cli.graph.views import Reshaped, Step, Transposed, integer_constants
+from lsuv_cli.graph.written_tensors import Naming, stored_as
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.reading.model import OnnxModel
+
+Path = tuple[str, ...]
+Shapes = Mapping[str, tuple[int, ...]]
+
+_FUNCTIONAL = re.compile(r"(functional|model)(_\d+)?")
+_SEQUENTIAL = re.compile(r"sequential(_\d+)?")
+_ATTENTION = re.compile(r"(multi_head|grouped_query)_attention(_\d+)?")
+# What a subclassed model's input is called; the others have inputs with names of their own.
+_SUBCLASSED_INPUT = "args_0"
+_FOLDED_NORM = re.compile(r".*(batchnorm/|merged_input).*")
+# Keras 2, whose variables had other names, named its operations otherwise.
+_KERAS_2 = re.compile(r"(MatMul|Tensordot|Conv[123]D|conv[123]d_transpose)/.*")
+_RESHAPED = re.compile(r"Reshape(_\d+)?:0")
+
+
+@dataclass(frozen=True, slots=True)
+class KerasNames:
+    """What could be told.
+
+    Attributes:
+        naming: the parameters under Keras' paths, in Keras' shapes.
+        folded: layers that a BatchNormalization was folded into.
+        lost: layers of which a variable's path can't be told.
+        untold: models or layers around others that may be Functional models or not.
+    """
+
+    naming: Naming
+    folded: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    """A parameter as Keras has it: the layer's path, the variable's name, the steps to its shape.
+
+    `owner` is the ONNX layer that uses it; "" for a parameter that no layer uses.
+    """
+
+    path: Path
+    name: str
+    steps: tuple[Step, ...]
+    owner: str = ""
+
+
+def keras_names(
+    model: OnnxModel,
+    sites: Sequence[LayerSite],
+    parameters: Mapping[str, TensorInfo],
+    like: Shapes | None = None,
+) -> KerasNames:
+    """The parameters under the paths of Keras' variables, in Keras' shapes.
+
+    Constants that are no variables, or of which nothing tells which they are, are left out.
+
+    Args:
+        model: the model.
+        sites: its layers.
+        parameters: what is to be written.
+        like: the paths and shapes of Keras' variables, where they are known.
+    """
+    reader = _Reader(model, sites)
+    folded = [site.layer.name for site in sites if reader.is_folded(site)]
+    variables, lost = _variables(reader, sites, parameters)
+    untold: list[str] = []
+    paths: dict[str, str] = {}
+    for source, variable in variables.items():
+        path = _known(variable, like) if like is not None else _counted(model, variable, untold)
+        if path:
+            paths[source] = path
+        elif like is not None:
+            lost.append(variable.owner)
+    uses = Counter(paths.values())
+    lost += [variables[source].owner for source, path in paths.items() if uses[path] > 1]
+    naming = {}
+    for source, path in paths.items():
+        steps, info = variables[source].steps, parameters[source]
+        stored = stored_as(source, info, (steps,))
+        shape = (like or {}).get(path, stored.info.shape)
+        if shape != stored.info.shape and math.prod(shape) == math.prod(stored.info.shape):
+            # Attention with one head, say, of whose axis nothing is left.
+            stored = stored_as(source, info, ((*steps, Reshaped(shape)),))
+        naming[path] = stored
+    return KerasNames(naming, folded, _distinct(lost), _distinct(untold))
+
+
+def _variables(
+    reader: _Reader, sites: Sequence[LayerSite], parameters: Mapping[str, TensorInfo]
+) -> tuple[dict[str, _Variable], list[str]]:
+    """For each parameter what variable it is, and the layers of which that can't be told."""
+    variables: dict[str, _Variable] = {}
+    lost: list[str] = []
+    for site in sites:
+        if reader.is_folded(site):
+            continue
+        for source, found in zip(
+            reader.sources(site), (reader.kernel(site), reader.bias(site)), strict=False
+        ):
+            if source in variables and found is not None:
+                if variables[source].path != found.path:  # stored once for two of equal values
+                    lost.append(site.layer.name)
+            elif found is None or _KERAS_2.fullmatch(scope_of(source).operation):
+                lost.append(site.layer.name)
+            else:
+                variables[source] = found
+    for source, info in parameters.items():
+        if source not in variables and (found := reader.other(source, info)):
+            variables[source] = found
+    return variables, lost
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _counted(model: OnnxModel, variable: _Variable, untold: list[str]) -> str:
+    """A variable's path, by the default names of the containers; "" where those don't tell."""
+    start = len(variable.path) - 1
+    while start:
+        around = variable.path[start - 1]
+        outermost = start == 1
+        if _FUNCTIONAL.fullmatch(around):
+            break
+        if _SEQUENTIAL.fullmatch(around):
+            # One with an Input was built before what is around it, as a Functional model was.
+            if not outermost and not _FUNCTIONAL.fullmatch(variable.path[start - 2]):
+                untold.append(around)
+                return ""
+        elif not _ATTENTION.fullmatch(around) and not (
+            outermost and model.inputs[0].name == _SUBCLASSED_INPUT
+        ):
+            untold.append(around)
+            return ""
+        start -= 1
+    return "/".join((*variable.path[start:], variable.name))
+
+
+def _known(variable: _Variable, like: Shapes) -> str:
+    """A variable's path, by a list of all paths; "" where it is not among them."""
+    for start in range(len(variable.path)):
+        path = "/".join((*variable.path[start:], variable.name))
+        if path in like:
+            return path
+    return ""
+
+
+class _Reader:
+    """Tells variables by the names around them."""
+
+    def __init__(self, model: OnnxModel, sites: Sequence[LayerSite]) -> None:
+        self.model = model
+        self.integers = integer_constants(model.nodes, model.skeleton.graph.initializer)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.operations: dict[Path, set[str]] = {}
+        for node in model.nodes:
+            scope = scope_of_node(node)
+            self.operations.setdefault(scope.layers, set()).add(scope.operation)
+        self.separable = {
+            self.path(site)
+            for site in sites
+            if scope_of_node(site.node).operation == "separable_conv2d/depthwise"
+        }
+        self.heads = {
+            self.path(site): heads for site in sites if (heads := self._split_columns(site))
+        }
+
+    def sources(self, site: LayerSite) -> list[str]:
+        """The parameters that hold a layer's weight and, if it has one, its bias."""
+        names = (site.layer.weight, site.layer.bias)
+        return [self.model.view(name).source for name in names if name]
+
+    def is_folded(self, site: LayerSite) -> bool:
+        """Whether a BatchNormalization was folded into a layer."""
+        names = (*self.sources(site), site.node.name)
+        return any(_FOLDED_NORM.fullmatch(name) for name in names)
+
+    def path(self, site: LayerSite) -> Path:
+        """The layer that a node came from, and those around it; () where nothing tells."""
+        scopes = [scope_of_node(site.node)]
+        scopes += [scope_of(source) for source in self.sources(site)]
+        return next((scope.layers for scope in scopes if scope.layers), ())
+
+    def kernel(self, site: LayerSite) -> _Variable | None:
+        """A layer's weight."""
+        path, view = self.path(site), self.model.view(site.layer.weight)
+        name = "kernel"
+        if site.layer.layout.is_convolution:
+            depthwise = FOLDED_CONSTANT.fullmatch(view.source) is not None
+            if path in self.separable:
+                name = "depthwise_kernel" if depthwise else "pointwise_kernel"
+            steps = self._convolution(site, path, depthwise=depthwise)
+        else:
+            steps = self._product(site, path)
+        if not path or view.part or steps is None:
+            return None
+        return _Variable(path, name, (*view.steps, *steps), site.layer.name)
+
+    def bias(self, site: LayerSite) -> _Variable | None:
+        """A layer's bias."""
+        path, layer = self.path(site), site.layer
+        adder = scope_of_node(site.node if site.bias_node is None else site.bias_node)
+        if layer.bias is None or not path or adder.layers not in ((), path):
+            return None
+        source = self.model.view(layer.bias).source
+        # Attention's has an axis for the heads, as it is stored; others may have axes of one.
+        stored = "ReadVariableOp" in source
+        steps = () if stored else (Reshaped((math.prod(layer.bias_shape),)),)
+        return _Variable(path, "bias", steps, layer.name)
+
+    def other(self, source: str, info: TensorInfo) -> _Variable | None:
+        """A parameter that is no layer's weight or bias."""
+        node = next(iter(self.readers.get(source, ())), None)
+        if node is None or math.prod(info.shape) <= 1:
+            return None
+        path, operation = scope_of_node(node).layers, scope_of(source).operation
+        if not path or scope_of(source).layers not in ((), path):
+            return None
+        if node.op_type == "Gather" and node.input[0] == source and "ReadVariableOp" in operation:
+            return _Variable(path, "embeddings", ())
+        is_norm = any(name.startswith("moments/") for name in self.operations[path])
+        by_group = path[-1].startswith("group_normalization")
+        if (
+            is_norm
+            and _RESHAPED.fullmatch(operation)
+            and (by_group or sum(size > 1 for size in info.shape) == 1)
+        ):
+            name = "gamma" if node.op_type == "Mul" else "beta"
+            return _Variable(path, name, (Reshaped((math.prod(info.shape),)),))
+        return None
+
+    def _convolution(
+        self, site: LayerSite, path: Path, *, depthwise: bool
+    ) -> tuple[Step, ...] | None:
+        """From (out, in, *kernel) to (*kernel, in, out), or (*kernel, in, multiplier)."""
+        shape, groups = site.layer.layout.shape, site.layer.layout.groups
+        kernel = shape[2:]
+        flat = self._is_flat(site, path)
+        if flat is None:
+            return None
+        if flat:
+            kernel = kernel[1:]
+        spatial = tuple(range(2, 2 + len(kernel)))
+        if depthwise:
+            split = Reshaped((groups, shape[0] // groups, *kernel))
+            return split, Transposed((*spatial, 0, 1))
+        turned = Transposed((*spatial, 1, 0))
+        return (Reshaped((*shape[:2], *kernel)), turned) if flat else (turned,)
+
+    def _is_flat(self, site: LayerSite, path: Path) -> bool | None:
+        """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
+        kernel = site.layer.layout.kernel
+        source = self.model.view(site.layer.weight).source
+        if len(kernel) != 2 or kernel[0] != 1 or not path:
+            return False
+        if "ExpandDims" in source:
+            return True
+        if not FOLDED_CONSTANT.fullmatch(source):
+            return False
+        if any("ExpandDims" in name for name in self.operations.get(path, ())):
+            return True
+        match = re.match(r"(depthwise|separable)_conv([12])d", path[-1])
+        return match[2] == "1" if match else None
+
+    def _product(self, site: LayerSite, path: Path) -> tuple[Step, ...] | None:
+        """From the matrix to the kernel, which in attention has the heads as an axis."""
+        layout, view = site.layer.layout, self.model.view(site.layer.weight)
+        if len(layout.shape) != 2:
+            return None
+        if layout.order is Order.OUT_IN:
+            return (Transposed((1, 0)),)
+        if not _RESHAPED.fullmatch(scope_of(view.source).operation):
+            return ()
+        rows, columns = layout.shape
+        if path in self.heads:
+            return (Reshaped((rows, *self.heads[path])),)
+        heads = next((self.heads[p] for p in self.heads if p == (*path[:-1], "value")), ())
+        return (Reshaped((*heads, columns)),) if math.prod(heads) == rows else None
+
+    def _split_columns(self, site: LayerSite) -> tuple[int, ...]:
+        """The last two axes that a product is split into; () where it is not."""
+        for node in self.readers.get(site.layer.output, ()):
+            sizes = self.integers.get(node.input[1]) if node.op_type == "Reshape" else None
+            if sizes is not None and scope_of_node(node).layers == self.path(site):
+                last = tuple(sizes.tolist())[-2:]
+                if math.prod(last) == site.layer.layout.out_channels:
+                    return last
+        return ()

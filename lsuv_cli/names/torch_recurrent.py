@@ -1,0 +1,79 @@
+"""PyTorch's names for the parameters of recurrent layers.
+
+Where an exporter folds constants, it puts the gates in ONNX's order, both directions together and
+both biases in one row; PyTorch keeps `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0` and `bias_hh_l0`
+apart, with `_reverse` for the other direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
+from lsuv_cli.graph.views import Reshaped, Sliced
+from lsuv_cli.graph.written_tensors import Pieces
+from lsuv_cli.passes.recurrent import GATES, Cell
+from lsuv_cli.reading.model import OnnxModel
+
+# PyTorch's order of the gates, by ONNX's letters.
+TORCH_GATES = {"LSTM": "ifco", "GRU": "rzh", "RNN": "i"}
+DIRECTIONS = ("", "_reverse")
+
+
+def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
+    """For each folded parameter of a recurrent layer PyTorch's tensors, and what of it they are."""
+    layers: dict[str, list[str]] = {}
+    found: dict[str, Mapping[str, Pieces]] = {}
+    # Where others are in modules, the one without a path has lost it.
+    in_modules = any("." in name for name in model.parameters if not MADE_UP.fullmatch(name))
+    for cell in model.cells:
+        module = _module(cell)
+        if module is None or cell.weight in found or not MADE_UP.fullmatch(cell.weight):
+            continue
+        if not module and in_modules:
+            continue
+        # A module with several layers is as many nodes; one that is called twice is the same.
+        weights = layers.setdefault(module, [])
+        if cell.weight not in weights:
+            weights.append(cell.weight)
+        stem = f"_l{weights.index(cell.weight)}"
+        prefix = f"{module}." if module else ""
+        found |= _tensors(cell, prefix, stem, model)
+    return found
+
+
+def _module(cell: Cell) -> str | None:
+    """The path of the module that the operator comes from; None where nothing tells."""
+    if scope := scopes(cell.node):
+        return scope[-2] if len(scope) > 1 else ""
+    return module_path(cell.node.name) if cell.node.name.startswith("/") else None
+
+
+def _tensors(
+    cell: Cell, prefix: str, stem: str, model: OnnxModel
+) -> dict[str, Mapping[str, Pieces]]:
+    count, hidden = len(GATES[cell.node.op_type]), model.parameters[cell.recurrent].shape[2]
+    gates = [GATES[cell.node.op_type].index(letter) for letter in TORCH_GATES[cell.node.op_type]]
+    found: dict[str, Mapping[str, Pieces]] = {}
+    kinds = [(cell.weight, "weight_ih", 0), (cell.recurrent, "weight_hh", 0)]
+    if cell.bias:
+        kinds += [(cell.bias, "bias_ih", 0), (cell.bias, "bias_hh", count)]
+    for parameter, kind, offset in kinds:
+        shape = model.parameters[parameter].shape
+        rows = [gate + offset for gate in gates]
+        tensors = {
+            f"{prefix}{kind}{stem}{DIRECTIONS[direction]}": tuple(
+                _rows(direction, rows, hidden, shape[2:])
+            )
+            for direction in range(shape[0])
+        }
+        found[parameter] = {**found.get(parameter, {}), **tensors}
+    return found
+
+
+def _rows(
+    direction: int, gates: Sequence[int], hidden: int, rest: tuple[int, ...]
+) -> Iterator[tuple[Sliced, Reshaped]]:
+    for gate in gates:
+        rows = (gate * hidden, (gate + 1) * hidden, None)
+        yield Sliced(((direction, direction + 1, None), rows)), Reshaped((hidden, *rest))

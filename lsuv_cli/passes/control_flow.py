@@ -1,0 +1,120 @@
+"""If, Loop and Scan with layers in their bodies, and which way samples go through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, NewNames, attributes, bodies
+from lsuv_cli.layers.find import LAYER_LIKE
+from lsuv_cli.reading.onnx_file import ModelSource
+
+# More would take ONNX Runtime minutes to load.
+MAX_WRITTEN_OUT_NODES = 2_000
+SCAN_WITHOUT_BATCH_OPSET = 9
+
+# For each If, told by its first output, 1 where the condition holds and else 0; for each Loop and
+# Scan how often it runs.
+Decisions = Mapping[str, int]
+
+
+def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
+    """The nodes of the main graph that have layers in their bodies."""
+    constants = set(source.weights)
+    found = []
+    for node in source.skeleton.graph.node:
+        if node.op_type == "Constant" or _is_made_of(constants, node):
+            constants.update(node.output)
+        old_scan = node.op_type == "Scan" and source.opset < SCAN_WITHOUT_BATCH_OPSET
+        if node.domain in DEFAULT_DOMAINS and not old_scan and _holds_layer(node, constants):
+            found.append(node)
+    return found
+
+
+def _is_made_of(values: set[str], node: onnx.NodeProto) -> bool:
+    return bool(node.input) and values.issuperset(node.input)
+
+
+def _holds_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
+    for body in bodies(node):
+        inner = constants | {tensor.name for tensor in body.initializer}
+        for other in body.node:
+            if other.op_type in LAYER_LIKE and inner.intersection(other.input[:3]):
+                return True
+            if _holds_layer(other, inner):
+                return True
+            if other.op_type == "Constant" or _is_made_of(inner, other):
+                inner.update(other.output)
+    return False
+
+
+def can_be_written_out(node: onnx.NodeProto, way: int) -> bool:
+    """Whether a controlling node is short enough, and leaves no value without a size.
+
+    Args:
+        node: an If, Loop or Scan.
+        way: see `Decisions`.
+    """
+    if node.op_type == "If":
+        return True
+    (body,) = bodies(node)
+    states = len(node.input) - 2
+    if node.op_type == "Scan":
+        states = len(node.input) - len(scan_inputs(node))
+    if way == 0 and any(node.output[states:]):
+        return False
+    return way * len(body.node) <= MAX_WRITTEN_OUT_NODES
+
+
+def probes(node: onnx.NodeProto, names: NewNames) -> tuple[list[onnx.NodeProto], str]:
+    """Nodes that find out which way a controlling node goes, and the value that tells.
+
+    Args:
+        node: an If, Loop or Scan.
+        names: gives new values their names.
+
+    Returns:
+        The nodes, to be run behind those that make what `node` reads, and the name of an integer:
+        see `Decisions`.
+    """
+    way = names.new(f"{node.output[0]}/way")
+    if node.op_type == "If":
+        return [helper.make_node("Cast", [node.input[0]], [way], to=TensorProto.INT64)], way
+    if node.op_type == "Scan":
+        position, axis = scan_inputs(node)[0]
+        return _size_along(node.input[position], axis, way, names), way
+    # A Loop does not tell how often it ran, unless its body puts something out each time.
+    counted = onnx.NodeProto()
+    counted.CopyFrom(node)
+    (body,) = bodies(counted)
+    each = names.new("iteration")
+    body.node.append(helper.make_node("Identity", [body.input[0].name], [each]))
+    body.output.append(helper.make_tensor_value_info(each, TensorProto.INT64, []))
+    every = names.new("iterations")
+    carried = len(body.output) - 1
+    outputs = [name or names.new("unused") for name in node.output]
+    outputs += [names.new("unused") for _ in range(carried - 1 - len(outputs))]
+    counted.output[:] = [names.new(name) for name in outputs] + [every]
+    return [counted, *_size_along(every, 0, way, names)], way
+
+
+def _size_along(value: str, axis: int, way: str, names: NewNames) -> list[onnx.NodeProto]:
+    shape, index = names.new(f"{way}/shape"), names.new(f"{way}/axis")
+    position = numpy_helper.from_array(np.array(axis, np.int64))
+    return [
+        helper.make_node("Shape", [value], [shape]),
+        helper.make_node("Constant", [], [index], value=position),
+        helper.make_node("Gather", [shape, index], [way]),
+    ]
+
+
+def scan_inputs(node: onnx.NodeProto) -> list[tuple[int, int]]:
+    """For each sequence that a Scan goes along its position among the inputs, and its axis."""
+    found = attributes(node)
+    count = found["num_scan_inputs"]
+    axes = found.get("scan_input_axes", [0] * count)
+    states = len(node.input) - count
+    return [(states + index, axes[index]) for index in range(count)]

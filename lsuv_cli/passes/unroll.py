@@ -1,0 +1,227 @@
+"""If, Loop and Scan written out as the samples go through them.
+
+A layer inside a body has no place in the main graph where it could be measured. But on one batch of
+samples each If takes one branch, and each Loop and Scan runs some number of times; written out so,
+the bodies' layers stand in the main graph, a loop's several times with one weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from lsuv_cli.graph.nodes import (
+    NewNames,
+    attributes,
+    bodies,
+    captured_values,
+    names_in,
+    node_name,
+    rename_captured,
+    unsqueeze,
+    values_read,
+)
+from lsuv_cli.passes.control_flow import Decisions, scan_inputs
+from lsuv_cli.reading.onnx_file import ModelSource
+
+
+def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
+    """The model with its controlling nodes written out.
+
+    Branches that are not taken are kept as nodes that no data reaches, so that their layers are
+    known of.
+
+    Args:
+        source: the model, its bodies' constants outside; not modified.
+        decisions: for each node to be written out.
+    """
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(source.skeleton)
+    names = NewNames(names_in(skeleton.graph) | source.weights.keys())
+    writer = _Writer(skeleton.graph, source.weights, names, source.opset)
+    del skeleton.graph.node[:]
+    for node in source.skeleton.graph.node:
+        if node.output and node.output[0] in decisions:
+            writer.write_out(node, decisions[node.output[0]])
+        else:
+            writer.append(node)
+    return replace(source, skeleton=skeleton)
+
+
+def _name_apart(node: onnx.NodeProto, suffix: str) -> None:
+    """Add what tells a loop's rounds apart to a node's name, and to those in its bodies."""
+    if node.name:
+        node.name += suffix
+    for body in bodies(node):
+        for inner in body.node:
+            _name_apart(inner, suffix)
+
+
+class _Writer:
+    """Writes nodes into the main graph."""
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        weights: Collection[str],
+        names: NewNames,
+        opset: int,
+    ) -> None:
+        self.graph = graph
+        self.names = names
+        self.opset = opset
+        self.from_data = {value.name for value in graph.input}.difference(weights)
+        self.from_data -= {tensor.name for tensor in graph.initializer}
+        self.no_data = ""
+        self.node_names = NewNames(node.name for node in graph.node)
+
+    def append(self, node: onnx.NodeProto) -> None:
+        """Append a node as it is."""
+        self.graph.node.append(node)
+        if self.from_data.intersection(values_read(node)):
+            self.from_data.update(node.output)
+
+    def write_out(self, node: onnx.NodeProto, way: int) -> None:
+        """Append what a controlling node does on the samples."""
+        if node.op_type == "If":
+            found = attributes(node)
+            taken, other = ("then_branch", "else_branch")[:: 1 if way else -1]
+            self._untaken(found[other], f"{node_name(node)}/{other}", {})
+            made = self._write(found[taken], f"{node_name(node)}/{taken}", {}, "")
+            self._give(made, node.output)
+        elif node.op_type == "Loop":
+            self._loop(node, way)
+        else:
+            self._scan(node, way)
+
+    def _node(self, op: str, inputs: Iterable[str], output: str, **more: object) -> str:
+        made = onnx.NodeProto(op_type=op, input=list(inputs), output=[output])
+        made.attribute.extend(helper.make_attribute(key, value) for key, value in more.items())
+        self.append(made)
+        return output
+
+    def _give(self, values: Iterable[str], outputs: Iterable[str]) -> None:
+        for value, output in zip(values, outputs, strict=False):
+            if output:
+                self._node("Identity", [value], output)
+
+    def _integer(self, number: int) -> str:
+        value = numpy_helper.from_array(np.array(number, np.int64))
+        return self._node("Constant", [], self.names.new("integer"), value=value)
+
+    def _write(
+        self, body: onnx.GraphProto, scope: str, given: Mapping[str, str], suffix: str
+    ) -> list[str]:
+        """Append a body's nodes once; return what its outputs are called.
+
+        Args:
+            body: the body, which holds no constants.
+            scope: what its values' new names begin with.
+            given: what stands for its inputs.
+            suffix: what tells this time from others, in the nodes' names.
+        """
+        renamed = dict(given)
+        for node in body.node:
+            self._copy(node, scope, renamed, suffix)
+        return [renamed.get(value.name, value.name) for value in body.output]
+
+    def _copy(self, node: onnx.NodeProto, scope: str, renamed: dict[str, str], suffix: str) -> None:
+        """Append a node under new names, which are added to those of other values."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [renamed.get(name, name) for name in node.input]
+        rename_captured(copy, {n: renamed[n] for n in captured_values(node) if n in renamed})
+        for name in filter(None, node.output):
+            renamed[name] = self.names.new(f"{scope}/{name}{suffix}")
+        copy.output[:] = [renamed[name] if name else "" for name in node.output]
+        _name_apart(copy, suffix)
+        if copy.name:
+            copy.name = self.node_names.new(copy.name)
+        self.append(copy)
+
+    def _untaken(self, body: onnx.GraphProto, scope: str, given: Mapping[str, str]) -> None:
+        """Append a body that does not run, fed with what does not come from the data.
+
+        What is in its own nodes' bodies does not run either.
+        """
+        if not self.no_data:
+            zero = numpy_helper.from_array(np.array(0, np.float32))
+            self.no_data = self._node("Constant", [], self.names.new("no data"), value=zero)
+        read = {name for node in body.node for name in values_read(node)}
+        outside = (read & self.from_data) | {value.name for value in body.input}
+        renamed = {**given, **dict.fromkeys(outside, self.no_data)}
+        for node in body.node:
+            if not bodies(node):
+                self._copy(node, scope, renamed, "")
+                continue
+            for inner in bodies(node):
+                self._untaken(inner, scope, renamed)
+            renamed.update(dict.fromkeys(node.output, self.no_data))
+
+    def _loop(self, node: onnx.NodeProto, count: int) -> None:
+        (body,) = bodies(node)
+        scope = f"{node_name(node)}/body"
+        states = list(node.input[2:])
+        if not count:
+            self._untaken(body, scope, {})
+        condition = node.input[1] if len(node.input) > 1 and node.input[1] else ""
+        if not condition and count:
+            true = numpy_helper.from_array(np.array(True))
+            condition = self._node("Constant", [], self.names.new("true"), value=true)
+        rows: list[list[str]] = []
+        inputs = [value.name for value in body.input]
+        for index in range(count):
+            given = dict(zip(inputs, [self._integer(index), condition, *states], strict=True))
+            condition, *made = self._write(body, scope, given, f".{index}")
+            states, scanned = made[: len(states)], made[len(states) :]
+            rows.append(scanned)
+        self._give(states, node.output)
+        for position, output in enumerate(node.output[len(states) :]):
+            if output:
+                self._stack([row[position] for row in rows], 0, output)
+
+    def _scan(self, node: onnx.NodeProto, count: int) -> None:
+        (body,) = bodies(node)
+        scope, found = f"{node_name(node)}/body", attributes(node)
+        sequences = scan_inputs(node)
+        states = list(node.input[: len(node.input) - len(sequences)])
+        backwards = found.get("scan_input_directions", [0] * len(sequences))
+        inputs = [value.name for value in body.input]
+        if not count:
+            self._untaken(body, scope, {})
+        rows: list[list[str]] = []
+        for index in range(count):
+            elements = []
+            for (position, axis), reverse in zip(sequences, backwards, strict=True):
+                place = self._integer(count - 1 - index if reverse else index)
+                element = self.names.new("element")
+                elements.append(
+                    self._node("Gather", [node.input[position], place], element, axis=axis)
+                )
+            given = dict(zip(inputs, [*states, *elements], strict=True))
+            made = self._write(body, scope, given, f".{index}")
+            states = made[: len(states)]
+            rows.append(made[len(states) :])
+        self._give(states, node.output)
+        outputs = node.output[len(states) :]
+        axes = found.get("scan_output_axes", [0] * len(outputs))
+        directions = found.get("scan_output_directions", [0] * len(outputs))
+        for position, output in enumerate(outputs):
+            if output:
+                values = [row[position] for row in rows]
+                self._stack(values[:: -1 if directions[position] else 1], axes[position], output)
+
+    def _stack(self, values: Iterable[str], axis: int, output: str) -> None:
+        """One value behind the other along a new axis."""
+        self._node("Concat", list(self._lifted(values, axis)), output, axis=axis)
+
+    def _lifted(self, values: Iterable[str], axis: int) -> Iterator[str]:
+        for value in values:
+            lifted = self.names.new("lifted")
+            for node in unsqueeze(value, axis, lifted, self.names, self.opset):
+                self.append(node)
+            yield lifted

@@ -1,0 +1,171 @@
+"""A model in the form that the rest of this room works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.graph.keras_origin import is_from_tf2onnx
+from lsuv_cli.graph.parameters import Parameters, in_memory
+from lsuv_cli.graph.torch_origin import is_from_torch
+from lsuv_cli.graph.views import View, with_whole
+from lsuv_cli.passes.normal_form import normal_form
+from lsuv_cli.passes.precision import computing_dtype
+from lsuv_cli.passes.recurrent import Cell, RecurrentMatrix
+from lsuv_cli.reading.onnx_file import ModelSource, read_source
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """A model file, read.
+
+    Attributes:
+        path: where it was read from.
+        sha256: of the file, in hexadecimal.
+        skeleton: the model in normal form without its floating-point initializers; not modified by
+            anyone.
+        parameters: shape and dtype of each floating-point parameter, as they are stored.
+        weights: shape and dtype, as they are computed with, of each parameter and view.
+        constants: the names of those that are Constant nodes in the file.
+        copies: for each parameter that is only a copy of another in the file, the other's name.
+        views: for each value that only shows a parameter, which and how.
+        inputs: what must be fed.
+        opset: the version of the default operator set.
+        external_files: the files beside it that hold external data.
+        recurrent: the matrices of recurrent operators, in execution order.
+        cells: recurrent operators as they were in the file.
+    """
+
+    path: Path
+    sha256: str
+    skeleton: onnx.ModelProto
+    parameters: Mapping[str, TensorInfo]
+    weights: Mapping[str, TensorInfo]
+    constants: frozenset[str]
+    copies: Mapping[str, str]
+    views: Mapping[str, View]
+    inputs: tuple[InputSpec, ...]
+    opset: int
+    external_files: tuple[Path, ...]
+    recurrent: tuple[RecurrentMatrix, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The graph's nodes, in execution order."""
+        return list(self.skeleton.graph.node)
+
+    @property
+    def is_from_torch(self) -> bool:
+        """Whether one of PyTorch's exporters wrote the file."""
+        return is_from_torch(self.skeleton)
+
+    @property
+    def is_from_tf2onnx(self) -> bool:
+        """Whether tf2onnx wrote the file, which Keras' `export` uses, too."""
+        return is_from_tf2onnx(self.skeleton)
+
+    def view(self, name: str) -> View:
+        """How a parameter or a view of one follows from a parameter."""
+        return self.views.get(name) or View(name)
+
+    def written(self, used: Iterable[str]) -> dict[str, TensorInfo]:
+        """The parameters that belong in a file of weights.
+
+        Args:
+            used: what layers use; of the file's Constant nodes only these are parameters.
+        """
+        sources = {self.view(name).source for name in used}
+        return {
+            name: info
+            for name, info in self.parameters.items()
+            if name not in self.constants or name in sources
+        }
+
+
+def read_model(path: Path, content: bytes | None = None) -> tuple[OnnxModel, Parameters]:
+    """Read an ONNX file.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already.
+
+    Returns:
+        The model, and apart from it the parameters' values.
+
+    Raises:
+        ModelError: there is no such file, it is not ONNX, or its external data is missing.
+    """
+    return model_of(read_source(path, content))
+
+
+def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
+    """Bring a model to normal form.
+
+    Args:
+        source: the file, taken apart.
+
+    Raises:
+        ModelError: the graph is broken.
+    """
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(source.skeleton)
+    weights = dict(source.weights)
+    normal = normal_form(skeleton, weights, source.path, source.opset)
+    weights |= {name: in_memory(value) for name, value in normal.constants.items()}
+    weights |= {name: weights[original] for name, original in normal.copies.items()}
+    for name in normal.replaced:
+        del weights[name]
+    infos = {name: weight.info for name, weight in weights.items()}
+    dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
+    return (
+        OnnxModel(
+            path=source.path,
+            sha256=source.sha256,
+            skeleton=normal.skeleton,
+            parameters=infos,
+            weights={
+                name: TensorInfo(view.shape(infos[view.source].shape), dtypes[view.source])
+                for name, view in with_whole(infos, normal.views).items()
+            },
+            constants=frozenset(normal.constants),
+            copies=normal.copies,
+            views=normal.views,
+            inputs=_inputs(normal.skeleton.graph, weights),
+            opset=source.opset,
+            external_files=source.external_files,
+            recurrent=normal.recurrent,
+            cells=normal.cells,
+        ),
+        Parameters(weights, normal.views, dtypes),
+    )
+
+
+def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpec, ...]:
+    initializers = {tensor.name for tensor in graph.initializer} | set(parameters)
+    specs = []
+    for value in graph.input:
+        if value.name in initializers:
+            continue
+        tensor_type = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not tensor_type.elem_type:
+            raise ModelError(f"the model's input {value.name} is not a tensor; it can't be fed")
+        dtype = helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
+        dimensions = tensor_type.shape.dim
+        specs.append(
+            InputSpec(
+                value.name,
+                dtype.name,
+                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions)
+                if tensor_type.HasField("shape")
+                else None,
+            )
+        )
+    return tuple(specs)

@@ -1,0 +1,192 @@
+"""An ONNX file as it is: its graph, and where its floating-point parameters can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, inliner
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
+from lsuv_cli.graph.parameters import Sources, WeightSource
+from lsuv_cli.graph.tensor_source import inlined, tensor_source
+from lsuv_cli.reading.sparse import sparse_as_constants
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model file, taken apart.
+
+    Attributes:
+        path: where it was read from.
+        sha256: of the file, in hexadecimal.
+        opset: the version of the default operator set.
+        skeleton: the model without its floating-point initializers, without local functions, and
+            with sparse initializers as Constant nodes; not modified by anyone.
+        weights: where those initializers can be read.
+        external_files: the files beside it that hold external data.
+    """
+
+    path: Path
+    sha256: str
+    opset: int
+    skeleton: onnx.ModelProto
+    weights: Sources
+    external_files: tuple[Path, ...]
+
+    @property
+    def producer(self) -> str:
+        """What wrote the file, and its version; "" where it does not tell."""
+        return f"{self.skeleton.producer_name} {self.skeleton.producer_version}".strip()
+
+
+def read_source(path: Path, content: bytes | None = None) -> ModelSource:
+    """Read an ONNX file; external data is read when it is asked for.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already; external data lies beside `path`.
+
+    Raises:
+        ModelError: there is no such file, it is not ONNX, or its external data is missing.
+    """
+    return source_of(*parse(path, content), path)
+
+
+def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
+    """What `read_source` gives, of a model in memory.
+
+    Args:
+        model: the model.
+        sha256: of the file it was read or made from, in hexadecimal.
+        path: that file, beside which external data lies.
+
+    Raises:
+        ModelError: it holds no graph or no weights, is broken, or external data is missing.
+    """
+    opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
+    if not model.graph.node or opset is None:
+        raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
+    weights: dict[str, WeightSource] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in FLOAT_TYPES:
+            weights[tensor.name] = tensor_source(tensor, path)
+    if not weights:
+        raise ModelError(
+            f"{path} holds no floating-point weights, so there is nothing to initialise; "
+            "export the model with its parameters"
+        )
+    skeleton = _skeleton(model, path)
+    sparse_as_constants(skeleton, path)
+    if skeleton.functions:
+        skeleton = _inlined_functions(skeleton, weights)
+    return ModelSource(path, sha256, opset, skeleton, weights, _external_files(model.graph, path))
+
+
+def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, str]:
+    """Parse an ONNX file, external data left aside.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are there already.
+
+    Returns:
+        The model, and the file's SHA-256 in hexadecimal.
+
+    Raises:
+        ModelError: there is no such file, or it can't be parsed.
+    """
+    if content is not None:
+        if not content:
+            raise ModelError(f"the model {path} is empty")
+        return _parsed(content, path), hashlib.sha256(content).hexdigest()
+    if not path.exists():
+        raise ModelError(f"no such model file: {path}")
+    if not path.is_file():
+        raise ModelError(f"the model {path} is not a file")
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                raise ModelError(f"the model file {path} is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                return _parsed(mapped[:], path), hashlib.sha256(mapped).hexdigest()
+    except OSError as error:
+        raise ModelError(f"can't read the model {path}: {error.strerror}") from None
+
+
+def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.ModelProto.FromString(content)
+    except DecodeError:
+        raise ModelError(
+            f"{path} is not an ONNX model, or is cut short: it can't be parsed; "
+            "check the file, or export it again"
+        ) from None
+
+
+def _external_files(graph: onnx.GraphProto, model_path: Path) -> tuple[Path, ...]:
+    locations = {
+        next(entry.value for entry in tensor.external_data if entry.key == "location")
+        for tensor in _all_initializers(graph)
+        if tensor.data_location == TensorProto.EXTERNAL
+    }
+    return tuple(model_path.parent / location for location in sorted(locations))
+
+
+def _all_initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _all_initializers(body)
+
+
+def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """A copy without floating-point initializers.
+
+    Built field by field: copying the whole first would hold every weight twice, and clearing
+    them in place would not give their memory back.
+    """
+    slim = onnx.ModelProto()
+    for descriptor, value in model.ListFields():
+        if descriptor.name == "graph":
+            for inner, inner_value in value.ListFields():
+                if inner.name == "initializer":
+                    slim.graph.initializer.extend(
+                        inlined(t, path) for t in inner_value if t.data_type not in FLOAT_TYPES
+                    )
+                elif inner.name != "value_info":
+                    _set_field(slim.graph, inner.name, inner_value)
+        else:
+            _set_field(slim, descriptor.name, value)
+    return slim
+
+
+def _inlined_functions(skeleton: onnx.ModelProto, weights: Sources) -> onnx.ModelProto:
+    """The skeleton without local functions.
+
+    The inliner gives values inside new names that the graph does not have, and is told those of
+    the weights, too.
+    """
+    kept = len(skeleton.graph.initializer)
+    skeleton.graph.initializer.extend(TensorProto(name=name) for name in weights)
+    inlined_model = inliner.inline_local_functions(skeleton)
+    del inlined_model.graph.initializer[kept:]
+    return inlined_model
+
+
+def _set_field(message: object, name: str, value: object) -> None:
+    target = getattr(message, name)
+    if hasattr(target, "extend"):
+        target.extend(value)
+    elif hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    else:
+        setattr(message, name, value)

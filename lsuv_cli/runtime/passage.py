@@ -1,0 +1,267 @@
+"""All batches of samples pass through the segments of a graph, one segment after the other."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from lsuv_cli.core.batches import Batches
+from lsuv_cli.core.group import Group
+from lsuv_cli.core.merging import BatchMerge
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import (
+    InputSpec,
+    InstrumentedGraph,
+    Reading,
+    Readings,
+    Specs,
+    Tap,
+)
+from lsuv_cli.runtime.device_array import Value
+from lsuv_cli.runtime.devices import Device
+from lsuv_cli.runtime.session import Session
+from lsuv_cli.runtime.store import ValueStore
+
+# Told where the graph begins, as how many segments come before, and what it will be fed.
+Build = Callable[[int, Specs], InstrumentedGraph]
+
+Doubts = frozenset[int]
+Values = Mapping[str, Value]
+
+
+@dataclass(slots=True)
+class Effort:
+    """How much has been done.
+
+    Attributes:
+        executions: of the model's nodes, by this process.
+        repeated: those of them that had been done before, because what they gave was not kept.
+        waited_seconds: in which nothing was computed, since what a batch is fed had not been read.
+    """
+
+    executions: int = 0
+    repeated: int = 0
+    waited_seconds: float = 0.0
+
+
+class Passage:
+    """One way of the samples through all segments, from the inputs to the last layer."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        store: ValueStore,
+        group: Group,
+        device: Device,
+        activations: int,
+        advance: Callable[[int, int], None],
+    ) -> None:
+        """Begin at the inputs.
+
+        Args:
+            batches: the samples.
+            store: where what is handed on is kept; emptied.
+            group: the processes that share the samples.
+            device: where graphs run.
+            activations: how many there are that may be doubted.
+            advance: told (batches run, batches to run) of the segment that is running.
+        """
+        self.effort = Effort()
+        self._batches = batches
+        self._store = store
+        self._group = group
+        self._device = device
+        self._activations = activations
+        self._advance = advance
+        store.clear()
+
+    def run(
+        self,
+        position: int,
+        leaving: Collection[str],
+        build: Build,
+        doubtful: Callable[[Readings], Doubts],
+        node_counts: Sequence[int],
+    ) -> tuple[Readings, Doubts]:
+        """Have all batches pass through a segment.
+
+        Args:
+            position: how many segments come before it.
+            leaving: the values that later segments read.
+            build: makes the segment's graph; one that begins earlier does the work of the segments
+                between again.
+            doubtful: the activations, by number, whose readings may have lost digits.
+            node_counts: the model's nodes in each segment, up to this one.
+
+        Returns:
+            What all processes together have measured, and where that is doubtful. Where the first
+            batch shows it, the others are not run, and what is kept is as it was before.
+        """
+        starts = defaultdict(list)
+        for batch in range(len(self._batches.counts)):
+            starts[self._store.position(batch)].append(batch)
+        if not starts:
+            return self._without_samples(build, doubtful)
+        taken = BatchMerge()
+        graph: InstrumentedGraph | None = None
+        for start in range(position, -1, -1):
+            if not starts[start]:
+                continue
+            specs = self._specs(start, starts[start])
+            graph = build(start, specs)
+            for batch, feeds, fetched in self._runs(graph, start, starts):
+                self._count(node_counts, start, position)
+                moments = [self._moments(batch, fetched[tap.output]) for tap in _taps(graph)]
+                taken.add(batch, moments)
+                if taken.batches == 1:
+                    first = _readings(graph, moments)
+                    doubts = self._agree(doubtful(first))
+                    if doubts:
+                        return first, doubts
+                made = {name: fetched[output] for name, output in graph.carried.items()}
+                kept = self._store.specs(batch)
+                made |= {n: feeds[n] for n in feeds if n in leaving and n not in {*kept, *made}}
+                self._store.keep(batch, position + 1, made, leaving)
+                self._advance(taken.batches, len(self._batches.counts))
+        assert graph is not None
+        readings = self._all(graph, _readings(graph, taken.merged()))
+        return readings, self._doubts_in_the_end(doubtful(readings))
+
+    def _moments(self, batch: int, reading: Value) -> Moments:
+        return Moments(self._batches.counts[batch], *np.asarray(reading))
+
+    def _doubts_in_the_end(self, doubts: Doubts) -> Doubts:
+        if doubts:
+            # What led to the readings is gone; it is done again from the inputs.
+            self._store.clear()
+        return doubts
+
+    def _runs(
+        self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
+    ) -> Iterator[tuple[int, Values, Values]]:
+        """Each batch that begins at a boundary, what it is fed there, and what it gives."""
+        taps = (tap.output for tap in _taps(graph))
+        outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
+        staying = frozenset(graph.carried.values())
+        with Session(graph.model, graph.initializers, self._device) as session:
+            for batch, feeds in self._ahead(start, starts[start]):
+                if feeds is None:
+                    # What was kept of it is gone; it begins at the inputs, whose turn comes last.
+                    self._store.forget(batch)
+                    starts[0].append(batch)
+                    continue
+                more = batch != starts[start][-1]
+                fetched = session.run(outputs, feeds, staying, more=more) if outputs else {}
+                yield batch, feeds, fetched
+
+    def _ahead(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
+        """What each batch is fed at a boundary, the next one's being read meanwhile."""
+
+        def load(batch: int) -> Values | None:
+            if start == 0:
+                return self._batches.feeds(batch)
+            try:
+                return self._store.load(batch)
+            except OSError:
+                return None
+
+        pool = ThreadPoolExecutor(max_workers=1)
+        try:
+            loading = pool.submit(load, batches[0])
+            for number, batch in enumerate(batches):
+                began = time.monotonic()
+                feeds = loading.result()
+                self.effort.waited_seconds += time.monotonic() - began
+                if number + 1 < len(batches):
+                    loading = pool.submit(load, batches[number + 1])
+                yield batch, feeds
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _specs(self, start: int, batches: Sequence[int]) -> Specs:
+        """What is fed at a boundary; an axis is open where batches differ in it."""
+        if start == 0:
+            return self._input_specs()
+        specs: dict[str, InputSpec] = {}
+        for batch in batches:
+            for name, (shape, dtype) in self._store.specs(batch).items():
+                known = specs.get(name, InputSpec(name, dtype.name, shape)).shape or shape
+                same = (a if a == b else None for a, b in zip(known, shape, strict=True))
+                specs[name] = InputSpec(name, dtype.name, tuple(same))
+        return specs
+
+    def _input_specs(self) -> Specs:
+        return {
+            name: InputSpec(name, dtype.name, (None, *shape))
+            for name, (shape, dtype) in self._batches.specs.items()
+        }
+
+    def _without_samples(
+        self, build: Build, doubtful: Callable[[Readings], Doubts]
+    ) -> tuple[Readings, Doubts]:
+        """Hear what other processes have measured, whose samples these are."""
+        graph = build(0, self._input_specs())
+        nothing = _readings(graph, [_no_moments(tap) for tap in _taps(graph)])
+        doubts = self._agree(frozenset())
+        if doubts:
+            return nothing, doubts
+        readings = self._all(graph, nothing)
+        return readings, doubtful(readings)
+
+    def _agree(self, doubts: Doubts) -> Doubts:
+        """The activations that any process doubts after its first batch."""
+        if self._group.size == 1:
+            return doubts
+        flags = np.zeros(self._activations)
+        flags[list(doubts)] = 1
+        return frozenset(np.flatnonzero(np.sum(self._group.gather(flags), axis=0)).tolist())
+
+    def _all(self, graph: InstrumentedGraph, readings: Readings) -> Readings:
+        """What all processes have measured; merged in the same order by each of them."""
+        if self._group.size == 1:
+            return readings
+        moments = [r.moments for r in (*readings.layers.values(), *readings.norms.values())]
+        vector = np.concatenate([[m.count, *m.mean, *m.mean_square] for m in moments] or [[]])
+        merged: list[Moments] = []
+        vectors = self._group.gather(vector)
+        offset = 0
+        for one in moments:
+            channels = one.mean.size
+            parts = [v[offset : offset + 1 + 2 * channels] for v in vectors]
+            offset += 1 + 2 * channels
+            merged.append(
+                reduce(
+                    Moments.merge,
+                    [
+                        Moments(int(p[0]), p[1 : 1 + channels], p[1 + channels :])
+                        for p in parts
+                        if p[0]
+                    ],
+                )
+            )
+        return _readings(graph, merged)
+
+    def _count(self, node_counts: Sequence[int], start: int, position: int) -> None:
+        self.effort.executions += sum(node_counts[start : position + 1])
+        self.effort.repeated += sum(node_counts[start:position])
+
+
+def _taps(graph: InstrumentedGraph) -> list[Tap]:
+    return [*graph.taps.values(), *graph.norm_taps.values()]
+
+
+def _no_moments(tap: Tap) -> Moments:
+    return Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
+
+
+def _readings(graph: InstrumentedGraph, moments: Sequence[Moments]) -> Readings:
+    read = [Reading(one, tap.incoming) for one, tap in zip(moments, _taps(graph), strict=True)]
+    layers = dict(zip(graph.taps, read, strict=False))
+    norms = dict(zip(graph.norm_taps, read[len(layers) :], strict=True))
+    return Readings(layers, norms)

@@ -1,0 +1,227 @@
+"""ONNX Runtime's sessions, and runs that Ctrl-C can stop."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from lsuv_cli.core.errors import DataError, LsuvError, ModelError, UsageError
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.runtime.device_array import DeviceArray, Value
+from lsuv_cli.runtime.devices import FATAL, ORT_ERRORS, OUT_OF_MEMORY, Device
+
+
+def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
+    """Those operators that ONNX Runtime does not know, in any version.
+
+    A graph is only run as far as its last layer, so that a session does not tell.
+
+    Args:
+        operators: (domain, name) pairs.
+
+    Returns:
+        `domain::name`, sorted; empty where this build of ONNX Runtime does not list its operators.
+    """
+    list_schemas = getattr(ort_state, "get_all_operator_schema", None)
+    if list_schemas is None:
+        return []
+    known = {(schema.domain, schema.name) for schema in list_schemas()}
+    return sorted(
+        f"{domain}::{name}" if domain else name
+        for domain, name in set(operators)
+        if ("" if domain == "ai.onnx" else domain, name) not in known
+    )
+
+
+class Session:
+    """An open ONNX Runtime session; a context manager, so that its memory goes when it is done.
+
+    Raises:
+        ModelError: ONNX Runtime can't load the graph.
+        UsageError: the device asked for could not be used.
+    """
+
+    def __init__(
+        self, model: bytes, initializers: Mapping[str, FloatArray], device: Device
+    ) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = FATAL
+        options.intra_op_num_threads = device.threads
+        # From the second run on the plans would take a block on top of what the first has taken.
+        options.enable_mem_pattern = False
+        options.enable_mem_reuse = False
+        if device.memory:
+            options.use_deterministic_compute = True
+            # The arena that `select_device` has made; weights go beside it, and leave at once.
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        self._device = device
+        # The buffers are copied by ONNX Runtime before the constructor returns.
+        names = list(initializers)
+        values = [
+            ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(initializers[name]))
+            for name in names
+        ]
+        if names:
+            options.add_external_initializers(names, values)
+        try:
+            # It prints to stdout where a provider does not start.
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._session: Any = ort.InferenceSession(
+                    model,
+                    options,
+                    providers=[(name, dict(settings)) for name, settings in device.providers],
+                )
+        except ORT_ERRORS as error:
+            raise _session_error(error, device) from None
+        # It would go on on the CPU, in silence.
+        self._session.disable_fallback()
+        wanted = device.providers[0][0]
+        if wanted not in self._session.get_providers():
+            raise UsageError(
+                f"ONNX Runtime could not start {wanted}; install its libraries (for CUDA: the "
+                "extra 'cuda' of this package) or use --device cpu"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session = None
+
+    def run(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        staying: Collection[str] = (),
+        *,
+        more: bool = False,
+    ) -> dict[str, Value]:
+        """Run the graph once.
+
+        The run is on a second thread: only so can Ctrl-C reach this one, which then has ONNX
+        Runtime stop at the next node.
+
+        Args:
+            outputs: names of what to fetch.
+            feeds: a value for each input; others are passed over.
+            staying: those of the outputs that stay in the accelerator's memory, if it has its own.
+            more: whether there will be more runs, for which memory is best kept.
+
+        Returns:
+            The fetched values by name.
+
+        Raises:
+            DataError: the graph does not take these values, or memory ran out.
+        """
+        taken = {value.name for value in self._session.get_inputs()}
+        feeds = {name: value for name, value in feeds.items() if name in taken}
+        run_options = ort.RunOptions()
+        run_options.log_severity_level = FATAL
+        if self._device.memory and not more:
+            kind = "gpu" if self._device.memory == "cuda" else self._device.memory
+            arena = f"{kind}:{self._device.index}"
+            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+        run = self._run_bound if self._device.memory else self._run_on_host
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(run, outputs, feeds, staying, run_options)
+            try:
+                return running.result()
+            except KeyboardInterrupt:
+                run_options.terminate = True
+                raise
+            except ORT_ERRORS as error:
+                raise _run_error(error, self._device) from None
+
+    def _run_on_host(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        _staying: Collection[str],
+        run_options: Any,
+    ) -> dict[str, Value]:
+        fetched = self._session.run(list(outputs), feeds, run_options)
+        # Copies: what ONNX Runtime returns keeps all the memory of the session alive.
+        return {name: value.copy() for name, value in zip(outputs, fetched, strict=True)}
+
+    def _run_bound(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Value],
+        staying: Collection[str],
+        run_options: Any,
+    ) -> dict[str, Value]:
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, DeviceArray):
+                binding.bind_ortvalue_input(name, value.ort_value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in outputs:
+            if name in staying:
+                binding.bind_output(name, self._device.memory, self._device.index)
+            else:
+                binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding, run_options)
+        fetched = dict(zip(outputs, binding.get_outputs(), strict=True))
+        return {
+            name: DeviceArray(value) if name in staying else np.array(value.numpy())
+            for name, value in fetched.items()
+        }
+
+
+# How ONNX Runtime says so of a Gather: its name, the index and the largest one allowed.
+OUT_OF_RANGE = re.compile(
+    r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
+)
+
+
+def reason_of(error: BaseException) -> str:
+    """ONNX Runtime's message in one line, without its source locations and status prefixes."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
+    text = re.sub(r"/\S+/(?=[\w.]+:\d+)", "", text)
+    return " ".join(text.split())[:400]
+
+
+def _session_error(error: BaseException, device: Device) -> LsuvError:
+    text = reason_of(error)
+    if _is_out_of_memory(error) and device.memory:
+        return DataError(
+            f"{device.label} has no room for the weights of some layers; give a smaller "
+            "--device-memory, which leaves more beside it, or --device cpu"
+        )
+    return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def _run_error(error: BaseException, device: Device) -> DataError:
+    text = reason_of(error)
+    if _is_out_of_memory(error):
+        budget = "--device-memory" if device.memory else "--memory"
+        return DataError(
+            "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
+            f"or a smaller {budget} from which it follows"
+        )
+    index = OUT_OF_RANGE.search(text)
+    if index is not None:
+        node, value, most = index.groups()
+        return DataError(
+            f"the model can't be run on these samples: a token id, or another index, is {value}, "
+            f"out of the range of the embedding that {node or 'a Gather'} reads, 0 to {most}; give "
+            "ids of the model's own tokenizer"
+        )
+    hint = ""
+    if re.search("shape|dimension|broadcast|axis", text, re.IGNORECASE):
+        hint = "; if the batch size is fixed in the model, export it with a dynamic batch axis"
+    return DataError(f"the model can't be run on these samples: {text}{hint}")

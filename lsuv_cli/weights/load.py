@@ -1,0 +1,149 @@
+"""A file of weights put into a model: which of its tensors are which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.choices import Names
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.graph.parameters import Parameters, WeightSource
+from lsuv_cli.graph.written_tensors import (
+    WHOLE,
+    Naming,
+    Stored,
+    onnx_names,
+    parameter_of,
+    tensors_by_parameter,
+)
+from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.names.choose import choose_names
+from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.torchscript import TorchScript
+from lsuv_cli.weights.like import differences
+from lsuv_cli.weights.tensors import TensorFile, open_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWeights:
+    """A file of weights that fits a model.
+
+    Attributes:
+        file: its tensors.
+        naming: what they are in the model.
+        others: values, by the model, of tensors that are no parameters of its graph.
+    """
+
+    file: TensorFile
+    naming: Naming
+    others: Mapping[str, NDArray[Any]]
+
+
+def read_weights(
+    path: Path,
+    model: OnnxModel,
+    weights: Parameters,
+    sites: Sequence[LayerSite],
+    *,
+    script: TorchScript | None = None,
+    names: Names = Names.AUTO,
+) -> ReadWeights:
+    """Have a model's parameters be those in a file of weights.
+
+    Only names and shapes are read here; a parameter is read when it is asked for, and rounded to
+    the dtype that the model stores it in. Constants of the graph that the file does not name keep
+    their values.
+
+    Args:
+        path: a safetensors file, an index of such shards, or a `.pt` of tensors alone.
+        model: the model.
+        weights: its parameters, as they were read; modified.
+        sites: its layers, as `find_layers` gives them.
+        script: the TorchScript file that the model was made from; None for ONNX.
+        names: whose the file's names are; auto: a framework's or else the ONNX file's, whichever
+            fit.
+
+    Returns:
+        The file, and what its tensors are in the model; `renamed(model, sites, naming)` calls the
+        layers' parameters as they are called there.
+
+    Raises:
+        DataError: there is no such file, it is no file of weights, or it does not fit the model.
+        ModelError: the names asked for can't be told.
+    """
+    file = open_tensors(path)
+    others: Mapping[str, NDArray[Any]] = {}
+    if script is None:
+        candidates = list(_namings(file, model, sites, names))
+    else:
+        naming, others = script.naming(model, weights)
+        candidates = [naming]
+    wrong = [_misfits(file, naming) for naming in candidates]
+    if all(wrong):
+        shortest = min(wrong, key=len)
+        raise DataError(f"{path} does not fit the model {model.path}: {shortest}")
+    naming = candidates[wrong.index("")]
+    _refuse_untied(file, naming)
+    for parameter, tensors in tensors_by_parameter(naming).items():
+        info = model.parameters[parameter]
+        read = partial(_read, file, {name: naming[name] for name in tensors}, info)
+        weights.settle(parameter, WeightSource(info, read))
+    return ReadWeights(file, naming, others)
+
+
+def _namings(
+    file: TensorFile, model: OnnxModel, sites: Sequence[LayerSite], names: Names
+) -> Iterator[Naming]:
+    """What the file's tensors may be called, the likeliest first."""
+    like = {name: info.shape for name, info in file.infos.items()}
+    yield choose_names(model, sites, names, Silent(), like)
+    if names is Names.AUTO:
+        used = (name for site in sites for name in (site.layer.weight, site.layer.bias) if name)
+        yield onnx_names(model.written(used))
+
+
+def _misfits(file: TensorFile, naming: Naming) -> str:
+    """What keeps a file from holding the tensors of a naming; "" where nothing does."""
+    found = differences(
+        {name: info.shape for name, info in file.infos.items()},
+        {
+            name: stored.info.shape
+            for name, stored in naming.items()
+            if stored.parameter or name in file
+        },
+    )
+    strange = [
+        f"{name} {file.infos[name].dtype}"
+        for name, stored in naming.items()
+        if name in file and not _can_be(file.infos[name].dtype, stored)
+    ]
+    numbers = f"not floating-point: {', '.join(strange)}" if strange else ""
+    return "; ".join(filter(None, (found, numbers)))
+
+
+def _can_be(dtype: np.dtype[Any], stored: Stored) -> bool:
+    return not stored.parameter or dtype.name.startswith(("float", "bfloat"))
+
+
+def _refuse_untied(file: TensorFile, naming: Naming) -> None:
+    """Refuse a file that has two values for what is one parameter of the model."""
+    for names in tensors_by_parameter(naming).values():
+        whole = [name for name in names if naming[name].pieces == WHOLE]
+        for other in whole[1:]:
+            if not np.array_equal(file[whole[0]], file[other]):
+                raise DataError(
+                    f"{file.path}: {whole[0]} and {other} differ, but are one parameter in the "
+                    "model"
+                )
+
+
+def _read(file: TensorFile, tensors: Mapping[str, Stored], info: TensorInfo) -> FloatArray:
+    return parameter_of(tensors, info, file.__getitem__).astype(info.dtype, copy=False)

@@ -1,0 +1,193 @@
+"""An ONNX file with other values for its parameters, and otherwise as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.parameters import Parameters, Sources, WeightSource
+from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.normal_form import without_sharing
+from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.onnx_file import parse, source_of
+
+# A serialised model may have 2 GB, and what is not weights takes some of that.
+MAX_INLINE_BYTES = 1_500_000_000
+
+# Smaller tensors stay inside, as other tools keep them; larger ones begin where pages do, so that
+# they can be mapped.
+MIN_EXTERNAL_BYTES = 1024
+ALIGNMENT_BYTES = 4096
+
+# Before, an initializer had to be an input as well.
+FREE_INITIALIZERS_IR = 4
+
+
+def model_files(model: OnnxModel, out: Path) -> list[Path]:
+    """The files that a model is written to: with external data, if it has such or is large.
+
+    Args:
+        model: the model.
+        out: its file.
+    """
+    sizes = [one.nbytes for name, one in model.parameters.items() if name not in model.constants]
+    is_large = sum(sizes) + model.skeleton.ByteSize() > MAX_INLINE_BYTES
+    if (model.external_files or is_large) and max(sizes, default=0) >= MIN_EXTERNAL_BYTES:
+        return [out, out.with_name(f"{out.name}.data")]
+    return [out]
+
+
+def with_values(
+    model: OnnxModel, content: bytes | None, weights: Parameters
+) -> tuple[onnx.ModelProto, Sources]:
+    """The file's model with the values that its parameters have now.
+
+    Each parameter gets a place of its own: local functions are written out, the constants of
+    bodies with layers stand in the main graph, and what an exporter stored once, being equal, is
+    stored several times.
+
+    Args:
+        model: the file, in normal form.
+        content: its bytes, where they are there already.
+        weights: its parameters, with their new values.
+
+    Returns:
+        The model, whose floating-point initializers have no value yet, and where these can be read.
+
+    Raises:
+        ModelError: a new value has no place in the file.
+    """
+    file, sha256 = parse(model.path, content)
+    source = constants_outside(source_of(file, sha256, model.path))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source.skeleton)
+    proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
+    graph = proto.graph
+    graph.value_info.extend(file.graph.value_info)
+    nodes, copies = without_sharing(proto, graph.node, source.weights)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    infos = {name: one.info for name, one in source.weights.items()}
+    infos |= {name: infos[original] for name, original in copies.items()}
+    # With the bodies written out, fewer may be told apart.
+    known = {name: name if name in model.weights else copies[name] for name in infos}
+    values = {
+        name: WeightSource(info, partial(_value, model, weights, known[name], info))
+        for name, info in infos.items()
+    }
+    _refuse_homeless(model, weights, values.keys() | _fill_constants(graph, model, weights))
+    for name, info in infos.items():
+        kind = helper.np_dtype_to_tensor_dtype(info.dtype)
+        graph.initializer.append(TensorProto(name=name, dims=info.shape, data_type=kind))
+    return proto, values
+
+
+def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameters) -> set[str]:
+    """Set the Constant nodes that are parameters; their names."""
+    filled = set()
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in model.constants:
+            name, tensor = node.output[0], node.attribute[0].t
+            value = _value(model, weights, name, model.parameters[name])
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+            filled.add(name)
+    return filled
+
+
+def _value(model: OnnxModel, weights: Parameters, name: str, info: TensorInfo) -> NDArray[Any]:
+    """A parameter or, where the file has twice what is tied, a view of one."""
+    view = model.view(name)
+    value = view.of(weights.stored(view.source, info.dtype))
+    return np.require(value, requirements="C")
+
+
+def _refuse_homeless(model: OnnxModel, weights: Parameters, placed: Collection[str]) -> None:
+    """Refuse new values that the file has no place for."""
+    for name in sorted(model.parameters.keys() - placed):
+        info, original = model.parameters[name], model.copies.get(name, name)
+        value, shared = (_value(model, weights, one, info) for one in (name, original))
+        if original == name or not np.array_equal(value, shared):
+            raise ModelError(
+                f"{model.path}: the file has no place of its own for {name}, which shares it with "
+                "another parameter; load the weights in the framework, and export it anew"
+            )
+
+
+def save_model(
+    proto: onnx.ModelProto, values: Mapping[str, WeightSource], files: list[Path]
+) -> None:
+    """Write a model, one tensor after the other.
+
+    Args:
+        proto: the model; modified.
+        values: where the initializers that have no value yet can be read.
+        files: the model's file and, if there is to be one, that of its external data.
+
+    Raises:
+        OSError: they can't be written.
+    """
+    path, *data = files
+    outside = [t for t in proto.graph.initializer if data and _goes_outside(t, values)]
+    for file in data:
+        _write_outside(outside, values, file)
+    for tensor in proto.graph.initializer:
+        if tensor.name in values and tensor.data_location != TensorProto.EXTERNAL:
+            tensor.raw_data = values[tensor.name].read().tobytes()
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _goes_outside(tensor: TensorProto, values: Mapping[str, WeightSource]) -> bool:
+    if tensor.name in values:
+        return values[tensor.name].info.nbytes >= MIN_EXTERNAL_BYTES
+    return len(tensor.raw_data) >= MIN_EXTERNAL_BYTES
+
+
+def _write_outside(
+    tensors: list[TensorProto], values: Mapping[str, WeightSource], data: Path
+) -> None:
+    offset = 0
+    with data.open("wb") as file:
+        for tensor in tensors:
+            content: Any = tensor.raw_data
+            if tensor.name in values:
+                content = values[tensor.name].read().reshape(-1).view(np.uint8).data
+            offset += -offset % ALIGNMENT_BYTES
+            file.seek(offset)
+            file.write(content)
+            tensor.raw_data = b""  # what it asks for, to say that the value is elsewhere
+            set_external_data(tensor, data.name, offset, len(content))
+            tensor.ClearField("raw_data")
+            offset += len(content)
+
+
+def refuse_invalid(path: Path, original: str | bytes) -> None:
+    """Refuse a written model with which ONNX' checker finds fault, and had not before.
+
+    Args:
+        path: the written model.
+        original: the model that it was made from, a path or its bytes.
+
+    Raises:
+        ModelError: it finds fault.
+    """
+    fault = _fault(str(path))
+    if fault and not _fault(original):
+        raise ModelError(f"the model with the new weights is not valid: {fault}")
+
+
+def _fault(model: str | bytes) -> str:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        return str(error).splitlines()[0]
+    return ""
