@@ -21,8 +21,10 @@ from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SEGMENT_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.engine.draw import pre_initialise
+from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import Work, apply, clear_biases, pre_initialise, set_running_statistics
+from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.norms import batch_norms

@@ -10,9 +10,11 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import NewNames, names_in, values_read
 from lsuv_cli.graph.parameters import Sources
-from lsuv_cli.instrument.close import add_parameters, instrumented, needed_nodes
+from lsuv_cli.graph.topology import needed_nodes
+from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import cut_steps
 from lsuv_cli.instrument.steps import node_step
 from lsuv_cli.passes.control_flow import (
@@ -23,7 +25,6 @@ from lsuv_cli.passes.control_flow import (
 )
 from lsuv_cli.passes.unroll import written_out
 from lsuv_cli.reading.model import model_of
-from lsuv_cli.reading.onnx_file import ModelSource
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.whole import run_once
 

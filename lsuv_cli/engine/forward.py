@@ -10,14 +10,10 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Plan
+from lsuv_cli.engine.draw import choose_factorisation, pre_initialise
+from lsuv_cli.engine.rescale import clear_biases, set_running_statistics
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import (
-    Work,
-    choose_factorisation,
-    clear_biases,
-    pre_initialise,
-    set_running_statistics,
-)
+from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment
 

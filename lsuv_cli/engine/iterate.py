@@ -13,17 +13,12 @@ from lsuv_cli.core.options import InitOptions, WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
 from lsuv_cli.core.solve import damped
+from lsuv_cli.engine.draw import choose_factorisation, pre_initialise
 from lsuv_cli.engine.forward import Forecast, measure_norms
+from lsuv_cli.engine.measure import measure
+from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import (
-    Work,
-    apply,
-    choose_factorisation,
-    clear_biases,
-    measure,
-    pre_initialise,
-    set_running_statistics,
-)
+from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.weights.written import WeightsFile, header_texts
 

@@ -12,7 +12,7 @@ from lsuv_cli.core.records import InstrumentedGraph, Readings, Specs
 from lsuv_cli.core.solve import Known, Solutions, solve
 from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.segments import Segment, cut_steps
 from lsuv_cli.instrument.state import Factors, Found, Replayed, Sweepable
 from lsuv_cli.instrument.steps import Step, sweep_steps

@@ -8,7 +8,6 @@ numbers scopes that are opened again: the operations of the layer `dense` are in
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import onnx
@@ -22,8 +21,6 @@ _OPERATION = re.compile(r"Tensordot_\d+")
 FOLDED_CONSTANT = re.compile(r"(.*/)?const_fold_opt__\d+")
 # What is a variable, or one in another shape. Other constants are written in the layers' code.
 VARIABLE = re.compile(r".*/(ReadVariableOp(_\d+)?|ExpandDims_\d+|Squeeze|Reshape(_\d+)?):0")
-_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-_OTHER_READERS = frozenset(("Add", "Mul", "Sub"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,46 +64,3 @@ def scope_of_node(node: onnx.NodeProto) -> Scope:
     """Where a node came from: by its name or, where tf2onnx made a new one, by its output's."""
     scope = scope_of(node.name)
     return scope if scope.layers else scope_of(node.output[0])
-
-
-def separate_layers(nodes: Iterable[onnx.NodeProto], parameters: Collection[str]) -> dict[str, str]:
-    """Give layers that share a stored parameter, without being the same layer, one each.
-
-    tf2onnx stores constants of equal values once, whatever variables they are. An embedding is
-    shared on purpose.
-
-    Args:
-        nodes: modified: they read the new names.
-        parameters: the stored parameters' names.
-
-    Returns:
-        For each new name the parameter it is a copy of.
-    """
-    nodes = list(nodes)
-    embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}
-    owners: dict[str, tuple[str, ...]] = {}
-    copies: dict[str, str] = {}
-    for node in nodes:
-        reader = scope_of_node(node)
-        for position, name in enumerate(node.input):
-            if name in embeddings or not reader.layers or not _is_variable(node, name, parameters):
-                continue
-            scope = scope_of(name)
-            own = owners.setdefault(name, scope.layers or reader.layers)
-            if own == reader.layers:
-                continue
-            rest = name.removeprefix(scope.raw).removeprefix("/")
-            new = f"{reader.raw}/{rest}"
-            if new not in parameters:
-                copies[new] = name
-                node.input[position] = new
-    return copies
-
-
-def _is_variable(node: onnx.NodeProto, name: str, parameters: Collection[str]) -> bool:
-    """Whether it is a variable that the node's own layer has."""
-    if name not in parameters:
-        return False
-    if FOLDED_CONSTANT.fullmatch(name):
-        return node.op_type in _PRODUCTS or scope_of_node(node).operation == "BiasAdd"
-    return VARIABLE.fullmatch(name) is not None and node.op_type in _PRODUCTS | _OTHER_READERS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -57,19 +57,6 @@ def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
             value = helper.make_tensor_value_info(name, kind, spec.shape)
         inputs.append(value)
     return inputs
-
-
-def needed_nodes(nodes: Sequence[onnx.NodeProto], values: Iterable[str]) -> list[onnx.NodeProto]:
-    """Those of some nodes that the values depend on, in the order they are in."""
-    producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    pending = [producers[name] for name in values if name in producers]
-    needed: set[int] = set()
-    while pending:
-        index = pending.pop()
-        if index not in needed:
-            needed.add(index)
-            pending += [producers[n] for n in values_read(nodes[index]) if n in producers]
-    return [nodes[index] for index in sorted(needed)]
 
 
 def add_parameters(

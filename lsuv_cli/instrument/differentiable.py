@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from lsuv_cli.graph.nodes import values_read
-from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.layers.find import LayerSite
 from lsuv_cli.layers.norms import NormSite
 from lsuv_cli.reading.model import OnnxModel

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.graph.builder import GraphBuilder
-from lsuv_cli.instrument.close import add_parameters, instrumented, needed_nodes
+from lsuv_cli.graph.topology import needed_nodes
+from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.taps import add_reading, add_tap, layer_axes
 from lsuv_cli.layers.find import LayerSite

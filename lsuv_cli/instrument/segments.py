@@ -15,7 +15,7 @@ from typing import Protocol
 import onnx
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.instrument.close import needed_nodes
+from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.steps import Step, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
 

@@ -18,7 +18,8 @@ from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.iterate import sweep_until_settled
-from lsuv_cli.engine.work import Work, measure
+from lsuv_cli.engine.measure import measure
+from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.jobs.apply import refuse_model_name, written_model

@@ -19,6 +19,7 @@ from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.engine.sweep import Sweeper
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
@@ -27,7 +28,7 @@ from lsuv_cli.layers.find import LayerSite, find_layers
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.onnx_file import ModelSource, read_source
+from lsuv_cli.reading.onnx_file import read_source
 from lsuv_cli.reading.torchscript import EXAMPLES, TorchScript, is_torch_file
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import open_samples, with_shapes

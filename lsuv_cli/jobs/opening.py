@@ -14,6 +14,7 @@ from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.engine.branches import along, common_way
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, Sources
 from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.storing import refuse_missing_folder
@@ -21,7 +22,7 @@ from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.onnx_file import ModelSource, read_source
+from lsuv_cli.reading.onnx_file import read_source
 from lsuv_cli.reading.torchscript import TorchScript, is_torch_file
 from lsuv_cli.runtime.devices import Device, Notify, select_device
 from lsuv_cli.samples.batch import FindSamples

@@ -10,7 +10,7 @@ from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.forward import measure_normalised
-from lsuv_cli.engine.work import measure
+from lsuv_cli.engine.measure import measure
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model

@@ -12,6 +12,7 @@ import onnx
 from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, bodies, node_name, values_read
+from lsuv_cli.graph.operators import LAYER_LIKE, LEFT_ALONE, PRODUCT_OPERATORS
 from lsuv_cli.graph.views import View, overlap
 from lsuv_cli.passes.recurrent import RecurrentMatrix
 from lsuv_cli.reading.model import OnnxModel
@@ -137,28 +138,6 @@ class _Uses:
     def readers(self, name: str) -> list[onnx.NodeProto]:
         """The nodes that read it."""
         return [node for other in self.related(name) for node in self.consumers[other]]
-
-
-# Operators with weights like a layer's that are not initialised.
-LEFT_ALONE = frozenset(
-    (
-        "Attention",
-        "DeformConv",
-        "Einsum",
-        "FusedConv",
-        "FusedGemm",
-        "FusedMatMul",
-        "GRU",
-        "GemmFastGelu",
-        "LSTM",
-        "NhwcConv",
-        "RNN",
-    )
-)
-
-PRODUCT_OPERATORS = frozenset(_PRODUCTS)
-# Whatever multiplies by a weight, in ONNX's and in ONNX Runtime's domain.
-LAYER_LIKE = PRODUCT_OPERATORS | LEFT_ALONE
 
 
 def find_layers(model: OnnxModel) -> list[LayerSite]:

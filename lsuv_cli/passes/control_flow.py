@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, NewNames, attributes, bodies
-from lsuv_cli.layers.find import LAYER_LIKE
-from lsuv_cli.reading.onnx_file import ModelSource
+from lsuv_cli.graph.operators import LAYER_LIKE
 
 # More would take ONNX Runtime minutes to load.
 MAX_WRITTEN_OUT_NODES = 2_000

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import onnx
 
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import FLOAT_TYPES, NewNames, bodies, names_in, rename_outside
 from lsuv_cli.graph.parameters import WeightSource
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.passes.control_flow import controlling_nodes
-from lsuv_cli.reading.onnx_file import ModelSource
 
 
 def constants_outside(source: ModelSource) -> ModelSource:

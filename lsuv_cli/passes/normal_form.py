@@ -15,23 +15,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.graph.keras_origin import is_from_tf2onnx, separate_layers
+from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
 from lsuv_cli.graph.parameters import Sources
 from lsuv_cli.graph.topology import execution_order
-from lsuv_cli.graph.torch_origin import (
-    is_from_torch,
-    is_uniform,
-    repeated_calls,
-    separate_modules,
-    transposed_embeddings,
-)
+from lsuv_cli.graph.torch_origin import is_from_torch, is_uniform
 from lsuv_cli.graph.views import Transposed, View, find_views, integer_constants
 from lsuv_cli.passes.einsum import einsum_as_products
+from lsuv_cli.passes.keras_sharing import separate_layers
 from lsuv_cli.passes.late_biases import move_late_biases
 from lsuv_cli.passes.packed import unpack_projections
 from lsuv_cli.passes.precision import Types, change_types, computing_types
 from lsuv_cli.passes.recurrent import Cell, RecurrentMatrix, project_inputs
+from lsuv_cli.passes.torch_sharing import repeated_calls, separate_modules, transposed_embeddings
 from lsuv_cli.passes.unfuse import unfuse
 
 # Gemm's third input may be left out from this opset on.

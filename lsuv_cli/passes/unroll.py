@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import (
     NewNames,
     attributes,
@@ -26,7 +27,6 @@ from lsuv_cli.graph.nodes import (
     values_read,
 )
 from lsuv_cli.passes.control_flow import Decisions, scan_inputs
-from lsuv_cli.reading.onnx_file import ModelSource
 
 
 def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:

@@ -13,13 +13,14 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.graph.keras_origin import is_from_tf2onnx
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, in_memory
 from lsuv_cli.graph.torch_origin import is_from_torch
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.normal_form import normal_form
 from lsuv_cli.passes.precision import computing_dtype
 from lsuv_cli.passes.recurrent import Cell, RecurrentMatrix
-from lsuv_cli.reading.onnx_file import ModelSource, read_source
+from lsuv_cli.reading.onnx_file import read_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -13,37 +12,11 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, inliner
 
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
 from lsuv_cli.graph.parameters import Sources, WeightSource
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.reading.sparse import sparse_as_constants
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """A model file, taken apart.
-
-    Attributes:
-        path: where it was read from.
-        sha256: of the file, in hexadecimal.
-        opset: the version of the default operator set.
-        skeleton: the model without its floating-point initializers, without local functions, and
-            with sparse initializers as Constant nodes; not modified by anyone.
-        weights: where those initializers can be read.
-        external_files: the files beside it that hold external data.
-    """
-
-    path: Path
-    sha256: str
-    opset: int
-    skeleton: onnx.ModelProto
-    weights: Sources
-    external_files: tuple[Path, ...]
-
-    @property
-    def producer(self) -> str:
-        """What wrote the file, and its version; "" where it does not tell."""
-        return f"{self.skeleton.producer_name} {self.skeleton.producer_version}".strip()
 
 
 def read_source(path: Path, content: bytes | None = None) -> ModelSource:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from lsuv_cli.core.errors import DataError, ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import rename_captured
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.torch_origin import MADE_UP
 from lsuv_cli.graph.written_tensors import Naming, Stored, stored_as
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.reading.onnx_file import ModelSource, source_of
+from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.torch_export import (
     ConversionError,
     export,

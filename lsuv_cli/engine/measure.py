@@ -1,0 +1,65 @@
+"""Moments of every layer's output, measured on the untouched graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lsuv_cli.core.events import Events
+from lsuv_cli.core.journal import moments_entry, moments_of
+from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.records import InstrumentedGraph, Reading, Readings, Specs
+from lsuv_cli.engine.work import Work
+from lsuv_cli.instrument.measure import measuring_graph
+from lsuv_cli.instrument.segments import Segment, cut_for_values
+from lsuv_cli.runtime.passage import Passage
+
+
+def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
+    """The moments of every layer's output, forwarded through the untouched graph.
+
+    In one pass; where a layer's first batch leaves doubts, its variance is measured around the
+    mean.
+    """
+    known = work.journal.recall()
+    if known is not None:
+        return {index: moments_of(rest) for index, *rest in known["measured"]}
+    outputs = {work.sites[index].layer.output: index for index in work.measurable}
+    moments: dict[int, Moments] = {}
+    segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
+    passage = work.passage(events.advance)
+    for position, segment in enumerate(segments):
+        layers = [outputs[name] for name in segment.makes() & outputs.keys()]
+        measured = _measure_segment(work, weights, passage, segments[: position + 1], layers)
+        moments |= {index: reading.moments for index, reading in measured.items()}
+    work.store.clear()
+    entry = [[index, *moments_entry(one)] for index, one in moments.items()]
+    work.journal.record({"measured": entry})
+    return moments
+
+
+def _measure_segment(
+    work: Work,
+    weights: Mapping[str, FloatArray],
+    passage: Passage,
+    segments: Sequence[Segment],
+    layers: Sequence[int],
+) -> Mapping[int, Reading]:
+    """Measure some layers, all in the last of the segments."""
+    centred: frozenset[int] = frozenset()
+
+    def build(start: int, specs: Specs) -> InstrumentedGraph:
+        return measuring_graph(
+            work.model, work.sites, weights, segments[start:], specs, layers, centred
+        )
+
+    def doubtful(readings: Readings) -> frozenset[int]:
+        return work.doubtful(readings.layers) - centred
+
+    counts = [segment.node_count for segment in segments]
+    while True:
+        last = len(segments) - 1
+        readings, doubts = passage.run(last, segments[-1].leaving, build, doubtful, counts)
+        if not doubts:
+            return readings.layers
+        centred |= doubts

@@ -1,0 +1,37 @@
+"""A model file, taken apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from lsuv_cli.graph.parameters import Sources
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model file, taken apart.
+
+    Attributes:
+        path: where it was read from.
+        sha256: of the file, in hexadecimal.
+        opset: the version of the default operator set.
+        skeleton: the model without its floating-point initializers, without local functions, and
+            with sparse initializers as Constant nodes; not modified by anyone.
+        weights: where those initializers can be read.
+        external_files: the files beside it that hold external data.
+    """
+
+    path: Path
+    sha256: str
+    opset: int
+    skeleton: onnx.ModelProto
+    weights: Sources
+    external_files: tuple[Path, ...]
+
+    @property
+    def producer(self) -> str:
+        """What wrote the file, and its version; "" where it does not tell."""
+        return f"{self.skeleton.producer_name} {self.skeleton.producer_version}".strip()
