@@ -1,1 +1,9 @@
-"""Model files: what they hold, which nodes are layers, and graphs that measure them."""
+"""An ONNX graph in memory.
+
+In: protobuf messages. Out: nodes, the parameters they read, views of these, and new graphs.
+`nodes` reads a node, `views` follows a parameter through nodes that only rearrange it,
+`parameters` holds values, `topology` orders nodes, `builder` makes a new graph, and `operators`
+and `homogeneity` say what is known of an operator.
+
+A new activation or linear operator: its row in the table of operators.
+"""

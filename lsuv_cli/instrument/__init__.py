@@ -1,1 +1,7 @@
-"""Graphs that measure and sweep."""
+"""Graphs that measure and sweep.
+
+In: a model, its layers and a plan. Out: serialised graphs whose outputs are moments. `steps` and
+`segments` cut the work, `taps` reduces a value to its moments, `sweep` builds the graph that scales
+while it measures, `pending` keeps the scales that are still to be applied, `measure` taps the
+untouched graph.
+"""

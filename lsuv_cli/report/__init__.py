@@ -1,1 +1,4 @@
-"""The report as JSON, as a table, as a page and as a plot."""
+"""Results for people and programs: JSON, terminal tables, the HTML page, the plot.
+
+In: records of `core`. Out: text and files.
+"""

@@ -1,4 +1,9 @@
-"""ONNX Runtime sessions, and the sweep that runs in them."""
+"""ONNX Runtime: sessions, devices, and one pass of all batches.
+
+In: serialised graphs and batches. Out: moments, and values kept between segments. `session` runs a
+graph, `devices` chooses where, `passage` sends all batches through a segment, `store` and `spill`
+keep what the next segment reads, `resume` lets a run go on that was ended.
+"""
 
 import os
 

@@ -28,60 +28,44 @@ STDLIB_FOR_CORE = {
     "typing",
 }
 OWNERS = {
-    "typer": {"cli", "commands", "exits"},
-    "rich": {"console", "report"},
+    "typer": {"cli"},
+    "rich": {"cli", "report"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
-    "onnx": {"model"},
-    "onnxruntime": {"sweep"},
+    "onnx": {"graph", "passes", "reading", "layers", "names", "instrument", "memory", "weights"},
+    "onnxruntime": {"runtime"},
     "PIL": {"samples"},
     "bracex": {"samples"},
     "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},
-    "onnx2fx": {"gradients"},
+    "onnx2fx": {"engine"},
     "threadpoolctl": {"weights"},
-    "torch": {"api", "gradients", "model", "processes", "weights"},
-    "google": {"model"},
+    "torch": {"api", "engine", "graph", "processes", "reading", "weights"},
+    "google": {"graph", "reading", "weights"},
 }
-MAY_IMPORT = {
-    "core": set(),
-    "model": {"core"},
-    "samples": {"core"},
-    "sweep": {"core"},
-    "weights": {"core"},
-    "report": {"core"},
-    "console": {"core"},
-    "processes": {"core"},
-    "exits": {"core", "console", "processes"},
-    "naming": {"core", "model"},
-    "engine": {"core", "model", "sweep", "weights"},
-    "writing": {"core", "model", "weights"},
-    "weights_file": {"core", "model", "naming", "weights"},
-    "sweeper": {"core", "engine", "model", "sweep"},
-    "iteration": {"core", "engine", "forward", "model", "sweeper", "writing"},
-    "forward": {"core", "engine", "model", "sweeper"},
-    "gradients": {"core", "model"},
-    "loading": {"budget", "core", "samples"},
-    "budget": {"core", "model"},
-    "checkpoint": {"core", "sweep"},
-    "storing": {"budget", "checkpoint", "core", "samples", "sweep"},
-    "control": {"core", "model", "sweep"},
-    "jobs": {
-        *("distributions", "forward", "gradients", "sweeper", "weights_file"),
-        *("budget", "control", "core", "engine", "iteration", "loading", "model", "naming"),
-        *("samples", "storing", "sweep", "weights", "writing"),
-    },
-    "distributions": {"core", "engine", "model"},
-    "reporting": {"core", "report", "weights"},
-    "allocator": set(),
-    "commands": {
-        *("allocator", "console", "core", "exits", "jobs", "processes", "report", "reporting"),
-    },
-    "cli": {"commands", "core", "exits", "processes"},
-    "api": {"core", "jobs", "samples", "weights"},
-    "__main__": {"cli"},
-    "__init__": {"api", "core"},
-}
+
+# Each folder may import those before it, and nothing behind it.
+ORDER = (
+    "core",
+    "graph",
+    "runtime",
+    "samples",
+    "report",
+    "processes",
+    "passes",
+    "reading",
+    "layers",
+    "names",
+    "instrument",
+    "memory",
+    "weights",
+    "engine",
+    "jobs",
+    "api",
+    "cli",
+    "__main__",
+)
+LOOSE = {"__init__", "__main__", "api"}
 
 
 def room(path: Path) -> str:
@@ -106,7 +90,8 @@ def test_imports_run_one_way(path: Path) -> None:
         first, *rest = name.split(".")
         if first == "lsuv_cli":
             other = rest[0] if rest else "__init__"
-            assert other in {here, "__init__"} | MAY_IMPORT[here], f"{here} imports {name}"
+            if other != "__init__" and here != "__init__":
+                assert ORDER.index(other) <= ORDER.index(here), f"{here} imports {name}"
         elif first in OWNERS:
             assert here in OWNERS[first], f"{here} imports {first}"
         elif here == "core":
@@ -125,6 +110,13 @@ def test_the_core_knows_no_file_screen_clock_or_global_random_state(path: Path) 
             if called.startswith("np.random."):
                 assert called in {"np.random.Generator", "np.random.Philox"}, called
         assert not isinstance(node, ast.Global), "global state"
+
+
+def test_no_module_is_loose() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LOOSE
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == (
+        set(ORDER) - LOOSE
+    )
 
 
 def test_every_module_is_in_the_readme_map() -> None:

@@ -1,1 +1,1 @@
-"""The commands."""
+"""The commands, one file each: arguments to options, and the result to the screen."""
