@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Per, PreInit
 from lsuv_cli.core.records import Plan
-from lsuv_cli.engine import work as engine
+from lsuv_cli.engine import draw
 from lsuv_cli.runtime import devices, session
 from support.command import Run
 from support.graphs import random_weight, save_graph
@@ -127,9 +127,9 @@ def test_cudas_provider_by_name_is_told_the_same(monkeypatch: pytest.MonkeyPatch
 
 def test_torch_is_told_the_device_and_not_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(engine, "choose_qr", lambda _flops, device, _threads: told.append(device))
+    monkeypatch.setattr(draw, "choose_qr", lambda _flops, device, _threads: told.append(device))
     device = devices.Device((), "cuda:1 with TF32", 0, "cuda", 1)
-    engine.choose_factorisation(Plan((), Per.LAYER), PreInit.HE, device)
+    draw.choose_factorisation(Plan((), Per.LAYER), PreInit.HE, device)
     assert told == ["cuda:1"]
 
 
