@@ -280,11 +280,13 @@ def work_on(
         group: the processes that share the samples; by default this one alone.
         device: by default the CPU with all its cores.
     """
-    sites = find_layers(model)
-    plan = plan_layers([site.layer for site in sites], [None] * len(sites), _options(model))
+    layer_nodes = find_layers(model)
+    plan = plan_layers(
+        [layer_node.layer for layer_node in layer_nodes], [None] * len(layer_nodes), _options(model)
+    )
     return Work(
         model,
-        sites,
+        layer_nodes,
         plan,
         batch_norms(model),
         batches,

@@ -54,7 +54,7 @@ def work(path: Path, batches: int, size: int) -> None:
         exchanged = group.bytes_exchanged - before
         seconds, processor = np.stack(group.gather(np.array(taken))).T
         if group.is_first:
-            print(seconds.max(), processor.sum(), exchanged / len(sweeping.sites))
+            print(seconds.max(), processor.sum(), exchanged / len(sweeping.layer_nodes))
 
 
 def measure(name: str, folder: Path, batches: int, rounds: int) -> list[str]:

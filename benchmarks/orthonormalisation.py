@@ -114,7 +114,7 @@ def torch_import_seconds() -> float:
 def measure_model(name: str, importing: float) -> list[str]:
     """A row for one model."""
     model, _ = read_model(common.case(name).model)
-    layouts = [site.layer.layout for site in find_layers(model)]
+    layouts = [layer_node.layer.layout for layer_node in find_layers(model)]
 
     def draw_all(factorisation: Factorisation) -> None:
         def drawn(index: int) -> FloatArray:

@@ -38,7 +38,7 @@ def sweep_of(model: OnnxModel, weights: Parameters, feeds: Feeds) -> Instrumente
     work = common.work_on(model, GivenBatches([feeds]))
     common.draw(work, weights)
     whole = Sweeper(work, weights, common.Silent().advance).segments[0]
-    about = Sweepable(model, work.sites, work.plan, work.norms, work.alone)
+    about = Sweepable(model, work.layer_nodes, work.plan, work.norms, work.alone)
     specs = {
         name: InputSpec(name, value.dtype.name, (None, *value.shape[1:]))
         for name, value in feeds.items()

@@ -133,7 +133,7 @@ def test_what_measuring_takes_is_predicted(
     fetched = [value.name for value in proto.graph.output]
     sizes = value_sizes(proto, {"x": (3, 16, 16)}, {}, {})
     model, parameters = read_model(path)
-    products = [site.node.output[0] for site in find_layers(model)]
+    products = [layer_node.node.output[0] for layer_node in find_layers(model)]
     shapes = {"x": ((3, 16, 16), np.dtype(np.float32))}
     budget = Budget(model, parameters, products, shapes, 1 << 30, None)
     taken = footprint(list(proto.graph.node), fetched, sizes).peak_bytes(5000)

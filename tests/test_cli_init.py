@@ -133,13 +133,15 @@ def test_sample_models_on_real_images(
         assert layer["deviation"] <= 1e-5
         assert layer["iterations"] == 1
     weights = load_file(tmp_path / "out")
-    sites = find_layers(read_model(model)[0])
-    assert [site.layer.weight for site in sites] == [row["weight"] for row in report["layers"]]
-    for site, row in zip(sites, report["layers"], strict=True):
-        drawn = weights[site.layer.weight].numpy() / row["scale"]
-        assert deviation(site.layer.layout, drawn) <= 1e-5, site.layer.name
-        if site.layer.bias:
-            assert not weights[site.layer.bias].any()
+    layer_nodes = find_layers(read_model(model)[0])
+    assert [layer_node.layer.weight for layer_node in layer_nodes] == [
+        row["weight"] for row in report["layers"]
+    ]
+    for layer_node, row in zip(layer_nodes, report["layers"], strict=True):
+        drawn = weights[layer_node.layer.weight].numpy() / row["scale"]
+        assert deviation(layer_node.layer.layout, drawn) <= 1e-5, layer_node.layer.name
+        if layer_node.layer.bias:
+            assert not weights[layer_node.layer.bias].any()
     for parameter, value in originals(model).items():
         assert weights[parameter].shape == value.shape
         assert weights[parameter].numpy().dtype == value.dtype

@@ -215,5 +215,5 @@ def test_new_names_are_new(tmp_path: Path) -> None:
     x = W(8, 5, 4, 2)
     (expected,) = outputs_of(onnx.load(path), {"x": x})
     (found,) = outputs_of(in_normal_form(path), {"x": x})
-    assert [site.layer.name for site in find_layers(read_model(path)[0])] == ["sum"]
+    assert [layer_node.layer.name for layer_node in find_layers(read_model(path)[0])] == ["sum"]
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())

@@ -124,8 +124,8 @@ def test_a_packed_weight_that_the_file_slices_is_sliced_no_further(tmp_path: Pat
     ]
     weights = {"in_proj_weight": W(18, 6), "parts": i64(6, 12), "v": W(18, 4)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
-    sites = find_layers(read_model(path)[0])
-    assert [site.layer.parameter for site in sites] == [
+    layer_nodes = find_layers(read_model(path)[0])
+    assert [layer_node.layer.parameter for layer_node in layer_nodes] == [
         *("in_proj_weight[0:6]", "in_proj_weight[6:18]", "v")
     ]
 
@@ -210,7 +210,7 @@ def test_what_stays_a_computation(tmp_path: Path) -> None:
     weights = {"w": W(8, 6), "g": np.full(6, 2, np.float32), "v": V}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
     model, _ = read_model(path)
-    assert [site.layer.name for site in find_layers(model)] == ["MatMul_z"]
+    assert [layer_node.layer.name for layer_node in find_layers(model)] == ["MatMul_z"]
     _, written = keep(path, save_samples(tmp_path, (8,)))
     np.testing.assert_array_equal(written["w"], weights["w"])
 
@@ -463,7 +463,7 @@ def test_other_einsums_are_left_alone(tmp_path: Path, equation: str) -> None:
     ]
     path = save_graph(tmp_path / "m.onnx", nodes, {"w": weight, "v": W(8, 8)}, ("n", 5, 8))
     model, _ = read_model(path)
-    assert [site.layer.name for site in find_layers(model)] == ["MatMul_m"]
+    assert [layer_node.layer.name for layer_node in find_layers(model)] == ["MatMul_m"]
 
 
 @pytest.mark.parametrize("per", Per)

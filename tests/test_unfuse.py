@@ -222,7 +222,7 @@ def test_attention_with_a_past_or_a_computed_weight_is_left_alone(
     path = save_fused(tmp_path, nodes, weights, {"past": (TensorProto.FLOAT, past)})
     model, _ = read_model(path)
     assert "Attention" in operators(model.skeleton)
-    assert [site.layer.name for site in find_layers(model)] == ["MatMul_a", "MatMul_z"]
+    assert [layer_node.layer.name for layer_node in find_layers(model)] == ["MatMul_a", "MatMul_z"]
 
 
 GELUS = {

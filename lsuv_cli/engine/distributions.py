@@ -39,10 +39,10 @@ def find_distributions(
         return {}
     activations = {
         index: node
-        for index, node in activations_behind(work.model, work.sites).items()
+        for index, node in activations_behind(work.model, work.layer_nodes).items()
         if index in edges
     }
-    outputs = [work.sites[index].layer.output for index in edges]
+    outputs = [work.layer_nodes[index].layer.output for index in edges]
     outputs += [node.output[0] for node in activations.values()]
     segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
     passage = work.passage(events.advance)
@@ -55,11 +55,11 @@ def find_distributions(
         ) -> InstrumentedGraph:
             return distributing_graph(
                 work.model,
-                work.sites,
+                work.layer_nodes,
                 weights,
                 segments[start : position + 1],
                 specs,
-                {i: one for i, one in edges.items() if work.sites[i].layer.output in made},
+                {i: one for i, one in edges.items() if work.layer_nodes[i].layer.output in made},
                 {i: node for i, node in activations.items() if node.output[0] in made},
             )
 

@@ -24,7 +24,7 @@ def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> di
     known = work.journal.recall()
     if known is not None:
         return {index: moments_of(rest) for index, *rest in known["measured"]}
-    outputs = {work.sites[index].layer.output: index for index in work.measurable}
+    outputs = {work.layer_nodes[index].layer.output: index for index in work.measurable}
     moments: dict[int, Moments] = {}
     segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
     passage = work.passage(events.advance)
@@ -50,7 +50,7 @@ def _measure_segment(
 
     def build(start: int, specs: Specs) -> InstrumentedGraph:
         return measuring_graph(
-            work.model, work.sites, weights, segments[start:], specs, layers, centred
+            work.model, work.layer_nodes, weights, segments[start:], specs, layers, centred
         )
 
     def doubtful(readings: Readings) -> frozenset[int]:

@@ -41,7 +41,7 @@ def apply(
         if np.any(scale != 1):
             weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], scale))
     for index, solution in solutions.items():
-        planned, site = work.plan.layers[index], work.sites[index]
+        planned, layer_node = work.plan.layers[index], work.layer_nodes[index]
         layer = planned.layer
         if layer.bias is None or planned.bias is Bias.KEEP:
             continue
@@ -49,15 +49,15 @@ def apply(
         new = np.zeros_like(old)
         mean = solution.moments.mean * scales[planned.first_use]
         if planned.bias is Bias.CENTER and np.isfinite(mean).all():
-            new = stored_bias(site, -mean).astype(old.dtype)
+            new = stored_bias(layer_node, -mean).astype(old.dtype)
         weights.set(layer.bias, new)
 
 
 def set_running_statistics(work: Work, weights: Parameters, norms: Mapping[int, Moments]) -> None:
     """Set BatchNormalization's running mean and population variance to those of the samples."""
     for index, moments in norms.items():
-        site = work.norms[index]
+        norm = work.norms[index]
         # What exceeds the dtype is infinite, as it is where the samples' statistics are used.
         with np.errstate(over="ignore"):
-            weights.set(site.running_mean, moments.mean)
-            weights.set(site.running_variance, moments.variance)
+            weights.set(norm.running_mean, moments.mean)
+            weights.set(norm.running_variance, moments.variance)

@@ -48,7 +48,9 @@ class Sweeper:
         self._work = work
         self._weights = weights
         self._watched = watched
-        self._about = Sweepable(work.model, work.sites, work.plan, work.norms, work.alone, watched)
+        self._about = Sweepable(
+            work.model, work.layer_nodes, work.plan, work.norms, work.alone, watched
+        )
         self._passage = work.passage(advance)
         self._founds = [Found()]
         self._factors: Factors = {}
@@ -68,14 +70,14 @@ class Sweeper:
         """The segments of a sweep, which runs as far as the last layer that is measured."""
         work = self._work
         products = [
-            work.sites[index].node.output[0]
+            work.layer_nodes[index].node.output[0]
             for index, planned in enumerate(work.plan.layers)
             if planned.swept
         ]
-        watched = [work.sites[index].layer.output for index in self._watched]
-        wanted = [*products, *watched, *(site.node.output[0] for site in work.norms)]
+        watched = [work.layer_nodes[index].layer.output for index in self._watched]
+        wanted = [*products, *watched, *(norm.node.output[0] for norm in work.norms)]
         nodes = needed_nodes(work.model.nodes, wanted)
-        steps = sweep_steps(nodes, work.sites, work.plan, work.norms)
+        steps = sweep_steps(nodes, work.layer_nodes, work.plan, work.norms)
         return self._cut(steps, Found())
 
     def _cut_rest(self) -> None:
@@ -147,7 +149,7 @@ class Sweeper:
         work = self._work
         planned = ((index, work.plan.layers[index]) for index in readings.layers)
         centred = [index for index, one in planned if one.swept and one.centres]
-        norms = {len(work.sites) + index for index in work.doubtful_norms(readings.norms)}
+        norms = {len(work.layer_nodes) + index for index in work.doubtful_norms(readings.norms)}
         return work.doubtful(readings.layers, centred) | norms
 
     def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
@@ -173,9 +175,9 @@ class Sweeper:
     def _solved(self, readings: Readings) -> Solutions:
         before = self._founds[-1]
         biases = {
-            index: per_channel_bias(site, self._weights[site.layer.bias])
+            index: per_channel_bias(layer_node, self._weights[layer_node.layer.bias])
             for index in readings.layers
-            if (site := self._work.sites[index]).layer.bias is not None
+            if (layer_node := self._work.layer_nodes[index]).layer.bias is not None
             and self._work.plan.layers[index].bias is Bias.KEEP
         }
         solutions = solve(self._work.plan, readings, biases, before.settled, before.layers)

@@ -12,8 +12,8 @@ from lsuv_cli.core.choices import Per
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal
 from lsuv_cli.core.records import Plan, Reading
-from lsuv_cli.layers.find import LayerSite
-from lsuv_cli.layers.norms import NormSite
+from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.passage import Passage
@@ -30,7 +30,7 @@ class Work:
 
     Attributes:
         model: the model.
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         plan: what is done with each.
         norms: batch normalisations that are to use the samples' statistics.
         batches: the samples of this process.
@@ -42,9 +42,9 @@ class Work:
     """
 
     model: OnnxModel
-    sites: Sequence[LayerSite]
+    layer_nodes: Sequence[LayerNode]
     plan: Plan
-    norms: Sequence[NormSite]
+    norms: Sequence[NormNode]
     batches: Batches
     group: Group
     store: ValueStore
@@ -62,13 +62,13 @@ class Work:
         """The layers that have an output which depends on the samples."""
         return [
             index
-            for index, site in enumerate(self.sites)
-            if site.takes_data and not site.layer.recurrent
+            for index, layer_node in enumerate(self.layer_nodes)
+            if layer_node.takes_data and not layer_node.layer.recurrent
         ]
 
     def passage(self, advance: Callable[[int, int], None]) -> Passage:
         """A new way of the samples through the model."""
-        activations = len(self.sites) + len(self.norms)
+        activations = len(self.layer_nodes) + len(self.norms)
         return Passage(self.batches, self.store, self.group, self.device, activations, advance)
 
     def doubtful(

@@ -11,8 +11,8 @@ from onnx import helper
 
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.topology import needed_nodes
-from lsuv_cli.layers.find import LayerSite
-from lsuv_cli.layers.norms import NormSite
+from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 
 
@@ -39,24 +39,26 @@ class DifferentiableGraph:
 
 def differentiable_graph(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
-    norms: Sequence[NormSite],
+    layer_nodes: Sequence[LayerNode],
+    norms: Sequence[NormNode],
     layers: Collection[int],
 ) -> DifferentiableGraph:
     """Build the graph.
 
     Args:
         model: the model.
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         norms: batch normalisations that are to use the samples' statistics.
         layers: the indices of those whose outputs are wanted.
     """
     own = list(dict.fromkeys(value.name for value in model.skeleton.graph.output))
-    outputs = list(dict.fromkeys([*own, *(sites[index].layer.output for index in sorted(layers))]))
+    outputs = list(
+        dict.fromkeys([*own, *(layer_nodes[index].layer.output for index in sorted(layers))])
+    )
     graph = onnx.GraphProto(name="differentiable")
     graph.node.extend(needed_nodes(model.nodes, outputs))
     graph.initializer.extend(model.skeleton.graph.initializer)
-    _train({site.node.output[0] for site in norms}, graph)
+    _train({norm.node.output[0] for norm in norms}, graph)
     read = {name for node in graph.node for name in values_read(node)}
     parameters = tuple(name for name in model.weights if name in read)
     inputs = tuple(spec.name for spec in model.inputs)
@@ -75,9 +77,9 @@ def differentiable_graph(
         ),
         inputs=inputs,
         parameters=parameters,
-        weights=frozenset(sites[index].layer.weight for index in layers),
+        weights=frozenset(layer_nodes[index].layer.weight for index in layers),
         own_outputs=len(own),
-        layers={index: outputs.index(sites[index].layer.output) for index in sorted(layers)},
+        layers={index: outputs.index(layer_nodes[index].layer.output) for index in sorted(layers)},
     )
 
 

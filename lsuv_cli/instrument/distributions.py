@@ -17,7 +17,7 @@ from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.taps import add_tap, layer_axes
 from lsuv_cli.layers.activations import add_active
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 # About so many elements of each batch's output are sorted into bins, spread over all of it.
@@ -28,7 +28,7 @@ SLICE_STEPS_OPSET = 10
 
 def distributing_graph(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     weights: Mapping[str, FloatArray],
     segments: Sequence[Segment],
     feeds: Specs,
@@ -43,7 +43,7 @@ def distributing_graph(
 
     Args:
         model: the model.
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         weights: a value for each floating-point initializer.
         segments: the part of the model to run: a segment, after others whose work is done again.
         feeds: what will be fed.
@@ -52,22 +52,22 @@ def distributing_graph(
     """
     builder = GraphBuilder(model.opset)
     made = sorted(segments[-1].leaving & {name for one in segments for name in one.makes()})
-    wanted = [sites[index].layer.output for index in edges]
+    wanted = [layer_nodes[index].layer.output for index in edges]
     wanted += [node.output[0] for node in activations.values()]
     nodes = [node for segment in segments for node in segment.nodes]
     builder.nodes += needed_nodes(nodes, [*wanted, *made])
     add_parameters(builder, builder.nodes, weights)
     taps: dict[int, Tap] = {}
     for index, bounds in edges.items():
-        layer = sites[index].layer
+        layer = layer_nodes[index].layer
         dtype = model.weights[layer.weight].dtype
         shares = _shares_below(builder, layer.output, bounds.astype(dtype))
         taps[index] = _tap(builder, shares, bounds.size)
     for index, node in activations.items():
-        layer = sites[index].layer
+        layer = layer_nodes[index].layer
         active = add_active(builder, node, model.weights[layer.weight].dtype)
         if active is not None:
-            moments = add_tap(builder, layer_axes(sites[index]), active, centred=False)
+            moments = add_tap(builder, layer_axes(layer_nodes[index]), active, centred=False)
             shares, channels = builder.halves(moments.name)[0], layer.layout.out_channels
             taps[~index] = _tap(builder, shares, channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

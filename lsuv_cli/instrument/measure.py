@@ -11,13 +11,13 @@ from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.taps import add_reading, add_tap, layer_axes
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 
 def measuring_graph(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     weights: Mapping[str, FloatArray],
     segments: Sequence[Segment],
     feeds: Specs,
@@ -28,7 +28,7 @@ def measuring_graph(
 
     Args:
         model: the model.
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         weights: a value for each floating-point initializer.
         segments: the part of the model to run: a segment, after others whose work is done again.
         feeds: what will be fed.
@@ -39,12 +39,16 @@ def measuring_graph(
     builder = GraphBuilder(model.opset)
     made = sorted(segments[-1].leaving & {name for one in segments for name in one.makes()})
     nodes = [node for segment in segments for node in segment.nodes]
-    builder.nodes += needed_nodes(nodes, [*(sites[index].layer.output for index in layers), *made])
+    builder.nodes += needed_nodes(
+        nodes, [*(layer_nodes[index].layer.output for index in layers), *made]
+    )
     add_parameters(builder, builder.nodes, weights)
     taps: dict[int, Tap] = {}
     for index in sorted(layers):
-        site = sites[index]
-        moments = add_tap(builder, layer_axes(site), site.layer.output, centred=index in centred)
-        channels = site.layer.layout.out_channels
+        layer_node = layer_nodes[index]
+        moments = add_tap(
+            builder, layer_axes(layer_node), layer_node.layer.output, centred=index in centred
+        )
+        channels = layer_node.layer.layout.out_channels
         taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

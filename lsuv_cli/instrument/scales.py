@@ -16,7 +16,7 @@ from lsuv_cli.core.records import Plan, Tap
 from lsuv_cli.core.solve import Known
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.layers.biases import per_channel_bias
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 
 
 class ScaleWantedError(Exception):
@@ -33,7 +33,7 @@ class GraphScales:
     def __init__(
         self,
         builder: GraphBuilder,
-        sites: Sequence[LayerSite],
+        layer_nodes: Sequence[LayerNode],
         plan: Plan,
         weights: Mapping[str, FloatArray],
         known: Mapping[int, Known],
@@ -46,7 +46,7 @@ class GraphScales:
 
         Args:
             builder: the graph.
-            sites: the model's layers.
+            layer_nodes: the model's layers.
             plan: what is done with each.
             weights: a value for each floating-point initializer.
             known: what is known of the layers that were measured before.
@@ -55,7 +55,7 @@ class GraphScales:
             alone: whether what is measured here is all there is to measure.
         """
         self.builder = builder
-        self.sites = sites
+        self.layer_nodes = layer_nodes
         self.plan = plan
         self.weights = weights
         self.known = known
@@ -181,8 +181,8 @@ class GraphScales:
 
     def kept_bias(self, index: int) -> GraphValue | None:
         """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
-        site = self.sites[index]
-        if self.plan.layers[index].bias is not Bias.KEEP or site.layer.bias is None:
+        layer_node = self.layer_nodes[index]
+        if self.plan.layers[index].bias is not Bias.KEEP or layer_node.layer.bias is None:
             return None
-        bias = per_channel_bias(site, self.weights[site.layer.bias])
+        bias = per_channel_bias(layer_node, self.weights[layer_node.layer.bias])
         return self._constant(bias)

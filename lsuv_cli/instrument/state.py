@@ -12,8 +12,8 @@ from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan
 from lsuv_cli.core.solve import Known
 from lsuv_cli.instrument.steps import Step
-from lsuv_cli.layers.find import LayerSite
-from lsuv_cli.layers.norms import NormSite
+from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 
 
@@ -41,7 +41,7 @@ class Sweepable:
 
     Attributes:
         model: the model.
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         plan: which of them are initialised, and how.
         norms: batch normalisations that are to normalise with the samples' own statistics.
         alone: whether all samples are one batch, so that a scale follows from it in the graph.
@@ -49,15 +49,15 @@ class Sweepable:
     """
 
     model: OnnxModel
-    sites: Sequence[LayerSite]
+    layer_nodes: Sequence[LayerNode]
     plan: Plan
-    norms: Sequence[NormSite]
+    norms: Sequence[NormNode]
     alone: bool
     watched: Collection[int] = ()
 
     def dtype(self, index: int) -> np.dtype[Any]:
         """The dtype a layer is computed in, and everything that carries its factor."""
-        return self.model.weights[self.sites[index].layer.weight].dtype
+        return self.model.weights[self.layer_nodes[index].layer.weight].dtype
 
 
 @dataclass(frozen=True, slots=True)

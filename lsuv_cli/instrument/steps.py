@@ -14,8 +14,8 @@ import onnx
 
 from lsuv_cli.core.records import Plan
 from lsuv_cli.graph.nodes import values_read
-from lsuv_cli.layers.find import LayerSite
-from lsuv_cli.layers.norms import NormSite
+from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.norms import NormNode
 
 
 class Kind(Enum):
@@ -55,34 +55,34 @@ def node_step(node: onnx.NodeProto) -> Step:
 
 def sweep_steps(
     nodes: Sequence[onnx.NodeProto],
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     plan: Plan,
-    norms: Sequence[NormSite],
+    norms: Sequence[NormNode],
 ) -> list[Step]:
     """The steps of a sweep over some nodes.
 
     Args:
         nodes: in execution order.
-        sites: the model's layers.
+        layer_nodes: the model's layers.
         plan: which of them are swept.
         norms: normalisations that are to use the samples' statistics.
     """
     layers = {
-        sites[index].node.output[0]: index
+        layer_nodes[index].node.output[0]: index
         for index, planned in enumerate(plan.layers)
         if planned.swept
     }
-    normalised = {site.node.output[0]: index for index, site in enumerate(norms)}
+    normalised = {norm.node.output[0]: index for index, norm in enumerate(norms)}
     absorbed = {
-        site.bias_node.output[0]
-        for site in map(sites.__getitem__, layers.values())
-        if site.bias_node is not None
+        layer_node.bias_node.output[0]
+        for layer_node in map(layer_nodes.__getitem__, layers.values())
+        if layer_node.bias_node is not None
     }
     steps: list[Step] = []
     for node in nodes:
         output = next(iter(node.output), "")
         if output in layers:
-            steps += _layer_steps(layers[output], sites[layers[output]])
+            steps += _layer_steps(layers[output], layer_nodes[layers[output]])
         elif output in normalised:
             steps += _norm_steps(normalised[output], norms[normalised[output]])
         elif output not in absorbed:
@@ -90,21 +90,21 @@ def sweep_steps(
     return _without_idle(steps)
 
 
-def _layer_steps(index: int, site: LayerSite) -> Iterable[Step]:
-    product = site.node.output[0]
-    read = frozenset(site.node.input[:2])
-    yield Step(Kind.PRODUCT, site.node, index, read, (product,))
-    added = site.layer.bias or site.addend
+def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[Step]:
+    product = layer_node.node.output[0]
+    read = frozenset(layer_node.node.input[:2])
+    yield Step(Kind.PRODUCT, layer_node.node, index, read, (product,))
+    added = layer_node.layer.bias or layer_node.addend
     if added:
-        made = site.layer.output if site.layer.bias else product
-        yield Step(Kind.BIAS, site.node, index, frozenset((product, added)), (made,))
+        made = layer_node.layer.output if layer_node.layer.bias else product
+        yield Step(Kind.BIAS, layer_node.node, index, frozenset((product, added)), (made,))
 
 
-def _norm_steps(index: int, site: NormSite) -> Iterable[Step]:
-    x = site.node.input[0]
-    yield Step(Kind.STATISTICS, site.node, index, frozenset((x,)), ())
-    read = frozenset((x, site.scale, site.shift))
-    yield Step(Kind.NORMALISE, site.node, index, read, (site.node.output[0],))
+def _norm_steps(index: int, norm: NormNode) -> Iterable[Step]:
+    x = norm.node.input[0]
+    yield Step(Kind.STATISTICS, norm.node, index, frozenset((x,)), ())
+    read = frozenset((x, norm.scale, norm.shift))
+    yield Step(Kind.NORMALISE, norm.node, index, read, (norm.node.output[0],))
 
 
 def _without_idle(steps: Sequence[Step]) -> list[Step]:

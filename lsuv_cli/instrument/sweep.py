@@ -20,7 +20,7 @@ from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.state import Factor, Factors, Found, Replayed, Sweepable
 from lsuv_cli.instrument.steps import Kind, Step
 from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.passes.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 
 
@@ -71,11 +71,11 @@ class Sweep:
         found: Found,
     ) -> None:
         self.model = about.model
-        self.sites = about.sites
+        self.layer_nodes = about.layer_nodes
         self.plan = about.plan
         self.norms = about.norms
         self.alone = about.alone
-        self.watched = {about.sites[index].layer.output: index for index in about.watched}
+        self.watched = {about.layer_nodes[index].layer.output: index for index in about.watched}
         self.watching = True
         self.weights = weights
         self.segment = segment
@@ -94,7 +94,7 @@ class Sweep:
     def _scales(self, found: Found) -> GraphScales:
         return GraphScales(
             self.builder,
-            self.sites,
+            self.layer_nodes,
             self.plan,
             self.weights,
             found.layers,
@@ -165,69 +165,69 @@ class Sweep:
         return {name: lacks for name, lacks in self.values.factors.items() if name in leaving}
 
     def _product(self, index: int) -> None:
-        site = self.sites[index]
+        layer_node = self.layer_nodes[index]
         builder = self.builder
-        incoming = self.values.carried(site.data)
+        incoming = self.values.carried(layer_node.data)
         raw = builder.new_name("product")
         is_done_again = index in self.found.layers
         current = self._true_value if is_done_again else self._current
-        inputs = [current(name) for name in site.node.input[:2]]
-        if site.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
+        inputs = [current(name) for name in layer_node.node.input[:2]]
+        if layer_node.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
-        self._emit(site.node, inputs, [raw])
+        self._emit(layer_node.node, inputs, [raw])
         if is_done_again:
             # The weight is as it is going to stay, and so what it makes is true.
-            self.values.set(site.node.output[0], raw, None)
+            self.values.set(layer_node.node.output[0], raw, None)
             return
-        moments = add_tap(builder, layer_axes(site), raw, centred=self.segment.cautious)
-        if site.layer.layout.is_convolution:
+        moments = add_tap(builder, layer_axes(layer_node), raw, centred=self.segment.cautious)
+        if layer_node.layer.layout.is_convolution:
             self.product_moments[raw] = moments
         tap = Tap(
-            add_reading(builder, moments, site.layer.layout.out_channels),
+            add_reading(builder, moments, layer_node.layer.layout.out_channels),
             incoming.layers if incoming else (),
-            site.layer.layout.out_channels,
+            layer_node.layer.layout.out_channels,
         )
         self.scaling.measured(index, moments, tap)
         factor = Factor(
             (index,),
-            _channel_shape(site) if self.plan.per is Per.CHANNEL else (),
+            _channel_shape(layer_node) if self.plan.per is Per.CHANNEL else (),
             incoming.depth + 1 if incoming else 1,
         )
-        self.values.set(site.node.output[0], raw, factor)
+        self.values.set(layer_node.node.output[0], raw, factor)
 
     def _watch(self, index: int) -> None:
         """Measure the output of a layer that is not swept."""
-        site, builder = self.sites[index], self.builder
-        value = self._true_value(site.layer.output)
-        moments = add_tap(builder, layer_axes(site), value, centred=self.segment.cautious)
-        channels = site.layer.layout.out_channels
+        layer_node, builder = self.layer_nodes[index], self.builder
+        value = self._true_value(layer_node.layer.output)
+        moments = add_tap(builder, layer_axes(layer_node), value, centred=self.segment.cautious)
+        channels = layer_node.layer.layout.out_channels
         self.scaling.taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
 
     def _bias(self, index: int) -> None:
-        site = self.sites[index]
-        product = site.node.output[0]
+        layer_node = self.layer_nodes[index]
+        product = layer_node.node.output[0]
         raw, factor = self.values.raw(product), self.values.factor(product)
-        if site.layer.bias is not None:
-            self.values.set(site.layer.output, self._add_bias(index, raw), factor)
+        if layer_node.layer.bias is not None:
+            self.values.set(layer_node.layer.output, self._add_bias(index, raw), factor)
         else:
             self.values.set(product, self._add_foreign(index), None)
 
     def _measure_norm(self, index: int) -> None:
-        site, builder = self.norms[index], self.builder
-        incoming = self.values.carried(site.node.input[0])
-        x = self._current(site.node.input[0])
-        dtype = self.model.weights[site.running_mean].dtype
+        norm, builder = self.norms[index], self.builder
+        incoming = self.values.carried(norm.node.input[0])
+        x = self._current(norm.node.input[0])
+        dtype = self.model.weights[norm.running_mean].dtype
         # What it normalises is often a convolution's product, which has been measured just before.
         moments = self.product_moments.get(x) or add_norm_tap(
             builder,
             x,
-            site.channels,
+            norm.channels,
             pooled=dtype == np.float32,
             centred=self.segment.cautious,
         )
-        reading = add_reading(builder, moments, site.channels)
+        reading = add_reading(builder, moments, norm.channels)
         layers = incoming.layers if incoming else ()
-        self.norm_taps[index] = Tap(reading, layers, site.channels)
+        self.norm_taps[index] = Tap(reading, layers, norm.channels)
         self.scaling.norm_moments[index] = builder.halves(moments.name)
 
     def _normalise(self, index: int) -> None:
@@ -236,32 +236,32 @@ class Sweep:
         With mean m and variance v of the true value, of which x still lacks a factor f:
         y = scale (x - m / f) f / sqrt(v + epsilon) + shift.
         """
-        site, builder = self.norms[index], self.builder
+        norm, builder = self.norms[index], self.builder
         known = self.found.norms.get(index)
         mean, square = self.scaling.norm_mean_and_square(index, known)
-        incoming = self.values.carried(site.node.input[0])
+        incoming = self.values.carried(norm.node.input[0])
         factor = self.scaling.product(incoming.layers) if incoming else None
         if factor and known is None:
             mean, square = mean * factor, square * factor * factor
-        x = self._current(site.node.input[0])
-        dtype = self.model.weights[site.running_mean].dtype
+        x = self._current(norm.node.input[0])
+        dtype = self.model.weights[norm.running_mean].dtype
         variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
-        gain = 1.0 / GRAPH.sqrt(variance + site.epsilon)
+        gain = 1.0 / GRAPH.sqrt(variance + norm.epsilon)
         if factor:
             gain, mean = gain * factor, mean / factor
-        scale = self._true_value(site.scale)
+        scale = self._true_value(norm.scale)
         parts = [
             builder.node("Mul", [scale, gain.rounded(dtype)]),
-            self._true_value(site.shift),
+            self._true_value(norm.shift),
             mean.rounded(dtype),
-            builder.constant(np.ones(site.channels, dtype)),
+            builder.constant(np.ones(norm.channels, dtype)),
         ]
-        builder.node("BatchNormalization", [x, *parts], name=site.node.output[0], epsilon=0.0)
+        builder.node("BatchNormalization", [x, *parts], name=norm.node.output[0], epsilon=0.0)
 
     def _add_bias(self, index: int, raw: str) -> str:
         """Add the bias to the unscaled product, divided by the factor that is still to come."""
-        site = self.sites[index]
+        layer_node = self.layer_nodes[index]
         planned, kept = self.plan.layers[index], self.scaling.kept_bias(index)
         if kept is not None:
             addend = kept / self.scaling.factor_of(index)
@@ -275,20 +275,20 @@ class Sweep:
         else:
             return raw
         return self.builder.node(
-            "Add", [raw, addend.rounded(self.dtype(index), _channel_shape(site))]
+            "Add", [raw, addend.rounded(self.dtype(index), _channel_shape(layer_node))]
         )
 
     def _add_foreign(self, index: int) -> str:
         """Add what the node itself adds but is no bias of its own; to the true value only."""
-        site = self.sites[index]
-        addend = self._true_value(site.addend)
-        if site.addend_factor != 1.0:
-            factor = self.builder.constant(np.asarray(site.addend_factor, self.dtype(index)))
+        layer_node = self.layer_nodes[index]
+        addend = self._true_value(layer_node.addend)
+        if layer_node.addend_factor != 1.0:
+            factor = self.builder.constant(np.asarray(layer_node.addend_factor, self.dtype(index)))
             addend = self.builder.node("Mul", [addend, factor])
-        if site.layer.layout.is_convolution:
-            shape = self.builder.constant(_channel_shape(site))
+        if layer_node.layer.layout.is_convolution:
+            shape = self.builder.constant(_channel_shape(layer_node))
             addend = self.builder.node("Reshape", [addend, shape])
-        return self.builder.node("Add", [self._true_value(site.node.output[0]), addend])
+        return self.builder.node("Add", [self._true_value(layer_node.node.output[0]), addend])
 
     def _other(self, node: onnx.NodeProto) -> None:
         """Append any node that is no planned layer, letting factors through where it can."""
@@ -348,6 +348,6 @@ class Sweep:
         return self.values.true(name, self.scaling)
 
 
-def _channel_shape(site: LayerSite) -> tuple[int, ...]:
+def _channel_shape(layer_node: LayerNode) -> tuple[int, ...]:
     """The shape that broadcasts (c,) against the layer's output."""
-    return (site.layer.layout.out_channels, *(1,) * (-site.channel_axis - 1))
+    return (layer_node.layer.layout.out_channels, *(1,) * (-layer_node.channel_axis - 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from lsuv_cli.graph.builder import GraphBuilder, GraphValue
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class Axes:
     pooled: bool
 
 
-def layer_axes(site: LayerSite) -> Axes:
+def layer_axes(layer_node: LayerNode) -> Axes:
     """The axes of a layer's output."""
-    layout = site.layer.layout
-    return Axes(layout.out_channels, site.channel_axis, layout.is_convolution)
+    layout = layer_node.layer.layout
+    return Axes(layout.out_channels, layer_node.channel_axis, layout.is_convolution)
 
 
 def add_norm_tap(

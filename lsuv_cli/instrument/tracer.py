@@ -60,7 +60,7 @@ class SweepTracer:
         """From here on the scales of the layers so far are known; what they are does not matter."""
         for step in self._taken:
             if step.kind is Kind.PRODUCT:
-                channels = self._about.sites[step.index].layer.layout.out_channels
+                channels = self._about.layer_nodes[step.index].layer.layout.out_channels
                 shape = (channels,) if self._about.plan.per is Per.CHANNEL else ()
                 self._layers[step.index] = Known(np.ones(shape), np.zeros(channels))
             elif step.kind is Kind.STATISTICS:

@@ -160,7 +160,7 @@ class _Trials:
         budget, room = self._prepared.budget, self._options.memory_bytes
         while samples > 1 and HELD * budget.total_bytes(samples) > room:
             samples -= 1
-        graph = differentiable_graph(work.model, work.sites, work.norms, work.measurable)
+        graph = differentiable_graph(work.model, work.layer_nodes, work.norms, work.measurable)
         differentiator = Differentiator(graph, self._options.threads)
         return _Backward(differentiator, first_samples(batches, samples), samples)
 

@@ -24,7 +24,7 @@ from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
-from lsuv_cli.layers.find import LayerSite, find_layers
+from lsuv_cli.layers.find import LayerNode, find_layers
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.model import OnnxModel, model_of
@@ -104,11 +104,13 @@ def _inspected(model: OnnxModel, layers: Layers) -> list[InspectedLayer]:
     ]
 
 
-def _sharing(index: int, sites: Sequence[LayerSite]) -> list[int]:
+def _sharing(index: int, layer_nodes: Sequence[LayerNode]) -> list[int]:
     """The other layers that use elements of a layer's weight."""
-    mine = sites[index].layer.names
+    mine = layer_nodes[index].layer.names
     return [
-        other for other, site in enumerate(sites) if other != index and site.layer.weight in mine
+        other
+        for other, layer_node in enumerate(layer_nodes)
+        if other != index and layer_node.layer.weight in mine
     ]
 
 

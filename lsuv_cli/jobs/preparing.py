@@ -27,7 +27,7 @@ from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.opening import Given
 from lsuv_cli.jobs.storing import open_store, refuse_different
-from lsuv_cli.layers.find import LayerSite, find_layers, layers_left_alone
+from lsuv_cli.layers.find import LayerNode, find_layers, layers_left_alone
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.memory.budget import Budget, tell_plan
@@ -45,14 +45,14 @@ class Layers:
     """What is known of a model before samples are read.
 
     Attributes:
-        sites: its layers, in execution order.
+        layer_nodes: its layers, in execution order.
         naming: the tensors of a file with its weights.
         others: values of those of them that are no parameter in the graph.
         left_alone: what looks like a layer but is left as it is, as `name (operator)`.
         plan: what is done with each layer.
     """
 
-    sites: Sequence[LayerSite]
+    layer_nodes: Sequence[LayerNode]
     naming: Naming
     others: Mapping[str, NDArray[Any]]
     left_alone: Sequence[str]
@@ -66,8 +66,8 @@ def find_planned_layers(given: Given, model: OnnxModel, weights: Parameters) -> 
         LsuvError: there are none, or not what the options ask for.
     """
     options, events = given.options, given.events
-    sites, naming, others = named_layers(model, weights, given.script, options, events)
-    if not sites:
+    layer_nodes, naming, others = named_layers(model, weights, given.script, options, events)
+    if not layer_nodes:
         raise ModelError(
             f"{model.path} has no convolution or fully connected layer with a constant weight, "
             "so there is nothing to initialise"
@@ -75,9 +75,9 @@ def find_planned_layers(given: Given, model: OnnxModel, weights: Parameters) -> 
     left_alone = layers_left_alone(model)
     if left_alone:
         events.warn(f"these are left as they are: {', '.join(left_alone)}")
-    unusable = [_unusable(site) for site in sites]
-    plan = plan_layers([site.layer for site in sites], unusable, options)
-    return Layers(sites, naming, others, left_alone, plan)
+    unusable = [_unusable(layer_node) for layer_node in layer_nodes]
+    plan = plan_layers([layer_node.layer for layer_node in layer_nodes], unusable, options)
+    return Layers(layer_nodes, naming, others, left_alone, plan)
 
 
 def named_layers(
@@ -86,7 +86,7 @@ def named_layers(
     script: TorchScript | None,
     options: WorkOptions,
     events: Events,
-) -> tuple[list[LayerSite], Naming, Mapping[str, NDArray[Any]]]:
+) -> tuple[list[LayerNode], Naming, Mapping[str, NDArray[Any]]]:
     """The layers, the written names, and the values of what is written but no parameter here.
 
     Raises:
@@ -94,11 +94,11 @@ def named_layers(
     """
     _check_operators(model)
     refuse_quantised(model)
-    sites = find_layers(model)
+    layer_nodes = find_layers(model)
     others: Mapping[str, NDArray[Any]] = {}
     like = None if options.like is None else read_shapes(options.like)
     if script is None:
-        naming = choose_names(model, sites, options.names, events, like)
+        naming = choose_names(model, layer_nodes, options.names, events, like)
     else:
         naming, others = script.naming(model, weights)
     if options.like is not None and like is not None:
@@ -108,7 +108,7 @@ def named_layers(
             events.warn(f"tf2onnx has left out, as zeros or within constants: {some_of(missing)}")
             like = {name: like[name] for name in shapes}
         compare_shapes(shapes, like, options.like)
-    return renamed(model, sites, naming), naming, others
+    return renamed(model, layer_nodes, naming), naming, others
 
 
 def _check_operators(model: OnnxModel) -> None:
@@ -120,9 +120,9 @@ def _check_operators(model: OnnxModel) -> None:
         )
 
 
-def _unusable(site: LayerSite) -> tuple[str, Status] | None:
+def _unusable(layer_node: LayerNode) -> tuple[str, Status] | None:
     """Why a layer can't be initialised, whatever the options say."""
-    if not site.takes_data:
+    if not layer_node.takes_data:
         return "no data reaches it", Status.UNREACHABLE
     return None
 
@@ -206,7 +206,7 @@ def work_of(
     options = given.options
     return Work(
         model,
-        layers.sites,
+        layers.layer_nodes,
         layers.plan,
         batch_norms(model) if options.bn is BatchNorm.BATCH else [],
         batches,
@@ -224,7 +224,7 @@ def divide_memory(
     """How the memory that the user allows is divided, for samples of some shapes."""
     options = given.options
     on_device = options.device_memory_bytes if given.device.memory else None
-    products = [site.node.output[0] for site in layers.sites]
+    products = [layer_node.node.output[0] for layer_node in layers.layer_nodes]
     return Budget(model, weights, products, shapes, options.memory_bytes, on_device)
 
 

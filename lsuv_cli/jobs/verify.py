@@ -47,9 +47,9 @@ def _verify(
     layers = find_planned_layers(given, model, weights)
     files: tuple[str, ...] = ()
     if options.weights is not None:
-        sites = find_layers(model)
+        layer_nodes = find_layers(model)
         read = read_weights(
-            options.weights, model, weights, sites, script=given.script, names=options.names
+            options.weights, model, weights, layer_nodes, script=given.script, names=options.names
         )
         files = tuple(map(str, read.file.files))
     prepared = prepare(given, model, weights, layers)

@@ -11,7 +11,7 @@ import onnx
 
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 # Below this share of its greatest slope an activation passes next to no gradient on.
@@ -35,20 +35,22 @@ SELU_ALPHA, SELU_GAMMA = 1.67326, 1.0507
 Active = Callable[[GraphBuilder, onnx.NodeProto, "np.dtype[np.floating]"], str]
 
 
-def activations_behind(model: OnnxModel, sites: Sequence[LayerSite]) -> dict[int, onnx.NodeProto]:
+def activations_behind(
+    model: OnnxModel, layer_nodes: Sequence[LayerNode]
+) -> dict[int, onnx.NodeProto]:
     """For each layer's index the activation that its output goes into, where there is one.
 
     Args:
         model: the model.
-        sites: its layers.
+        layer_nodes: its layers.
     """
     consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in model.nodes:
         for name in values_read(node):
             consumers[name].append(node)
     found: dict[int, onnx.NodeProto] = {}
-    for index, site in enumerate(sites):
-        value = site.layer.output
+    for index, layer_node in enumerate(layer_nodes):
+        value = layer_node.layer.output
         while value and len(consumers[value]) == 1:
             (node,) = consumers[value]
             is_first = node.input and node.input[0] == value

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 
 
-def per_channel_bias(site: LayerSite, bias: FloatArray) -> NDArray[np.float64]:
+def per_channel_bias(layer_node: LayerNode, bias: FloatArray) -> NDArray[np.float64]:
     """A bias as it is stored, as what it adds to each channel: (c,), Gemm's beta included."""
-    channels = site.layer.layout.out_channels
+    channels = layer_node.layer.layout.out_channels
     spread = np.broadcast_to(bias.reshape(-1), (channels,)).astype(np.float64)
-    return spread * site.addend_factor
+    return spread * layer_node.addend_factor
 
 
-def stored_bias(site: LayerSite, bias: NDArray[np.float64]) -> NDArray[np.float64]:
+def stored_bias(layer_node: LayerNode, bias: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of `per_channel_bias`: (c,) in the shape and scale it is stored with.
 
     A bias stored as one number for all channels gets the mean.
     """
-    shape = site.layer.bias_shape
+    shape = layer_node.layer.bias_shape
     values = bias if math.prod(shape) == bias.size else bias.mean()
-    return np.reshape(values / site.addend_factor, shape)
+    return np.reshape(values / layer_node.addend_factor, shape)

@@ -19,7 +19,7 @@ from lsuv_cli.reading.model import OnnxModel
 
 
 @dataclass(frozen=True, slots=True)
-class LayerSite:
+class LayerNode:
     """A layer, and where it sits in its graph.
 
     Attributes:
@@ -140,7 +140,7 @@ class _Uses:
         return [node for other in self.related(name) for node in self.consumers[other]]
 
 
-def find_layers(model: OnnxModel) -> list[LayerSite]:
+def find_layers(model: OnnxModel) -> list[LayerNode]:
     """The layers of a model's main graph, in execution order."""
     uses = _Uses(model)
     data_values = values_from_inputs(model)
@@ -156,7 +156,7 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
     behind = {n.output[0]: _added_behind(n, p, uses) for n, p in products if not p.addend}
     # What is used in any other way too is no layer's bias.
     added = Counter([p.addend for _, p in products] + [name for name, _ in behind.values()])
-    sites = []
+    layer_nodes = []
     for node, product in products:
         bias, bias_node = behind.get(node.output[0], (product.addend, None))
         if not (
@@ -165,8 +165,8 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
             and _is_bias(bias, product, model.weights)
         ):
             bias, bias_node = "", None
-        sites.append(
-            LayerSite(
+        layer_nodes.append(
+            LayerNode(
                 layer=_layer(node, product, bias, bias_node, uses, outputs),
                 node=node,
                 data=product.data,
@@ -177,12 +177,14 @@ def find_layers(model: OnnxModel) -> list[LayerSite]:
                 takes_data=product.data in data_values,
             )
         )
-    sites += [_recurrent_site(matrix, uses, data_values) for matrix in model.recurrent]
+    layer_nodes += [_recurrent_layer_node(matrix, uses, data_values) for matrix in model.recurrent]
     order = {name: index for index, n in enumerate(model.nodes) for name in n.output if name}
-    return sorted(sites, key=lambda site: order[next(filter(None, site.node.output))])
+    return sorted(
+        layer_nodes, key=lambda layer_node: order[next(filter(None, layer_node.node.output))]
+    )
 
 
-def _recurrent_site(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str]) -> LayerSite:
+def _recurrent_layer_node(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str]) -> LayerNode:
     model = uses.model
     shape = model.weights[matrix.weight].shape
     bias_shape = model.weights[matrix.bias].shape if matrix.bias else ()
@@ -206,7 +208,7 @@ def _recurrent_site(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str])
         recurrent=True,
     )
     takes_data = not data_values.isdisjoint(node.output)
-    return LayerSite(layer, node, "", -1, "", 1.0, None, takes_data)
+    return LayerNode(layer, node, "", -1, "", 1.0, None, takes_data)
 
 
 def _layer(

@@ -15,7 +15,7 @@ DEFAULT_EPSILON = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class NormSite:
+class NormNode:
     """A BatchNormalization whose running statistics are parameters.
 
     Attributes:
@@ -37,25 +37,25 @@ class NormSite:
     channels: int
 
 
-def batch_norms(model: OnnxModel) -> list[NormSite]:
+def batch_norms(model: OnnxModel) -> list[NormNode]:
     """Those that can use the samples' statistics: data reaches them, and one call has them alone.
 
     Running statistics can't be those of several calls, and what they give could not be verified.
     """
     from_inputs = values_from_inputs(model)
     norms = find_norms(model)
-    calls = Counter(site.running_mean for site in norms if site.node.input[0] in from_inputs)
+    calls = Counter(norm.running_mean for norm in norms if norm.node.input[0] in from_inputs)
     return [
-        site
-        for site in norms
-        if site.node.input[0] in from_inputs and calls[site.running_mean] == 1
+        norm
+        for norm in norms
+        if norm.node.input[0] in from_inputs and calls[norm.running_mean] == 1
     ]
 
 
-def find_norms(model: OnnxModel) -> list[NormSite]:
+def find_norms(model: OnnxModel) -> list[NormNode]:
     """The batch normalisations of a model's main graph, in execution order."""
     return [
-        NormSite(
+        NormNode(
             node=node,
             scale=node.input[1],
             shift=node.input[2],

@@ -11,7 +11,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.written_tensors import Naming, onnx_names
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.names.keras import Shapes, keras_names
 from lsuv_cli.names.torch import folded_norms, torch_names
 from lsuv_cli.reading.model import OnnxModel
@@ -42,7 +42,7 @@ class _Recovered:
 
 def choose_names(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     names: Names,
     events: Events,
     like: Shapes | None = None,
@@ -51,7 +51,7 @@ def choose_names(
 
     Args:
         model: the model.
-        sites: its layers.
+        layer_nodes: its layers.
         names: what the user asked for.
         events: told what was chosen, and why.
         like: the names and shapes of the checkpoint that the written file is for, if given.
@@ -60,12 +60,15 @@ def choose_names(
         ModelError: a framework's names were asked for and can't be told.
     """
     parameters = model.written(
-        name for site in sites for name in (site.layer.weight, site.layer.bias) if name
+        name
+        for layer_node in layer_nodes
+        for name in (layer_node.layer.weight, layer_node.layer.bias)
+        if name
     )
     if names is Names.TORCH or (names is Names.AUTO and model.is_from_torch):
-        found = _of_torch(model, sites, parameters)
+        found = _of_torch(model, layer_nodes, parameters)
     elif names is Names.KERAS or (names is Names.AUTO and model.is_from_tf2onnx):
-        found = _of_keras(model, sites, parameters, like)
+        found = _of_keras(model, layer_nodes, parameters, like)
     else:
         return onnx_names(parameters)
     framework, genitive = found.framework
@@ -93,10 +96,10 @@ def choose_names(
 
 
 def _of_torch(
-    model: OnnxModel, sites: Sequence[LayerSite], parameters: dict[str, TensorInfo]
+    model: OnnxModel, layer_nodes: Sequence[LayerNode], parameters: dict[str, TensorInfo]
 ) -> _Recovered:
-    naming, lost = torch_names(model, sites, parameters)
-    folded = folded_norms(sites)
+    naming, lost = torch_names(model, layer_nodes, parameters)
+    folded = folded_norms(layer_nodes)
     reasons = []
     if folded:
         reasons.append(f"BatchNorm was folded into {some_of(folded)}; {UNFOLDED}")
@@ -109,14 +112,14 @@ def _of_torch(
 
 def _of_keras(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     parameters: dict[str, TensorInfo],
     like: Shapes | None,
 ) -> _Recovered:
     framework = ("Keras", "Keras'")
     if not model.is_from_tf2onnx:
         return _Recovered(framework, {}, ["tf2onnx did not write it"])
-    found = keras_names(model, sites, parameters, like)
+    found = keras_names(model, layer_nodes, parameters, like)
     reasons = []
     if found.folded:
         reasons.append(f"BatchNormalization was folded into {some_of(found.folded)}; {IN_TRAINING}")

@@ -20,7 +20,7 @@ from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
 from lsuv_cli.graph.views import Reshaped, Step, Transposed, integer_constants
 from lsuv_cli.graph.written_tensors import Naming, stored_as
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 Path = tuple[str, ...]
@@ -69,7 +69,7 @@ class _Variable:
 
 def keras_names(
     model: OnnxModel,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     parameters: Mapping[str, TensorInfo],
     like: Shapes | None = None,
 ) -> KerasNames:
@@ -79,13 +79,13 @@ def keras_names(
 
     Args:
         model: the model.
-        sites: its layers.
+        layer_nodes: its layers.
         parameters: what is to be written.
         like: the paths and shapes of Keras' variables, where they are known.
     """
-    reader = _Reader(model, sites)
-    folded = [site.layer.name for site in sites if reader.is_folded(site)]
-    variables, lost = _variables(reader, sites, parameters)
+    reader = _Reader(model, layer_nodes)
+    folded = [layer_node.layer.name for layer_node in layer_nodes if reader.is_folded(layer_node)]
+    variables, lost = _variables(reader, layer_nodes, parameters)
     untold: list[str] = []
     paths: dict[str, str] = {}
     for source, variable in variables.items():
@@ -109,22 +109,24 @@ def keras_names(
 
 
 def _variables(
-    reader: _Reader, sites: Sequence[LayerSite], parameters: Mapping[str, TensorInfo]
+    reader: _Reader, layer_nodes: Sequence[LayerNode], parameters: Mapping[str, TensorInfo]
 ) -> tuple[dict[str, _Variable], list[str]]:
     """For each parameter what variable it is, and the layers of which that can't be told."""
     variables: dict[str, _Variable] = {}
     lost: list[str] = []
-    for site in sites:
-        if reader.is_folded(site):
+    for layer_node in layer_nodes:
+        if reader.is_folded(layer_node):
             continue
         for source, found in zip(
-            reader.sources(site), (reader.kernel(site), reader.bias(site)), strict=False
+            reader.sources(layer_node),
+            (reader.kernel(layer_node), reader.bias(layer_node)),
+            strict=False,
         ):
             if source in variables and found is not None:
                 if variables[source].path != found.path:  # stored once for two of equal values
-                    lost.append(site.layer.name)
+                    lost.append(layer_node.layer.name)
             elif found is None or _KERAS_2.fullmatch(scope_of(source).operation):
-                lost.append(site.layer.name)
+                lost.append(layer_node.layer.name)
             else:
                 variables[source] = found
     for source, info in parameters.items():
@@ -171,7 +173,7 @@ def _known(variable: _Variable, like: Shapes) -> str:
 class _Reader:
     """Tells variables by the names around them."""
 
-    def __init__(self, model: OnnxModel, sites: Sequence[LayerSite]) -> None:
+    def __init__(self, model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> None:
         self.model = model
         self.integers = integer_constants(model.nodes, model.skeleton.graph.initializer)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -183,49 +185,53 @@ class _Reader:
             scope = scope_of_node(node)
             self.operations.setdefault(scope.layers, set()).add(scope.operation)
         self.separable = {
-            self.path(site)
-            for site in sites
-            if scope_of_node(site.node).operation == "separable_conv2d/depthwise"
+            self.path(layer_node)
+            for layer_node in layer_nodes
+            if scope_of_node(layer_node.node).operation == "separable_conv2d/depthwise"
         }
         self.heads = {
-            self.path(site): heads for site in sites if (heads := self._split_columns(site))
+            self.path(layer_node): heads
+            for layer_node in layer_nodes
+            if (heads := self._split_columns(layer_node))
         }
 
-    def sources(self, site: LayerSite) -> list[str]:
+    def sources(self, layer_node: LayerNode) -> list[str]:
         """The parameters that hold a layer's weight and, if it has one, its bias."""
-        names = (site.layer.weight, site.layer.bias)
+        names = (layer_node.layer.weight, layer_node.layer.bias)
         return [self.model.view(name).source for name in names if name]
 
-    def is_folded(self, site: LayerSite) -> bool:
+    def is_folded(self, layer_node: LayerNode) -> bool:
         """Whether a BatchNormalization was folded into a layer."""
-        names = (*self.sources(site), site.node.name)
+        names = (*self.sources(layer_node), layer_node.node.name)
         return any(_FOLDED_NORM.fullmatch(name) for name in names)
 
-    def path(self, site: LayerSite) -> Path:
+    def path(self, layer_node: LayerNode) -> Path:
         """The layer that a node came from, and those around it; () where nothing tells."""
-        scopes = [scope_of_node(site.node)]
-        scopes += [scope_of(source) for source in self.sources(site)]
+        scopes = [scope_of_node(layer_node.node)]
+        scopes += [scope_of(source) for source in self.sources(layer_node)]
         return next((scope.layers for scope in scopes if scope.layers), ())
 
-    def kernel(self, site: LayerSite) -> _Variable | None:
+    def kernel(self, layer_node: LayerNode) -> _Variable | None:
         """A layer's weight."""
-        path, view = self.path(site), self.model.view(site.layer.weight)
+        path, view = self.path(layer_node), self.model.view(layer_node.layer.weight)
         name = "kernel"
-        if site.layer.layout.is_convolution:
+        if layer_node.layer.layout.is_convolution:
             depthwise = FOLDED_CONSTANT.fullmatch(view.source) is not None
             if path in self.separable:
                 name = "depthwise_kernel" if depthwise else "pointwise_kernel"
-            steps = self._convolution(site, path, depthwise=depthwise)
+            steps = self._convolution(layer_node, path, depthwise=depthwise)
         else:
-            steps = self._product(site, path)
+            steps = self._product(layer_node, path)
         if not path or view.part or steps is None:
             return None
-        return _Variable(path, name, (*view.steps, *steps), site.layer.name)
+        return _Variable(path, name, (*view.steps, *steps), layer_node.layer.name)
 
-    def bias(self, site: LayerSite) -> _Variable | None:
+    def bias(self, layer_node: LayerNode) -> _Variable | None:
         """A layer's bias."""
-        path, layer = self.path(site), site.layer
-        adder = scope_of_node(site.node if site.bias_node is None else site.bias_node)
+        path, layer = self.path(layer_node), layer_node.layer
+        adder = scope_of_node(
+            layer_node.node if layer_node.bias_node is None else layer_node.bias_node
+        )
         if layer.bias is None or not path or adder.layers not in ((), path):
             return None
         source = self.model.view(layer.bias).source
@@ -256,12 +262,12 @@ class _Reader:
         return None
 
     def _convolution(
-        self, site: LayerSite, path: Path, *, depthwise: bool
+        self, layer_node: LayerNode, path: Path, *, depthwise: bool
     ) -> tuple[Step, ...] | None:
         """From (out, in, *kernel) to (*kernel, in, out), or (*kernel, in, multiplier)."""
-        shape, groups = site.layer.layout.shape, site.layer.layout.groups
+        shape, groups = layer_node.layer.layout.shape, layer_node.layer.layout.groups
         kernel = shape[2:]
-        flat = self._is_flat(site, path)
+        flat = self._is_flat(layer_node, path)
         if flat is None:
             return None
         if flat:
@@ -273,10 +279,10 @@ class _Reader:
         turned = Transposed((*spatial, 1, 0))
         return (Reshaped((*shape[:2], *kernel)), turned) if flat else (turned,)
 
-    def _is_flat(self, site: LayerSite, path: Path) -> bool | None:
+    def _is_flat(self, layer_node: LayerNode, path: Path) -> bool | None:
         """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
-        kernel = site.layer.layout.kernel
-        source = self.model.view(site.layer.weight).source
+        kernel = layer_node.layer.layout.kernel
+        source = self.model.view(layer_node.layer.weight).source
         if len(kernel) != 2 or kernel[0] != 1 or not path:
             return False
         if "ExpandDims" in source:
@@ -288,9 +294,9 @@ class _Reader:
         match = re.match(r"(depthwise|separable)_conv([12])d", path[-1])
         return match[2] == "1" if match else None
 
-    def _product(self, site: LayerSite, path: Path) -> tuple[Step, ...] | None:
+    def _product(self, layer_node: LayerNode, path: Path) -> tuple[Step, ...] | None:
         """From the matrix to the kernel, which in attention has the heads as an axis."""
-        layout, view = site.layer.layout, self.model.view(site.layer.weight)
+        layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight)
         if len(layout.shape) != 2:
             return None
         if layout.order is Order.OUT_IN:
@@ -303,12 +309,12 @@ class _Reader:
         heads = next((self.heads[p] for p in self.heads if p == (*path[:-1], "value")), ())
         return (Reshaped((*heads, columns)),) if math.prod(heads) == rows else None
 
-    def _split_columns(self, site: LayerSite) -> tuple[int, ...]:
+    def _split_columns(self, layer_node: LayerNode) -> tuple[int, ...]:
         """The last two axes that a product is split into; () where it is not."""
-        for node in self.readers.get(site.layer.output, ()):
+        for node in self.readers.get(layer_node.layer.output, ()):
             sizes = self.integers.get(node.input[1]) if node.op_type == "Reshape" else None
-            if sizes is not None and scope_of_node(node).layers == self.path(site):
+            if sizes is not None and scope_of_node(node).layers == self.path(layer_node):
                 last = tuple(sizes.tolist())[-2:]
-                if math.prod(last) == site.layer.layout.out_channels:
+                if math.prod(last) == layer_node.layer.layout.out_channels:
                     return last
         return ()

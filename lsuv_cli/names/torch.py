@@ -25,7 +25,7 @@ from lsuv_cli.graph.written_tensors import (
     stored_as,
     tensors_by_parameter,
 )
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.layers.norms import find_norms
 from lsuv_cli.names.torch_recurrent import recurrent_names
 from lsuv_cli.reading.model import OnnxModel
@@ -35,7 +35,7 @@ BIAS = re.compile(r"(.*)bias((?:_[ih]h_l\d+(?:_reverse)?)?)")
 
 
 def torch_names(
-    model: OnnxModel, sites: Sequence[LayerSite], parameters: Mapping[str, TensorInfo]
+    model: OnnxModel, layer_nodes: Sequence[LayerNode], parameters: Mapping[str, TensorInfo]
 ) -> tuple[Naming, list[str]]:
     """The parameters under PyTorch's names, in PyTorch's shapes.
 
@@ -44,21 +44,21 @@ def torch_names(
 
     Args:
         model: the model.
-        sites: its layers.
+        layer_nodes: its layers.
         parameters: what is to be written.
 
     Returns:
         The names, and the names of layers whose weight's or bias's own could not be recovered.
     """
     recurrent = recurrent_names(model)
-    recovered, lost = _recovered(model, sites, recurrent)
+    recovered, lost = _recovered(model, layer_nodes, recurrent)
     kept = [name for name in parameters if not MADE_UP.fullmatch(name)]
     gates = [name for tensors in recurrent.values() for name in tensors]
     uses = Counter([*kept, *gates, *(name for name, _ in recovered.values())])
-    for site in sites:
-        name, _ = recovered.get(model.view(site.layer.weight).source, ("", ()))
+    for layer_node in layer_nodes:
+        name, _ = recovered.get(model.view(layer_node.layer.weight).source, ("", ()))
         if uses[name] > 1:
-            lost.append(site.layer.name)
+            lost.append(layer_node.layer.name)
     naming: dict[str, Stored] = {}
     for source, info in parameters.items():
         for name, pieces in recurrent.get(source, {}).items():
@@ -74,43 +74,50 @@ def torch_names(
 
 
 def _recovered(
-    model: OnnxModel, sites: Sequence[LayerSite], known: Collection[str]
+    model: OnnxModel, layer_nodes: Sequence[LayerNode], known: Collection[str]
 ) -> tuple[dict[str, tuple[str, tuple[Step, ...]]], list[str]]:
     """Names of parameters whose own was lost, and the layers where nothing tells."""
     recovered: dict[str, tuple[str, tuple[Step, ...]]] = {}
     lost: list[str] = []
-    for site in sites:
-        for name in filter(None, (site.layer.weight, site.layer.bias)):
+    for layer_node in layer_nodes:
+        for name in filter(None, (layer_node.layer.weight, layer_node.layer.bias)):
             source = model.view(name).source
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
             # Where a recurrent layer's names can't be told as a whole, they can't be in part.
-            found = None if site.layer.recurrent else _recover(model, site, name == site.layer.bias)
+            found = (
+                None
+                if layer_node.layer.recurrent
+                else _recover(model, layer_node, name == layer_node.layer.bias)
+            )
             if found is None:
-                lost.append(site.layer.name)
+                lost.append(layer_node.layer.name)
             else:
                 recovered[source] = found
     return recovered, lost
 
 
-def folded_norms(sites: Sequence[LayerSite]) -> list[str]:
+def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
     """Names of convolutions into which an exporter has folded a BatchNorm.
 
     The script exporter makes up new names for their weights, which it does for no other reason. The
     dynamo exporter keeps the names, but the node then comes from the BatchNorm.
     """
     return [
-        site.layer.name
-        for site in sites
-        if site.layer.layout.is_convolution
+        layer_node.layer.name
+        for layer_node in layer_nodes
+        if layer_node.layer.layout.is_convolution
         and (
-            "batch_norm" in "".join(scopes(site.node)[-1:])
-            or (site.node.name.startswith("/") and MADE_UP.fullmatch(site.layer.parameter))
+            "batch_norm" in "".join(scopes(layer_node.node)[-1:])
+            or (
+                layer_node.node.name.startswith("/")
+                and MADE_UP.fullmatch(layer_node.layer.parameter)
+            )
         )
     ]
 
 
-def renamed(model: OnnxModel, sites: Sequence[LayerSite], naming: Naming) -> list[LayerSite]:
+def renamed(model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming) -> list[LayerNode]:
     """The layers with their parameters called as they are written."""
     tensors = tensors_by_parameter(naming)
 
@@ -120,14 +127,14 @@ def renamed(model: OnnxModel, sites: Sequence[LayerSite], naming: Naming) -> lis
 
     return [
         replace(
-            site,
+            layer_node,
             layer=replace(
-                site.layer,
-                parameter=name(site.layer.weight),
-                bias_parameter=name(site.layer.bias) if site.layer.bias else None,
+                layer_node.layer,
+                parameter=name(layer_node.layer.weight),
+                bias_parameter=name(layer_node.layer.bias) if layer_node.layer.bias else None,
             ),
         )
-        for site in sites
+        for layer_node in layer_nodes
     ]
 
 
@@ -139,26 +146,26 @@ def _written_names(naming: Naming) -> dict[str, str]:
 def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     written = _written_names(naming)
     names = []
-    for site in find_norms(model):
-        name = written.get(model.view(site.running_mean).source, "")
+    for norm in find_norms(model):
+        name = written.get(model.view(norm.running_mean).source, "")
         if name.endswith(".running_mean"):
             names.append(name.removesuffix("running_mean") + "num_batches_tracked")
     return names
 
 
 def _recover(
-    model: OnnxModel, site: LayerSite, is_bias: bool
+    model: OnnxModel, layer_node: LayerNode, is_bias: bool
 ) -> tuple[str, tuple[Step, ...]] | None:
     """The name of a layer's parameter, and what PyTorch has done with it."""
-    layer = site.layer
+    layer = layer_node.layer
     known = model.view(layer.bias).source if layer.bias else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):
         return f"{match[1]}weight{match[2]}", steps
-    if scope := scopes(site.node)[:-1]:
+    if scope := scopes(layer_node.node)[:-1]:
         prefix = f"{scope[-1]}."
-    elif path := module_path(site.node.name):
+    elif path := module_path(layer_node.node.name):
         prefix = f"{path}."
     if prefix in ("", "."):
         return None

@@ -24,7 +24,7 @@ from lsuv_cli.graph.written_tensors import (
     parameter_of,
     tensors_by_parameter,
 )
-from lsuv_cli.layers.find import LayerSite
+from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.names.choose import choose_names
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.torchscript import TorchScript
@@ -51,7 +51,7 @@ def read_weights(
     path: Path,
     model: OnnxModel,
     weights: Parameters,
-    sites: Sequence[LayerSite],
+    layer_nodes: Sequence[LayerNode],
     *,
     script: TorchScript | None = None,
     names: Names = Names.AUTO,
@@ -66,14 +66,14 @@ def read_weights(
         path: a safetensors file, an index of such shards, or a `.pt` of tensors alone.
         model: the model.
         weights: its parameters, as they were read; modified.
-        sites: its layers, as `find_layers` gives them.
+        layer_nodes: its layers, as `find_layers` gives them.
         script: the TorchScript file that the model was made from; None for ONNX.
         names: whose the file's names are; auto: a framework's or else the ONNX file's, whichever
             fit.
 
     Returns:
-        The file, and what its tensors are in the model; `renamed(model, sites, naming)` calls the
-        layers' parameters as they are called there.
+        The file, and what its tensors are in the model; `renamed(model, layer_nodes, naming)`
+        calls the layers' parameters as they are called there.
 
     Raises:
         DataError: there is no such file, it is no file of weights, or it does not fit the model.
@@ -82,7 +82,7 @@ def read_weights(
     file = open_tensors(path)
     others: Mapping[str, NDArray[Any]] = {}
     if script is None:
-        candidates = list(_namings(file, model, sites, names))
+        candidates = list(_namings(file, model, layer_nodes, names))
     else:
         naming, others = script.naming(model, weights)
         candidates = [naming]
@@ -100,13 +100,18 @@ def read_weights(
 
 
 def _namings(
-    file: TensorFile, model: OnnxModel, sites: Sequence[LayerSite], names: Names
+    file: TensorFile, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: Names
 ) -> Iterator[Naming]:
     """What the file's tensors may be called, the likeliest first."""
     like = {name: info.shape for name, info in file.infos.items()}
-    yield choose_names(model, sites, names, Silent(), like)
+    yield choose_names(model, layer_nodes, names, Silent(), like)
     if names is Names.AUTO:
-        used = (name for site in sites for name in (site.layer.weight, site.layer.bias) if name)
+        used = (
+            name
+            for layer_node in layer_nodes
+            for name in (layer_node.layer.weight, layer_node.layer.bias)
+            if name
+        )
         yield onnx_names(model.written(used))
 
 

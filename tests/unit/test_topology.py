@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.topology import execution_order, operators_used
-from lsuv_cli.layers.find import LayerSite, find_layers, layers_left_alone
+from lsuv_cli.layers.find import LayerNode, find_layers, layers_left_alone
 from lsuv_cli.reading.model import read_model
 from support.graphs import random_weight, save_graph
 
@@ -83,7 +83,7 @@ def test_broken_graphs_are_named() -> None:
             execution_order(graph_of(nodes), PATH)
 
 
-def sites_of(tmp_path: Path, nodes: list[onnx.NodeProto], **weights: Any) -> list[LayerSite]:
+def layer_nodes_of(tmp_path: Path, nodes: list[onnx.NodeProto], **weights: Any) -> list[LayerNode]:
     shape: tuple[int | str, ...] = ("n", 3, 8, 8) if nodes[0].op_type == "Conv" else ("n", 6)
     return find_layers(read_model(save_graph(tmp_path / "m.onnx", nodes, weights, shape))[0])
 
@@ -135,11 +135,11 @@ B6 = random_weight(6)
 def test_biases(
     tmp_path: Path, nodes: list[onnx.NodeProto], weights: dict[str, Any], bias: str | None
 ) -> None:
-    (site,) = sites_of(tmp_path, nodes, **weights)
-    assert site.layer.bias == bias
+    (layer_node,) = layer_nodes_of(tmp_path, nodes, **weights)
+    assert layer_node.layer.bias == bias
     added_behind = bias is not None and nodes[-1].op_type == "Add"
-    assert site.layer.output == nodes[-1 if added_behind else 0].output[0]
-    assert site.layer.parameters == weights["w"].size + (weights["b"].size if bias else 0)
+    assert layer_node.layer.output == nodes[-1 if added_behind else 0].output[0]
+    assert layer_node.layer.parameters == weights["w"].size + (weights["b"].size if bias else 0)
 
 
 def test_what_is_no_layer(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_what_is_no_layer(tmp_path: Path) -> None:
         node("MatMul", "a v", "dot"),
         node("Gemm", "constant u", "from_constants"),
     ]
-    sites = sites_of(tmp_path, nodes, w=W66, v=B6, u=W66)
-    assert [site.layer.name for site in sites] == ["n_a", "n_from_constants"]
-    assert [site.takes_data for site in sites] == [True, False]
-    assert sites[0].layer.foreign_use == "n_constant"
+    layer_nodes = layer_nodes_of(tmp_path, nodes, w=W66, v=B6, u=W66)
+    assert [layer_node.layer.name for layer_node in layer_nodes] == ["n_a", "n_from_constants"]
+    assert [layer_node.takes_data for layer_node in layer_nodes] == [True, False]
+    assert layer_nodes[0].layer.foreign_use == "n_constant"
 
 
 def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_a_weight_that_a_body_uses_too(tmp_path: Path) -> None:
         node("MatMul", "x w", "a"),
         helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=body),
     ]
-    (site,) = sites_of(tmp_path, nodes, w=W66, c=np.array(True))
-    assert site.layer.foreign_use == "if"
+    (layer_node,) = layer_nodes_of(tmp_path, nodes, w=W66, c=np.array(True))
+    assert layer_node.layer.foreign_use == "if"
