@@ -69,7 +69,7 @@ def graph_of(model: Path, kind: str) -> tuple[bytes, dict[str, np.ndarray], Inpu
         serialised, initializers = graph.model, dict(graph.initializers)
     else:
         proto = read.skeleton
-        sizes = value_sizes(proto, shapes, read.weights, weights)
+        sizes = value_sizes(proto, shapes, read.weight_values, weights)
         serialised, initializers = model.read_bytes(), {}
     outputs = [value.name for value in proto.graph.output]
     return serialised, initializers, spec, footprint(list(proto.graph.node), outputs, sizes)

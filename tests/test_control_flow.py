@@ -208,7 +208,7 @@ def test_written_out_they_compute_the_same(tmp_path: Path, name: str, most: int)
     plain = onnx.ModelProto()
     plain.CopyFrom(written.skeleton)
     plain.graph.initializer.extend(
-        numpy_helper.from_array(weight.read(), key) for key, weight in written.weights.items()
+        numpy_helper.from_array(weight.read(), key) for key, weight in written.parameters.items()
     )
     # Without the branches that are not taken, which read what does not fit them.
     run = needed_nodes(list(plain.graph.node), [value.name for value in plain.graph.output])

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.graph.parameters import Parameters, WeightSource
+from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.views import Sliced, View
 from lsuv_cli.instrument import segments
 from lsuv_cli.reading.model import read_model
@@ -287,7 +287,7 @@ def test_only_the_part_of_a_parameter_is_kept_in_memory(tmp_path: Path) -> None:
     value = random_weight(4, 6)
     views = {"part": View("w", (Sliced(((0, 1, None),)),))}
     infos = TensorInfo((4, 6), np.dtype(np.float32))
-    source = WeightSource(infos, value.copy)
+    source = ParameterSource(infos, value.copy)
     weights = Parameters({"w": source}, views, {"w": np.dtype(np.float32)})
     assert weights["part"].base is None
     np.testing.assert_array_equal(weights["part"], value[:1])

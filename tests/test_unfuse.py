@@ -400,7 +400,7 @@ def test_an_optimised_transformer(tmp_path: Path, name: str, exporter: str) -> N
         assert (one.planned.layer.bias is None) == (other.planned.layer.bias is None)
     # A tied embedding's transpose, which the file has as a parameter of its own.
     views = read_model(path)[0].views
-    written |= {key: view.of(written[view.source]) for key, view in views.items()}
+    written |= {key: view.of(written[view.parameter]) for key, view in views.items()}
     # The sum of the product and its bias, or where a fused node adds the bias the product.
     values = {n.output[0] for n in onnx.load(path).graph.node}
     outputs = {r.planned.layer.output for r in report.layers}

@@ -12,7 +12,7 @@ from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import NewNames, names_in, values_read
-from lsuv_cli.graph.parameters import Sources
+from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import cut_steps
@@ -31,7 +31,7 @@ from lsuv_cli.runtime.whole import run_once
 
 def common_way(
     source: ModelSource,
-    weights: Sources,
+    weights: ParameterSources,
     batches: Batches,
     group: Group,
     device: Device,
@@ -57,7 +57,11 @@ def common_way(
 
 
 def find_way(
-    source: ModelSource, weights: Sources, feeds: Feeds, device: Device, max_segment_bytes: int
+    source: ModelSource,
+    weights: ParameterSources,
+    feeds: Feeds,
+    device: Device,
+    max_segment_bytes: int,
 ) -> list[Decisions]:
     """Follow the samples through the nodes that decide which layers they meet.
 
@@ -109,7 +113,7 @@ def along_any(source: ModelSource) -> ModelSource:
 
 def _probe(
     source: ModelSource,
-    weights: Sources,
+    weights: ParameterSources,
     wanted: set[str],
     feeds: Feeds,
     device: Device,
@@ -119,7 +123,7 @@ def _probe(
     model, values = model_of(source)
     for name in model.parameters:
         if name in weights:
-            values.settle(name, weights[name])
+            values.read_from(name, weights[name])
     names = NewNames(names_in(model.skeleton.graph) | set(values))
     ways: dict[str, str] = {}
     added = []

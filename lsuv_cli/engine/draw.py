@@ -44,10 +44,10 @@ def pre_initialise(
         return draw(kind, layer.layout, rng, factorisation.qr)
 
     names = [work.plan.layers[index].layer.weight for index in layers]
-    parts = Counter(work.model.view(name).source for name in names)
+    parts = Counter(work.model.view(name).parameter for name in names)
     for name in names:
         # Of a parameter that is drawn part by part, each part is set into what is there.
-        if parts[work.model.view(name).source] == 1:
+        if parts[work.model.view(name).parameter] == 1:
             weights.release(name)
     with factorisation.mapping() as map_:
         for done, (name, weight) in enumerate(zip(names, map_(drawn, layers), strict=True), 1):

@@ -238,4 +238,4 @@ class _Draws:
         )
 
     def _source(self, index: int) -> str:
-        return self._work.model.view(self._work.plan.layers[index].layer.weight).source
+        return self._work.model.view(self._work.plan.layers[index].layer.weight).parameter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from lsuv_cli.graph.parameters import Sources
+from lsuv_cli.graph.parameters import ParameterSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ModelSource:
         opset: the version of the default operator set.
         skeleton: the model without its floating-point initializers, without local functions, and
             with sparse initializers as Constant nodes; not modified by anyone.
-        weights: where those initializers can be read.
+        parameters: where those initializers can be read.
         external_files: the files beside it that hold external data.
     """
 
@@ -28,7 +28,7 @@ class ModelSource:
     sha256: str
     opset: int
     skeleton: onnx.ModelProto
-    weights: Sources
+    parameters: ParameterSources
     external_files: tuple[Path, ...]
 
     @property

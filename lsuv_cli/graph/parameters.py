@@ -13,7 +13,7 @@ from lsuv_cli.graph.views import View
 
 
 @dataclass(frozen=True, slots=True)
-class WeightSource:
+class ParameterSource:
     """Where a parameter can be read.
 
     Attributes:
@@ -25,12 +25,12 @@ class WeightSource:
     read: Callable[[], FloatArray]
 
 
-Sources = Mapping[str, WeightSource]
+ParameterSources = Mapping[str, ParameterSource]
 
 
-def in_memory(value: FloatArray) -> WeightSource:
+def in_memory(value: FloatArray) -> ParameterSource:
     """A source that holds its value."""
-    return WeightSource(TensorInfo(value.shape, value.dtype), lambda: value)
+    return ParameterSource(TensorInfo(value.shape, value.dtype), lambda: value)
 
 
 class Parameters(Mapping[str, FloatArray]):
@@ -43,7 +43,7 @@ class Parameters(Mapping[str, FloatArray]):
 
     def __init__(
         self,
-        sources: Sources,
+        sources: ParameterSources,
         views: Mapping[str, View],
         dtypes: Mapping[str, np.dtype[np.floating]],
     ) -> None:
@@ -54,10 +54,10 @@ class Parameters(Mapping[str, FloatArray]):
 
     def __getitem__(self, name: str) -> FloatArray:
         view = self._view(name)
-        value = view.of(self._value(view.source))
-        if view.steps and view.source not in self._changed:
+        value = view.of(self._value(view.parameter))
+        if view.steps and view.parameter not in self._changed:
             value = value.copy()  # so that the rest of what was read can go
-        return value.astype(self._dtypes[view.source], copy=False)
+        return value.astype(self._dtypes[view.parameter], copy=False)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._dtypes
@@ -79,14 +79,18 @@ class Parameters(Mapping[str, FloatArray]):
             value: of the same shape.
         """
         view = self._view(name)
-        dtype = self._dtypes[view.source]
+        dtype = self._dtypes[view.parameter]
         if not view.steps:
-            self._changed[view.source] = value.astype(dtype, copy=False)
+            self._changed[view.parameter] = value.astype(dtype, copy=False)
             return
-        source = self._value(view.source)
-        if view.source not in self._changed or source.dtype != dtype or not source.flags.writeable:
+        source = self._value(view.parameter)
+        if (
+            view.parameter not in self._changed
+            or source.dtype != dtype
+            or not source.flags.writeable
+        ):
             source = source.astype(dtype)
-            self._changed[view.source] = source
+            self._changed[view.parameter] = source
         view.of(source)[...] = value
 
     def copy(self) -> Parameters:
@@ -99,25 +103,25 @@ class Parameters(Mapping[str, FloatArray]):
         """Let a value go that is about to be set, so that two need not be held at once."""
         view = self._view(name)
         if not view.steps:
-            self._changed.pop(view.source, None)
-            self._sources.pop(view.source, None)
+            self._changed.pop(view.parameter, None)
+            self._sources.pop(view.parameter, None)
 
     def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
         """A parameter in the dtype it is stored with."""
         return self._value(name).astype(dtype, copy=False)
 
-    def sources(self, infos: Mapping[str, TensorInfo]) -> Sources:
+    def sources(self, infos: Mapping[str, TensorInfo]) -> ParameterSources:
         """The parameters as they are now, in the dtypes they are stored with.
 
         Args:
             infos: shape and dtype of each that is wanted.
         """
         return {
-            name: WeightSource(info, partial(self.stored, name, info.dtype))
+            name: ParameterSource(info, partial(self.stored, name, info.dtype))
             for name, info in infos.items()
         }
 
-    def settle(self, name: str, source: WeightSource) -> None:
+    def read_from(self, name: str, source: ParameterSource) -> None:
         """Read a parameter from where it has been stored, from now on."""
         self._changed.pop(name, None)
         self._sources[name] = source

@@ -10,10 +10,10 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.graph.parameters import WeightSource, in_memory
+from lsuv_cli.graph.parameters import ParameterSource, in_memory
 
 
-def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:
+def tensor_source(tensor: TensorProto, model_path: Path) -> ParameterSource:
     """Where a tensor's value can be read; where it is external, from the file each time.
 
     Args:
@@ -41,7 +41,7 @@ def tensor_source(tensor: TensorProto, model_path: Path) -> WeightSource:
     return in_memory(array)
 
 
-def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> WeightSource:
+def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> ParameterSource:
     broken = ModelError(
         f"the weight {tensor.name} in {model_path} says of its external data what can't be; "
         "export the model again"
@@ -86,7 +86,7 @@ def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) ->
         array: FloatArray = content.view(info.dtype).reshape(info.shape)
         return array
 
-    return WeightSource(info, read)
+    return ParameterSource(info, read)
 
 
 def inlined(tensor: TensorProto, path: Path) -> TensorProto:

@@ -65,7 +65,7 @@ class Sliced:
         return f"[{', '.join(':'.join(w if w[2] else w[:2]) for w in words)}]"
 
 
-Step = Transposed | Reshaped | Sliced
+ViewStep = Transposed | Reshaped | Sliced
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class View:
     """How a value follows from a parameter.
 
     Attributes:
-        source: the parameter's name.
+        parameter: the parameter's name.
         steps: what is done with it, in order; none where the value is the parameter itself.
     """
 
-    source: str
-    steps: tuple[Step, ...] = ()
+    parameter: str
+    steps: tuple[ViewStep, ...] = ()
 
     def of(self, array: Array) -> Array:
         """The view of the parameter's array; shares its memory."""
@@ -132,7 +132,7 @@ def overlap(one: View, other: View, shape: tuple[int, ...]) -> bool:
         other: another.
         shape: the shape of the parameter they are of, if it is the same.
     """
-    if one.source != other.source:
+    if one.parameter != other.parameter:
         return False
     elements = np.empty(shape, np.int8)  # never touched, so that it takes no memory
     return np.may_share_memory(one.of(elements), other.of(elements)) and np.shares_memory(
@@ -163,9 +163,9 @@ def find_views(
         made: list[View] = []
         if node.input and node.input[0] in views and not outputs.intersection(node.output):
             view = views[node.input[0]]
-            elements = np.empty(parameters[view.source].shape, np.int8)  # takes no memory
+            elements = np.empty(parameters[view.parameter].shape, np.int8)  # takes no memory
             steps = _steps(node, view.of(elements).shape, constants)
-            made = [View(view.source, (*view.steps, *more)) for more in steps]
+            made = [View(view.parameter, (*view.steps, *more)) for more in steps]
             # Reshaping a transposed array may take a copy, which is no view.
             if not all(np.may_share_memory(one.of(elements), elements) for one in made):
                 made = []
@@ -209,12 +209,12 @@ class _Rearrangement:
         return int(self.attributes.get("axis", default)) % len(self.shape)
 
 
-Steps = list[tuple[Step, ...]]
+ViewSteps = list[tuple[ViewStep, ...]]
 
 
 def _steps(
     node: onnx.NodeProto, shape: tuple[int, ...], constants: IntegerConstants
-) -> list[tuple[Step, ...]]:
+) -> list[tuple[ViewStep, ...]]:
     """The steps to each output of a node that rearranges; empty for any other node."""
     rule = _RULES.get(node.op_type)
     if rule is None or node.domain not in DEFAULT_DOMAINS:
@@ -225,17 +225,17 @@ def _steps(
         return []
 
 
-def _cast(node: _Rearrangement) -> Steps:
+def _cast(node: _Rearrangement) -> ViewSteps:
     # What is computed here is computed in float32 at least, whatever the file says.
     return [()] if node.attributes["to"] in FLOAT_TYPES - {TensorProto.DOUBLE} else []
 
 
-def _transpose(node: _Rearrangement) -> Steps:
+def _transpose(node: _Rearrangement) -> ViewSteps:
     axes = node.attributes.get("perm", range(len(node.shape))[::-1])
     return [(Transposed(tuple(axes)),)]
 
 
-def _reshape(node: _Rearrangement) -> Steps:
+def _reshape(node: _Rearrangement) -> ViewSteps:
     target = node.integers(1, "shape")
     if not node.attributes.get("allowzero", 0):
         target = tuple(size or node.shape[axis] for axis, size in enumerate(target))
@@ -245,18 +245,18 @@ def _reshape(node: _Rearrangement) -> Steps:
     return [(Reshaped(target),)]
 
 
-def _flatten(node: _Rearrangement) -> Steps:
+def _flatten(node: _Rearrangement) -> ViewSteps:
     axis = int(node.attributes.get("axis", 1))
     return [(Reshaped((math.prod(node.shape[:axis]), math.prod(node.shape[axis:]))),)]
 
 
-def _squeeze(node: _Rearrangement) -> Steps:
+def _squeeze(node: _Rearrangement) -> ViewSteps:
     gone = {axis % len(node.shape) for axis in node.integers(1, "axes")}
     gone = gone or {axis for axis, size in enumerate(node.shape) if size == 1}
     return [(Reshaped(tuple(s for axis, s in enumerate(node.shape) if axis not in gone)),)]
 
 
-def _unsqueeze(node: _Rearrangement) -> Steps:
+def _unsqueeze(node: _Rearrangement) -> ViewSteps:
     axes = node.integers(1, "axes")
     rank = len(node.shape) + len(axes)
     new = {axis % rank for axis in axes}
@@ -264,7 +264,7 @@ def _unsqueeze(node: _Rearrangement) -> Steps:
     return [(Reshaped(tuple(1 if axis in new else next(sizes) for axis in range(rank))),)]
 
 
-def _split(node: _Rearrangement) -> Steps:
+def _split(node: _Rearrangement) -> ViewSteps:
     axis, count = node.axis(0), len(node.node.output)
     sizes = node.integers(1, "split")
     if not sizes:
@@ -277,7 +277,7 @@ def _split(node: _Rearrangement) -> Steps:
     ]
 
 
-def _slice(node: _Rearrangement) -> Steps:
+def _slice(node: _Rearrangement) -> ViewSteps:
     starts, ends, axes, steps = (
         node.integers(position, name)
         for position, name in enumerate(("starts", "ends", "axes", "steps"), 1)
@@ -294,7 +294,7 @@ def _slice(node: _Rearrangement) -> Steps:
     return [(Sliced(tuple(slices)),)]
 
 
-def _gather(node: _Rearrangement) -> Steps:
+def _gather(node: _Rearrangement) -> ViewSteps:
     """One index along an axis is a slice of one, whose axis becomes those of the index."""
     axis, index = node.axis(0), node.constant(1)
     if index.size != 1:
@@ -304,7 +304,7 @@ def _gather(node: _Rearrangement) -> Steps:
     return [(one, Reshaped((*node.shape[:axis], *index.shape, *node.shape[axis + 1 :])))]
 
 
-_RULES: dict[str, Callable[[_Rearrangement], Steps]] = {
+_RULES: dict[str, Callable[[_Rearrangement], ViewSteps]] = {
     "Cast": _cast,
     "Flatten": _flatten,
     "Gather": _gather,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.graph.views import Step, Transposed, View, overlap, rows_of
+from lsuv_cli.graph.views import Transposed, View, ViewStep, overlap, rows_of
 
 Shape = tuple[int, ...]
-Pieces = tuple[tuple[Step, ...], ...]
+Pieces = tuple[tuple[ViewStep, ...], ...]
 
 WHOLE: Pieces = ((),)
 
@@ -114,7 +114,7 @@ def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shap
         shape: that parameter's shape.
     """
     elements = np.empty(shape, np.int8)  # takes no memory
-    for name in tensors.get(view.source, ()):
+    for name in tensors.get(view.parameter, ()):
         pieces = naming[name].pieces
         turns = [step for step in pieces[0] if isinstance(step, Transposed)]
         if len(pieces) == 1 and len(turns) == len(pieces[0]):
@@ -127,9 +127,9 @@ def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shap
             return name + (view.part if rows is None else rows)
         start = 0
         for steps in pieces:
-            piece = View(view.source, steps)
+            piece = View(view.parameter, steps)
             stop = start + piece.of(elements).shape[0]
             if overlap(piece, view, shape):
                 return name if len(pieces) == 1 else f"{name}[{start}:{stop}]"
             start = stop
-    return view.source + view.part
+    return view.parameter + view.part

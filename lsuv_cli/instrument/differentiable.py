@@ -60,10 +60,10 @@ def differentiable_graph(
     graph.initializer.extend(model.skeleton.graph.initializer)
     _train({norm.node.output[0] for norm in norms}, graph)
     read = {name for node in graph.node for name in values_read(node)}
-    parameters = tuple(name for name in model.weights if name in read)
+    parameters = tuple(name for name in model.weight_values if name in read)
     inputs = tuple(spec.name for spec in model.inputs)
     dtypes = {spec.name: np.dtype(spec.dtype or "float32") for spec in model.inputs}
-    dtypes |= {name: model.weights[name].dtype for name in parameters}
+    dtypes |= {name: model.weight_values[name].dtype for name in parameters}
     graph.input.extend(
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtypes[name]), None)
         for name in (*inputs, *parameters)

@@ -113,7 +113,7 @@ def cut_steps(
     Raises:
         ModelError: a segment would have to end where a sequence of tensors is still wanted.
     """
-    sizes = {name: info.nbytes for name, info in model.weights.items()}
+    sizes = {name: info.nbytes for name, info in model.weight_values.items()}
     whole = _with_sequences(steps)
     parts: list[list[Step]] = [[]]
     loaded: dict[str, int] = {}
@@ -159,7 +159,9 @@ def _closed(
     parts: Sequence[Sequence[Step]], model: OnnxModel, later: Iterable[str], *, cautious: bool
 ) -> list[Segment]:
     """The segments, with what each hands on."""
-    constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(model.weights)
+    constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(
+        model.weight_values
+    )
     segments: list[Segment] = []
     wanted = set(later)
     for steps in reversed(parts):
@@ -168,6 +170,8 @@ def _closed(
             wanted -= set(step.makes)
             wanted |= step.reads - constants
         read = {name for step in steps for name in step.reads}
-        sources = frozenset(model.view(name).source for name in read & model.weights.keys())
+        sources = frozenset(
+            model.view(name).parameter for name in read & model.weight_values.keys()
+        )
         segments.append(Segment(tuple(steps), frozenset(wanted), leaving, sources, cautious))
     return segments[::-1]

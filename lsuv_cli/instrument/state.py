@@ -57,7 +57,7 @@ class Sweepable:
 
     def dtype(self, index: int) -> np.dtype[Any]:
         """The dtype a layer is computed in, and everything that carries its factor."""
-        return self.model.weights[self.layer_nodes[index].layer.weight].dtype
+        return self.model.weight_values[self.layer_nodes[index].layer.weight].dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ class Sweep:
         norm, builder = self.norms[index], self.builder
         incoming = self.values.carried(norm.node.input[0])
         x = self._current(norm.node.input[0])
-        dtype = self.model.weights[norm.running_mean].dtype
+        dtype = self.model.weight_values[norm.running_mean].dtype
         # What it normalises is often a convolution's product, which has been measured just before.
         moments = self.product_moments.get(x) or add_norm_tap(
             builder,
@@ -244,7 +244,7 @@ class Sweep:
         if factor and known is None:
             mean, square = mean * factor, square * factor * factor
         x = self._current(norm.node.input[0])
-        dtype = self.model.weights[norm.running_mean].dtype
+        dtype = self.model.weight_values[norm.running_mean].dtype
         variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
         gain = 1.0 / GRAPH.sqrt(variance + norm.epsilon)

@@ -15,7 +15,7 @@ from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.engine.branches import along, common_way
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.parameters import Parameters, Sources
+from lsuv_cli.graph.parameters import Parameters, ParameterSources
 from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
@@ -81,12 +81,14 @@ class Given:
         self.stack.callback(loaded.batches.close)
         return loaded
 
-    def way(self, source: ModelSource, weights: Sources, loaded: Loaded) -> list[Decisions]:
+    def way(
+        self, source: ModelSource, weights: ParameterSources, loaded: Loaded
+    ) -> list[Decisions]:
         """Which way the samples go through a model's If, Loop and Scan."""
         most = self.options.max_segment_bytes
         return common_way(source, weights, loaded.batches, self.group, self.device, most)
 
-    def refuse_other_way(self, weights: Sources, loaded: Loaded) -> None:
+    def refuse_other_way(self, weights: ParameterSources, loaded: Loaded) -> None:
         """Have the job done again where some weights lead the samples another way.
 
         Args:
@@ -100,7 +102,7 @@ class Given:
         if now is not None:
             raise WayChangedError(now)
 
-    def other_way(self, weights: Sources, loaded: Loaded) -> Sequence[Decisions] | None:
+    def other_way(self, weights: ParameterSources, loaded: Loaded) -> Sequence[Decisions] | None:
         """Where some weights lead the samples, if that is not the way that was written out.
 
         Args:

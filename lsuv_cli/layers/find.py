@@ -114,16 +114,16 @@ class _Uses:
             for name in sorted(values_read(node)):
                 self.consumers[name].append(node)
         self.names: dict[str, list[str]] = defaultdict(list)
-        for name in model.weights:
-            self.names[model.view(name).source].append(name)
+        for name in model.weight_values:
+            self.names[model.view(name).parameter].append(name)
 
     def related(self, name: str) -> list[str]:
         """The names under which some element of a parameter's view is read, its own included."""
         view = self.model.view(name)
-        shape = self.model.parameters[view.source].shape
+        shape = self.model.parameters[view.parameter].shape
         return [
             other
-            for other in self.names[view.source]
+            for other in self.names[view.parameter]
             if other == name or overlap(view, self.model.view(other), shape)
         ]
 
@@ -149,7 +149,7 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
         for node in model.nodes
         if node.domain in DEFAULT_DOMAINS
         and node.op_type in _PRODUCTS
-        and (product := _PRODUCTS[node.op_type](node, model.weights)) is not None
+        and (product := _PRODUCTS[node.op_type](node, model.weight_values)) is not None
         and math.prod(product.layout.shape) != 0
     ]
     outputs = {node.output[0] for node, _ in products}  # the layers, told by what they make
@@ -160,9 +160,9 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
     for node, product in products:
         bias, bias_node = behind.get(node.output[0], (product.addend, None))
         if not (
-            bias in model.weights
+            bias in model.weight_values
             and sum(added[name] for name in uses.related(bias)) == uses.count(bias)
-            and _is_bias(bias, product, model.weights)
+            and _is_bias(bias, product, model.weight_values)
         ):
             bias, bias_node = "", None
         layer_nodes.append(
@@ -177,7 +177,9 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
                 takes_data=product.data in data_values,
             )
         )
-    layer_nodes += [_recurrent_layer_node(matrix, uses, data_values) for matrix in model.recurrent]
+    layer_nodes += [
+        _recurrent_layer_node(matrix, uses, data_values) for matrix in model.recurrent_matrices
+    ]
     order = {name: index for index, n in enumerate(model.nodes) for name in n.output if name}
     return sorted(
         layer_nodes, key=lambda layer_node: order[next(filter(None, layer_node.node.output))]
@@ -186,8 +188,8 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
 
 def _recurrent_layer_node(matrix: RecurrentMatrix, uses: _Uses, data_values: set[str]) -> LayerNode:
     model = uses.model
-    shape = model.weights[matrix.weight].shape
-    bias_shape = model.weights[matrix.bias].shape if matrix.bias else ()
+    shape = model.weight_values[matrix.weight].shape
+    bias_shape = model.weight_values[matrix.bias].shape if matrix.bias else ()
     node = next(node for node in model.nodes if matrix.node in node.output)
     layer = Layer(
         name=matrix.name,
@@ -201,7 +203,7 @@ def _recurrent_layer_node(matrix: RecurrentMatrix, uses: _Uses, data_values: set
         bias_tied=frozenset(uses.related(matrix.bias) if matrix.bias else ()),
         foreign_addend=False,
         foreign_use="",
-        dtype=model.parameters[model.view(matrix.weight).source].dtype,
+        dtype=model.parameters[model.view(matrix.weight).parameter].dtype,
         layout=WeightLayout(shape, Order.OUT_IN),
         output="",
         parameters=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
@@ -221,7 +223,7 @@ def _layer(
 ) -> Layer:
     model = uses.model
     foreign = next((n for n in uses.readers(product.weight) if n.output[0] not in outputs), None)
-    bias_shape = model.weights[bias].shape if bias else ()
+    bias_shape = model.weight_values[bias].shape if bias else ()
     return Layer(
         name=node_name(node),
         op=node.op_type,
@@ -234,7 +236,7 @@ def _layer(
         bias_tied=frozenset(uses.related(bias) if bias else ()),
         foreign_addend=bool(product.addend) and not bias,
         foreign_use="" if foreign is None else node_name(foreign),
-        dtype=model.parameters[model.view(product.weight).source].dtype,
+        dtype=model.parameters[model.view(product.weight).parameter].dtype,
         layout=product.layout,
         output=bias_node.output[0] if bias_node is not None else node.output[0],
         parameters=math.prod(product.layout.shape) + (math.prod(bias_shape) if bias else 0),
@@ -243,7 +245,7 @@ def _layer(
 
 def _described(view: View) -> str:
     """The parameter's name, and which part of it where it is not the whole."""
-    return view.source + view.part
+    return view.parameter + view.part
 
 
 def _added_behind(
@@ -253,8 +255,8 @@ def _added_behind(
     model = uses.model
     following = uses.consumers[node.output[0]]
     if len(following) == 1 and node.output[0] not in {v.name for v in model.skeleton.graph.output}:
-        other = _added_constant(following[0], node.output[0], model.weights)
-        if other and _is_bias(other, product, model.weights):
+        other = _added_constant(following[0], node.output[0], model.weight_values)
+        if other and _is_bias(other, product, model.weight_values):
             return other, following[0]
     return "", None
 
@@ -268,7 +270,7 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
             node.op_type in LEFT_ALONE
             or (node.op_type in PRODUCT_OPERATORS and node.domain not in DEFAULT_DOMAINS)
         )
-        and any(_is_matrix(name, model.weights) for name in node.input[:3])
+        and any(_is_matrix(name, model.weight_values) for name in node.input[:3])
     ]
     return found + _nested(model.nodes)
 

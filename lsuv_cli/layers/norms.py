@@ -62,11 +62,11 @@ def find_norms(model: OnnxModel) -> list[NormNode]:
             running_mean=node.input[3],
             running_variance=node.input[4],
             epsilon=attributes(node).get("epsilon", DEFAULT_EPSILON),
-            channels=model.weights[node.input[3]].shape[0],
+            channels=model.weight_values[node.input[3]].shape[0],
         )
         for node in model.nodes
         if node.op_type == "BatchNormalization"
         and node.domain in DEFAULT_DOMAINS
-        and node.input[3] in model.weights
-        and node.input[4] in model.weights
+        and node.input[3] in model.weight_values
+        and node.input[4] in model.weight_values
     ]

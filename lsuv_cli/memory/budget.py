@@ -51,7 +51,7 @@ class Budget:
         self._sizes: Sizes = value_sizes(
             model.skeleton,
             {name: shape for name, (shape, _) in shapes.items()},
-            model.weights,
+            model.weight_values,
             weights,
         )
         nodes, sizes = with_taps(model.nodes, products, self._sizes)

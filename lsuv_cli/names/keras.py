@@ -18,7 +18,7 @@ import onnx
 
 from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
-from lsuv_cli.graph.views import Reshaped, Step, Transposed, integer_constants
+from lsuv_cli.graph.views import Reshaped, Transposed, ViewStep, integer_constants
 from lsuv_cli.graph.written_tensors import Naming, stored_as
 from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.reading.model import OnnxModel
@@ -63,7 +63,7 @@ class _Variable:
 
     path: Path
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[ViewStep, ...]
     owner: str = ""
 
 
@@ -198,7 +198,7 @@ class _Reader:
     def sources(self, layer_node: LayerNode) -> list[str]:
         """The parameters that hold a layer's weight and, if it has one, its bias."""
         names = (layer_node.layer.weight, layer_node.layer.bias)
-        return [self.model.view(name).source for name in names if name]
+        return [self.model.view(name).parameter for name in names if name]
 
     def is_folded(self, layer_node: LayerNode) -> bool:
         """Whether a BatchNormalization was folded into a layer."""
@@ -216,7 +216,7 @@ class _Reader:
         path, view = self.path(layer_node), self.model.view(layer_node.layer.weight)
         name = "kernel"
         if layer_node.layer.layout.is_convolution:
-            depthwise = FOLDED_CONSTANT.fullmatch(view.source) is not None
+            depthwise = FOLDED_CONSTANT.fullmatch(view.parameter) is not None
             if path in self.separable:
                 name = "depthwise_kernel" if depthwise else "pointwise_kernel"
             steps = self._convolution(layer_node, path, depthwise=depthwise)
@@ -234,7 +234,7 @@ class _Reader:
         )
         if layer.bias is None or not path or adder.layers not in ((), path):
             return None
-        source = self.model.view(layer.bias).source
+        source = self.model.view(layer.bias).parameter
         # Attention's has an axis for the heads, as it is stored; others may have axes of one.
         stored = "ReadVariableOp" in source
         steps = () if stored else (Reshaped((math.prod(layer.bias_shape),)),)
@@ -263,7 +263,7 @@ class _Reader:
 
     def _convolution(
         self, layer_node: LayerNode, path: Path, *, depthwise: bool
-    ) -> tuple[Step, ...] | None:
+    ) -> tuple[ViewStep, ...] | None:
         """From (out, in, *kernel) to (*kernel, in, out), or (*kernel, in, multiplier)."""
         shape, groups = layer_node.layer.layout.shape, layer_node.layer.layout.groups
         kernel = shape[2:]
@@ -282,7 +282,7 @@ class _Reader:
     def _is_flat(self, layer_node: LayerNode, path: Path) -> bool | None:
         """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
         kernel = layer_node.layer.layout.kernel
-        source = self.model.view(layer_node.layer.weight).source
+        source = self.model.view(layer_node.layer.weight).parameter
         if len(kernel) != 2 or kernel[0] != 1 or not path:
             return False
         if "ExpandDims" in source:
@@ -294,14 +294,14 @@ class _Reader:
         match = re.match(r"(depthwise|separable)_conv([12])d", path[-1])
         return match[2] == "1" if match else None
 
-    def _product(self, layer_node: LayerNode, path: Path) -> tuple[Step, ...] | None:
+    def _product(self, layer_node: LayerNode, path: Path) -> tuple[ViewStep, ...] | None:
         """From the matrix to the kernel, which in attention has the heads as an axis."""
         layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight)
         if len(layout.shape) != 2:
             return None
         if layout.order is Order.OUT_IN:
             return (Transposed((1, 0)),)
-        if not _RESHAPED.fullmatch(scope_of(view.source).operation):
+        if not _RESHAPED.fullmatch(scope_of(view.parameter).operation):
             return ()
         rows, columns = layout.shape
         if path in self.heads:

@@ -17,7 +17,7 @@ import numpy as np
 
 from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
-from lsuv_cli.graph.views import Step, Transposed
+from lsuv_cli.graph.views import Transposed, ViewStep
 from lsuv_cli.graph.written_tensors import (
     Naming,
     Stored,
@@ -56,7 +56,7 @@ def torch_names(
     gates = [name for tensors in recurrent.values() for name in tensors]
     uses = Counter([*kept, *gates, *(name for name, _ in recovered.values())])
     for layer_node in layer_nodes:
-        name, _ = recovered.get(model.view(layer_node.layer.weight).source, ("", ()))
+        name, _ = recovered.get(model.view(layer_node.layer.weight).parameter, ("", ()))
         if uses[name] > 1:
             lost.append(layer_node.layer.name)
     naming: dict[str, Stored] = {}
@@ -75,13 +75,13 @@ def torch_names(
 
 def _recovered(
     model: OnnxModel, layer_nodes: Sequence[LayerNode], known: Collection[str]
-) -> tuple[dict[str, tuple[str, tuple[Step, ...]]], list[str]]:
+) -> tuple[dict[str, tuple[str, tuple[ViewStep, ...]]], list[str]]:
     """Names of parameters whose own was lost, and the layers where nothing tells."""
-    recovered: dict[str, tuple[str, tuple[Step, ...]]] = {}
+    recovered: dict[str, tuple[str, tuple[ViewStep, ...]]] = {}
     lost: list[str] = []
     for layer_node in layer_nodes:
         for name in filter(None, (layer_node.layer.weight, layer_node.layer.bias)):
-            source = model.view(name).source
+            source = model.view(name).parameter
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
             # Where a recurrent layer's names can't be told as a whole, they can't be in part.
@@ -123,7 +123,7 @@ def renamed(model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming) 
 
     def name(value: str) -> str:
         view = model.view(value)
-        return described(naming, tensors, view, model.parameters[view.source].shape)
+        return described(naming, tensors, view, model.parameters[view.parameter].shape)
 
     return [
         replace(
@@ -147,7 +147,7 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     written = _written_names(naming)
     names = []
     for norm in find_norms(model):
-        name = written.get(model.view(norm.running_mean).source, "")
+        name = written.get(model.view(norm.running_mean).parameter, "")
         if name.endswith(".running_mean"):
             names.append(name.removesuffix("running_mean") + "num_batches_tracked")
     return names
@@ -155,10 +155,10 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
 
 def _recover(
     model: OnnxModel, layer_node: LayerNode, is_bias: bool
-) -> tuple[str, tuple[Step, ...]] | None:
+) -> tuple[str, tuple[ViewStep, ...]] | None:
     """The name of a layer's parameter, and what PyTorch has done with it."""
     layer = layer_node.layer
-    known = model.view(layer.bias).source if layer.bias else ""
+    known = model.view(layer.bias).parameter if layer.bias else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
 from lsuv_cli.graph.views import Reshaped, Sliced
 from lsuv_cli.graph.written_tensors import Pieces
-from lsuv_cli.passes.recurrent import GATES, Cell
+from lsuv_cli.passes.recurrent import GATE_LETTERS, RecurrentCell
 from lsuv_cli.reading.model import OnnxModel
 
 # PyTorch's order of the gates, by ONNX's letters.
@@ -26,7 +26,7 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
     found: dict[str, Mapping[str, Pieces]] = {}
     # Where others are in modules, the one without a path has lost it.
     in_modules = any("." in name for name in model.parameters if not MADE_UP.fullmatch(name))
-    for cell in model.cells:
+    for cell in model.recurrent_cells:
         module = _module(cell)
         if module is None or cell.weight in found or not MADE_UP.fullmatch(cell.weight):
             continue
@@ -42,7 +42,7 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
     return found
 
 
-def _module(cell: Cell) -> str | None:
+def _module(cell: RecurrentCell) -> str | None:
     """The path of the module that the operator comes from; None where nothing tells."""
     if scope := scopes(cell.node):
         return scope[-2] if len(scope) > 1 else ""
@@ -50,10 +50,12 @@ def _module(cell: Cell) -> str | None:
 
 
 def _tensors(
-    cell: Cell, prefix: str, stem: str, model: OnnxModel
+    cell: RecurrentCell, prefix: str, stem: str, model: OnnxModel
 ) -> dict[str, Mapping[str, Pieces]]:
-    count, hidden = len(GATES[cell.node.op_type]), model.parameters[cell.recurrent].shape[2]
-    gates = [GATES[cell.node.op_type].index(letter) for letter in TORCH_GATES[cell.node.op_type]]
+    count, hidden = len(GATE_LETTERS[cell.node.op_type]), model.parameters[cell.recurrent].shape[2]
+    gates = [
+        GATE_LETTERS[cell.node.op_type].index(letter) for letter in TORCH_GATES[cell.node.op_type]
+    ]
     found: dict[str, Mapping[str, Pieces]] = {}
     kinds = [(cell.weight, "weight_ih", 0), (cell.recurrent, "weight_hh", 0)]
     if cell.bias:

@@ -23,7 +23,7 @@ Decisions = Mapping[str, int]
 
 def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
     """The nodes of the main graph that have layers in their bodies."""
-    constants = set(source.weights)
+    constants = set(source.parameters)
     found = []
     for node in source.skeleton.graph.node:
         if node.op_type == "Constant" or _is_made_of(constants, node):

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.nodes import AXES_INPUT_OPSET, DEFAULT_DOMAINS, NewNames, attributes, node_name
-from lsuv_cli.graph.views import Reshaped, Step, Transposed, View, with_whole
+from lsuv_cli.graph.views import Reshaped, Transposed, View, ViewStep, with_whole
 
 # Stands for the three points, so that each axis or group of axes is one character.
 ELLIPSIS = "."
@@ -165,7 +165,7 @@ def _matrix(
 ) -> tuple[View, dict[str, int]] | None:
     """The weight as (batch..., inputs, outputs), and each label's size; None if that is no view."""
     view = everything[found.weight_name]
-    shape = view.shape(infos[view.source].shape)
+    shape = view.shape(infos[view.parameter].shape)
     if len(shape) != len(found.weight):
         return None
     sizes = dict(zip(found.weight, shape, strict=True))
@@ -177,12 +177,12 @@ def _matrix(
         math.prod(sizes[label] for label in found.contracted),
         math.prod(sizes[label] for label in found.new),
     )
-    steps: tuple[Step, ...] = (
+    steps: tuple[ViewStep, ...] = (
         Transposed(_permutation(found.weight, found.batch + found.contracted + found.new)),
         Reshaped(target),
     )
-    matrix = View(view.source, (*view.steps, *steps))
-    elements = np.empty(infos[view.source].shape, np.int8)  # takes no memory
+    matrix = View(view.parameter, (*view.steps, *steps))
+    elements = np.empty(infos[view.parameter].shape, np.int8)  # takes no memory
     # Merging axes that do not lie side by side takes a copy, which is no view.
     if not np.may_share_memory(matrix.of(elements), elements):
         return None

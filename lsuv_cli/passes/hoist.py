@@ -9,7 +9,7 @@ import onnx
 
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import FLOAT_TYPES, NewNames, bodies, names_in, rename_outside
-from lsuv_cli.graph.parameters import WeightSource
+from lsuv_cli.graph.parameters import ParameterSource
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.passes.control_flow import controlling_nodes
 
@@ -36,14 +36,14 @@ def constants_outside(source: ModelSource) -> ModelSource:
         if node.output and node.output[0] in controlling:
             skeleton.graph.node.extend(mover.constants_of(copy))
         skeleton.graph.node.append(copy)
-    return replace(source, skeleton=skeleton, weights=mover.weights)
+    return replace(source, skeleton=skeleton, parameters=mover.parameters)
 
 
 class _Mover:
     """Moves constants out of nodes' bodies.
 
     Attributes:
-        weights: where the model's parameters can be read, those that were moved among them.
+        parameters: where the model's parameters can be read, those that were moved among them.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class _Mover:
     ) -> None:
         self.path = source.path
         self.graph = skeleton.graph
-        self.weights: dict[str, WeightSource] = dict(source.weights)
-        self.names = NewNames(names_in(skeleton.graph) | self.weights.keys())
-        self.taken = {value.name for value in skeleton.graph.input} | self.weights.keys()
+        self.parameters: dict[str, ParameterSource] = dict(source.parameters)
+        self.names = NewNames(names_in(skeleton.graph) | self.parameters.keys())
+        self.taken = {value.name for value in skeleton.graph.input} | self.parameters.keys()
         self.taken.update(tensor.name for tensor in skeleton.graph.initializer)
         for node in skeleton.graph.node:
             self.taken.update(node.output)
@@ -77,7 +77,7 @@ class _Mover:
                 moved.CopyFrom(tensor)
                 moved.name = renamed[tensor.name] = self._name(tensor.name)
                 if tensor.data_type in FLOAT_TYPES:
-                    self.weights[moved.name] = tensor_source(moved, self.path)
+                    self.parameters[moved.name] = tensor_source(moved, self.path)
                 else:
                     self.graph.initializer.append(inlined(moved, self.path))
             kept = []

@@ -14,7 +14,7 @@ import onnx
 
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
-from lsuv_cli.graph.views import IntegerConstants, Reshaped, Sliced, Step, View, with_whole
+from lsuv_cli.graph.views import IntegerConstants, Reshaped, Sliced, View, ViewStep, with_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class JoinedValues:
         """What `value[index, start:stop]` is; None where it is no view of one parameter."""
         piece = self._values.get(value)
         if isinstance(piece, View):
-            shape = piece.shape(self._infos[piece.source].shape)
+            shape = piece.shape(self._infos[piece.parameter].shape)
             part = Sliced(((index, index + 1, None), (start, stop, None)))
             flat = Reshaped((stop - start, *shape[2:]))
-            return View(piece.source, (*piece.steps, part, flat))
+            return View(piece.parameter, (*piece.steps, part, flat))
         picked = None if piece is None else self._pick(piece, index)
         return None if picked is None else self._slice(picked, start, stop)
 
@@ -86,7 +86,7 @@ class JoinedValues:
 
     def _length(self, piece: Piece) -> int:
         if isinstance(piece, View):
-            return piece.shape(self._infos[piece.source].shape)[0]
+            return piece.shape(self._infos[piece.parameter].shape)[0]
         if isinstance(piece, Lifted):
             return 1
         return sum(map(self._length, piece.parts))
@@ -96,9 +96,9 @@ class JoinedValues:
         if isinstance(piece, Lifted):
             return piece.inner if index == 0 else None
         if isinstance(piece, View):
-            shape = piece.shape(self._infos[piece.source].shape)
+            shape = piece.shape(self._infos[piece.parameter].shape)
             one = (Sliced(((index, index + 1, None),)), Reshaped(shape[1:]))
-            return View(piece.source, (*piece.steps, *one))
+            return View(piece.parameter, (*piece.steps, *one))
         for part in piece.parts:
             length = self._length(part)
             if index < length:
@@ -108,7 +108,7 @@ class JoinedValues:
 
     def _slice(self, piece: Piece, start: int, stop: int) -> View | None:
         if isinstance(piece, View):
-            return View(piece.source, _sliced(piece, start, stop))
+            return View(piece.parameter, _sliced(piece, start, stop))
         if isinstance(piece, Lifted):
             return None
         for part in piece.parts:
@@ -119,7 +119,7 @@ class JoinedValues:
         return None
 
 
-def _sliced(view: View, start: int, stop: int) -> tuple[Step, ...]:
+def _sliced(view: View, start: int, stop: int) -> tuple[ViewStep, ...]:
     """The view's steps and a slice of its rows; one slice where there was one before."""
     last = view.steps[-1] if view.steps else None
     if isinstance(last, Sliced) and len(last.slices) == 1:

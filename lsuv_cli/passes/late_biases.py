@@ -42,7 +42,7 @@ def move_late_biases(
         The nodes, and the views of the biases that they read.
     """
     everything = with_whole(infos, views)
-    shapes = {name: view.shape(infos[view.source].shape) for name, view in everything.items()}
+    shapes = {name: view.shape(infos[view.parameter].shape) for name, view in everything.items()}
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in nodes:
         for name in values_read(node):
@@ -60,7 +60,7 @@ def move_late_biases(
             continue
         view = everything[bias]
         product = node.output[0]
-        made[f"{product}/bias"] = View(view.source, (*view.steps, Reshaped(bias_shape)))
+        made[f"{product}/bias"] = View(view.parameter, (*view.steps, Reshaped(bias_shape)))
         node.output[0] = f"{product}/product"
         names = [node.output[0], f"{product}/bias"]
         added[node.output[0]] = helper.make_node("Add", names, [product], name=adder.name)

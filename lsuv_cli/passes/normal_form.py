@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lsuv_cli.core.layout import FloatArray, TensorInfo
 from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
-from lsuv_cli.graph.parameters import Sources
+from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.topology import execution_order
 from lsuv_cli.graph.torch_origin import is_from_torch, is_uniform
 from lsuv_cli.graph.views import Transposed, View, find_views, integer_constants
@@ -26,7 +26,7 @@ from lsuv_cli.passes.keras_sharing import separate_layers
 from lsuv_cli.passes.late_biases import move_late_biases
 from lsuv_cli.passes.packed import unpack_projections
 from lsuv_cli.passes.precision import Types, change_types, computing_types
-from lsuv_cli.passes.recurrent import Cell, RecurrentMatrix, project_inputs
+from lsuv_cli.passes.recurrent import RecurrentCell, RecurrentMatrix, project_inputs
 from lsuv_cli.passes.torch_sharing import repeated_calls, separate_modules, transposed_embeddings
 from lsuv_cli.passes.unfuse import unfuse
 
@@ -56,11 +56,11 @@ class NormalForm:
     types: Types
     replaced: frozenset[str]
     recurrent: tuple[RecurrentMatrix, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[RecurrentCell, ...]
 
 
 def normal_form(
-    skeleton: onnx.ModelProto, parameters: Sources, path: Path, opset: int
+    skeleton: onnx.ModelProto, parameters: ParameterSources, path: Path, opset: int
 ) -> NormalForm:
     """Bring a graph to normal form.
 
@@ -122,7 +122,7 @@ def normal_form(
 def _set_aside(
     skeleton: onnx.ModelProto,
     nodes: Sequence[onnx.NodeProto],
-    parameters: Sources,
+    parameters: ParameterSources,
     outputs: set[str],
 ) -> tuple[list[onnx.NodeProto], dict[str, FloatArray], dict[str, str]]:
     """The nodes without those that make a parameter; Constants' values; what is a copy of what."""
@@ -139,7 +139,7 @@ def _set_aside(
 
 
 def without_sharing(
-    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], parameters: Sources
+    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], parameters: ParameterSources
 ) -> tuple[list[onnx.NodeProto], dict[str, str]]:
     """Have parameters that an exporter stored once, being equal, be several again.
 
@@ -193,7 +193,7 @@ def _separated(
     beta = attributes(node).get("beta", 1.0)
     if beta != 1.0:
         parameter = next((n for n in node.input[:2] if n in infos or n in views), "")
-        source = views[parameter].source if parameter in views else parameter
+        source = views[parameter].parameter if parameter in views else parameter
         kind = TensorProto.FLOAT
         if source:
             kind = helper.np_dtype_to_tensor_dtype(infos[source].dtype)

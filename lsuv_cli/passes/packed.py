@@ -56,8 +56,8 @@ def unpack_projections(
             following = readers.get(node.output[0], [])
             if len(following) == 1:
                 bias, add = _added(following[0], node.output[0], everything)
-        if BIAS not in everything.get(bias, View("")).source and (
-            WEIGHT not in everything[node.input[1]].source
+        if BIAS not in everything.get(bias, View("")).parameter and (
+            WEIGHT not in everything[node.input[1]].parameter
         ):
             result.append(node)
             continue
@@ -76,7 +76,7 @@ def _packed_weight(
     view = everything.get(node.input[1])
     if view is None or node.input[0] in everything:
         return None
-    whole = infos[view.source].shape
+    whole = infos[view.parameter].shape
     shape = view.shape(whole)
     # What an exporter has sliced itself, cross-attention's queries say, is no packed weight.
     if math.prod(shape) != math.prod(whole):
@@ -109,10 +109,10 @@ def _unpacked(
 ) -> list[onnx.NodeProto]:
     def part(name: str, axis: int, index: int) -> str:
         view = everything[name]
-        size = view.shape(infos[view.source].shape)[axis] // len(PARTS)
+        size = view.shape(infos[view.parameter].shape)[axis] // len(PARTS)
         limits = (*(EVERYTHING,) * axis, (index * size, (index + 1) * size, None))
         new = f"{name}/{PARTS[index]}"
-        parts[new] = View(view.source, (*view.steps, Sliced(limits)))
+        parts[new] = View(view.parameter, (*view.steps, Sliced(limits)))
         return new
 
     nodes, outputs = [], []

@@ -23,7 +23,7 @@ from lsuv_cli.graph.views import IntegerConstants, Transposed, View
 from lsuv_cli.passes.joined import JoinedValues, pieces_of
 
 # The gates in ONNX's order and by its letters.
-GATES = {"LSTM": "iofc", "GRU": "zrh", "RNN": "i"}
+GATE_LETTERS = {"LSTM": "iofc", "GRU": "zrh", "RNN": "i"}
 # A forget gate's bias is there to keep it open; it is left alone.
 FORGET = "f"
 
@@ -54,7 +54,7 @@ class RecurrentMatrix:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RecurrentCell:
     """A recurrent operator's parameters, where each is one parameter as a whole.
 
     Attributes:
@@ -84,7 +84,7 @@ class Recurrences:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     matrices: list[RecurrentMatrix] = field(default_factory=list)
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[RecurrentCell] = field(default_factory=list)
 
 
 def project_inputs(
@@ -119,9 +119,9 @@ def project_inputs(
         unread.update(name for name in node.input[WEIGHT : BIAS + 1] if name)
         _Projection(node, gates, names, opset, done).append()
         whole = [views.get(name, View(name)) for name in node.input[WEIGHT : BIAS + 1]]
-        if all(not view.steps and view.source in {*infos, ""} for view in whole):
-            weight, recurrent, bias = [*(view.source for view in whole), ""][:3]
-            done.cells.append(Cell(node, weight, recurrent, bias))
+        if all(not view.steps and view.parameter in {*infos, ""} for view in whole):
+            weight, recurrent, bias = [*(view.parameter for view in whole), ""][:3]
+            done.cells.append(RecurrentCell(node, weight, recurrent, bias))
     done.nodes = pieces.without_unread(done.nodes, unread)
     return done
 
@@ -146,7 +146,7 @@ def _gates(
     views: Mapping[str, View],
 ) -> list[list[_Gate]] | None:
     """For each direction the gates; None for what can't be taken apart."""
-    letters = GATES.get(node.op_type, "")
+    letters = GATE_LETTERS.get(node.op_type, "")
     if not letters or node.domain not in DEFAULT_DOMAINS:
         return None
     found = attributes(node)
@@ -171,7 +171,7 @@ def _gates(
             own_bias = part(bias, index + len(letters)) if bias else None
             if weight is None or recurrent is None or (bias and None in (input_bias, own_bias)):
                 return None
-            dtype = infos[weight.source].dtype
+            dtype = infos[weight.parameter].dtype
             gates.append(_Gate(letter, weight, recurrent, input_bias, own_bias, dtype, hidden))
         directions.append(gates)
     return directions
@@ -246,7 +246,7 @@ class _Projection:
         zeros = numpy_helper.from_array(np.zeros(hidden, dtype))
         for gate in gates:
             name = f"{node_name(self.node)}.W{reverse}_{gate.letter}"
-            turned = View(gate.weight.source, (*gate.weight.steps, Transposed((1, 0))))
+            turned = View(gate.weight.parameter, (*gate.weight.steps, Transposed((1, 0))))
             weight = self._view(turned, f"W{reverse}_{gate.letter}")
             value = self._node("MatMul", [inputs[DATA], weight], "projected", name=name)
             kept: str | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.graph.parameters import Sources
+from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.torch_origin import MADE_UP, is_uniform, module_path, scopes
 
 # Operators with parameters of their own, that is of the module they come from.
@@ -83,7 +83,9 @@ def _owner(name: str, paths: Collection[str]) -> str:
     return module
 
 
-def transposed_embeddings(nodes: Iterable[onnx.NodeProto], parameters: Sources) -> dict[str, str]:
+def transposed_embeddings(
+    nodes: Iterable[onnx.NodeProto], parameters: ParameterSources
+) -> dict[str, str]:
     """Parameters that are an embedding's transpose, by name.
 
     An exporter that folds constants stores an embedding and its transpose, the output projection it
@@ -107,7 +109,7 @@ def _is_transpose(one: FloatArray, other: FloatArray) -> bool:
 
 
 def repeated_calls(
-    nodes: Iterable[onnx.NodeProto], parameters: Sources, copies: Mapping[str, str]
+    nodes: Iterable[onnx.NodeProto], parameters: ParameterSources, copies: Mapping[str, str]
 ) -> dict[str, str]:
     """Parameters of a recurrent module that were stored once more for another of its calls.
 
@@ -137,7 +139,7 @@ def repeated_calls(
     return same
 
 
-def _are_equal(one: str, other: str, parameters: Sources) -> bool:
+def _are_equal(one: str, other: str, parameters: ParameterSources) -> bool:
     if one == other:
         return True
     if one not in parameters or other not in parameters:

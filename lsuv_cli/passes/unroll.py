@@ -41,8 +41,8 @@ def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
-    names = NewNames(names_in(skeleton.graph) | source.weights.keys())
-    writer = _Writer(skeleton.graph, source.weights, names, source.opset)
+    names = NewNames(names_in(skeleton.graph) | source.parameters.keys())
+    writer = _Writer(skeleton.graph, source.parameters, names, source.opset)
     del skeleton.graph.node[:]
     for node in source.skeleton.graph.node:
         if node.output and node.output[0] in decisions:

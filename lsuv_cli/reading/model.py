@@ -19,7 +19,7 @@ from lsuv_cli.graph.torch_origin import is_from_torch
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.normal_form import normal_form
 from lsuv_cli.passes.precision import computing_dtype
-from lsuv_cli.passes.recurrent import Cell, RecurrentMatrix
+from lsuv_cli.passes.recurrent import RecurrentCell, RecurrentMatrix
 from lsuv_cli.reading.onnx_file import read_source
 
 
@@ -33,30 +33,31 @@ class OnnxModel:
         skeleton: the model in normal form without its floating-point initializers; not modified by
             anyone.
         parameters: shape and dtype of each floating-point parameter, as they are stored.
-        weights: shape and dtype, as they are computed with, of each parameter and view.
+        weight_values: shape and dtype, as they are computed with, of each graph value that is a
+            parameter or a view of one.
         constants: the names of those that are Constant nodes in the file.
         copies: for each parameter that is only a copy of another in the file, the other's name.
         views: for each value that only shows a parameter, which and how.
         inputs: what must be fed.
         opset: the version of the default operator set.
         external_files: the files beside it that hold external data.
-        recurrent: the matrices of recurrent operators, in execution order.
-        cells: recurrent operators as they were in the file.
+        recurrent_matrices: the matrices of recurrent operators, in execution order.
+        recurrent_cells: recurrent operators as they were in the file.
     """
 
     path: Path
     sha256: str
     skeleton: onnx.ModelProto
     parameters: Mapping[str, TensorInfo]
-    weights: Mapping[str, TensorInfo]
+    weight_values: Mapping[str, TensorInfo]
     constants: frozenset[str]
     copies: Mapping[str, str]
     views: Mapping[str, View]
     inputs: tuple[InputSpec, ...]
     opset: int
     external_files: tuple[Path, ...]
-    recurrent: tuple[RecurrentMatrix, ...]
-    cells: tuple[Cell, ...]
+    recurrent_matrices: tuple[RecurrentMatrix, ...]
+    recurrent_cells: tuple[RecurrentCell, ...]
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -83,7 +84,7 @@ class OnnxModel:
         Args:
             used: what layers use; of the file's Constant nodes only these are parameters.
         """
-        sources = {self.view(name).source for name in used}
+        sources = {self.view(name).parameter for name in used}
         return {
             name: info
             for name, info in self.parameters.items()
@@ -118,7 +119,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
-    weights = dict(source.weights)
+    weights = dict(source.parameters)
     normal = normal_form(skeleton, weights, source.path, source.opset)
     weights |= {name: in_memory(value) for name, value in normal.constants.items()}
     weights |= {name: weights[original] for name, original in normal.copies.items()}
@@ -132,8 +133,8 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
             sha256=source.sha256,
             skeleton=normal.skeleton,
             parameters=infos,
-            weights={
-                name: TensorInfo(view.shape(infos[view.source].shape), dtypes[view.source])
+            weight_values={
+                name: TensorInfo(view.shape(infos[view.parameter].shape), dtypes[view.parameter])
                 for name, view in with_whole(infos, normal.views).items()
             },
             constants=frozenset(normal.constants),
@@ -142,8 +143,8 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
             inputs=_inputs(normal.skeleton.graph, weights),
             opset=source.opset,
             external_files=source.external_files,
-            recurrent=normal.recurrent,
-            cells=normal.cells,
+            recurrent_matrices=normal.recurrent,
+            recurrent_cells=normal.cells,
         ),
         Parameters(weights, normal.views, dtypes),
     )

@@ -14,7 +14,7 @@ from onnx import TensorProto, inliner
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
-from lsuv_cli.graph.parameters import Sources, WeightSource
+from lsuv_cli.graph.parameters import ParameterSource, ParameterSources
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.reading.sparse import sparse_as_constants
 
@@ -46,7 +46,7 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
     opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
     if not model.graph.node or opset is None:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
-    weights: dict[str, WeightSource] = {}
+    weights: dict[str, ParameterSource] = {}
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOAT_TYPES:
             weights[tensor.name] = tensor_source(tensor, path)
@@ -142,7 +142,7 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return slim
 
 
-def _inlined_functions(skeleton: onnx.ModelProto, weights: Sources) -> onnx.ModelProto:
+def _inlined_functions(skeleton: onnx.ModelProto, weights: ParameterSources) -> onnx.ModelProto:
     """The skeleton without local functions.
 
     The inliner gives values inside new names that the graph does not have, and is told those of

@@ -15,7 +15,7 @@ from lsuv_cli.core.choices import Names
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.layout import FloatArray, TensorInfo
-from lsuv_cli.graph.parameters import Parameters, WeightSource
+from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.written_tensors import (
     WHOLE,
     Naming,
@@ -95,7 +95,7 @@ def read_weights(
     for parameter, tensors in tensors_by_parameter(naming).items():
         info = model.parameters[parameter]
         read = partial(_read, file, {name: naming[name] for name in tensors}, info)
-        weights.settle(parameter, WeightSource(info, read))
+        weights.read_from(parameter, ParameterSource(info, read))
     return ReadWeights(file, naming, others)
 
 

@@ -15,7 +15,7 @@ from onnx.external_data_helper import set_external_data
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.graph.parameters import Parameters, Sources, WeightSource
+from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.passes.normal_form import without_sharing
 from lsuv_cli.reading.model import OnnxModel
@@ -49,7 +49,7 @@ def model_files(model: OnnxModel, out: Path) -> list[Path]:
 
 def with_values(
     model: OnnxModel, content: bytes | None, weights: Parameters
-) -> tuple[onnx.ModelProto, Sources]:
+) -> tuple[onnx.ModelProto, ParameterSources]:
     """The file's model with the values that its parameters have now.
 
     Each parameter gets a place of its own: local functions are written out, the constants of
@@ -74,15 +74,15 @@ def with_values(
     proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
     graph = proto.graph
     graph.value_info.extend(file.graph.value_info)
-    nodes, copies = without_sharing(proto, graph.node, source.weights)
+    nodes, copies = without_sharing(proto, graph.node, source.parameters)
     del graph.node[:]
     graph.node.extend(nodes)
-    infos = {name: one.info for name, one in source.weights.items()}
+    infos = {name: one.info for name, one in source.parameters.items()}
     infos |= {name: infos[original] for name, original in copies.items()}
     # With the bodies written out, fewer may be told apart.
-    known = {name: name if name in model.weights else copies[name] for name in infos}
+    known = {name: name if name in model.weight_values else copies[name] for name in infos}
     values = {
-        name: WeightSource(info, partial(_value, model, weights, known[name], info))
+        name: ParameterSource(info, partial(_value, model, weights, known[name], info))
         for name, info in infos.items()
     }
     _refuse_homeless(model, weights, values.keys() | _fill_constants(graph, model, weights))
@@ -107,7 +107,7 @@ def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameter
 def _value(model: OnnxModel, weights: Parameters, name: str, info: TensorInfo) -> NDArray[Any]:
     """A parameter or, where the file has twice what is tied, a view of one."""
     view = model.view(name)
-    value = view.of(weights.stored(view.source, info.dtype))
+    value = view.of(weights.stored(view.parameter, info.dtype))
     return np.require(value, requirements="C")
 
 
@@ -124,7 +124,7 @@ def _refuse_homeless(model: OnnxModel, weights: Parameters, placed: Collection[s
 
 
 def save_model(
-    proto: onnx.ModelProto, values: Mapping[str, WeightSource], files: list[Path]
+    proto: onnx.ModelProto, values: Mapping[str, ParameterSource], files: list[Path]
 ) -> None:
     """Write a model, one tensor after the other.
 
@@ -146,14 +146,14 @@ def save_model(
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _goes_outside(tensor: TensorProto, values: Mapping[str, WeightSource]) -> bool:
+def _goes_outside(tensor: TensorProto, values: Mapping[str, ParameterSource]) -> bool:
     if tensor.name in values:
         return values[tensor.name].info.nbytes >= MIN_EXTERNAL_BYTES
     return len(tensor.raw_data) >= MIN_EXTERNAL_BYTES
 
 
 def _write_outside(
-    tensors: list[TensorProto], values: Mapping[str, WeightSource], data: Path
+    tensors: list[TensorProto], values: Mapping[str, ParameterSource], data: Path
 ) -> None:
     offset = 0
     with data.open("wb") as file:

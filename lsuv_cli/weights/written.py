@@ -15,7 +15,7 @@ from lsuv_cli import __version__
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import Plan
-from lsuv_cli.graph.parameters import Parameters, WeightSource
+from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.written_tensors import Naming, parameter_of, tensors_by_parameter
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.weights.shards import Layout, ShardedWriter, writing_shards
@@ -73,9 +73,9 @@ class WeightsFile:
         for name, stored in tensors.items():
             self.writer.put(name, stored.of(value))
         self._written.add(parameter)
-        weights.settle(
+        weights.read_from(
             parameter,
-            WeightSource(info, lambda: parameter_of(tensors, info, self.writer.read)),
+            ParameterSource(info, lambda: parameter_of(tensors, info, self.writer.read)),
         )
 
 

@@ -134,7 +134,7 @@ def sizes_of(path: Path) -> tuple[Sizes, onnx.ModelProto]:
     shapes = {
         spec.name: tuple(size or 0 for size in (spec.shape or ())[1:]) for spec in model.inputs
     }
-    return value_sizes(model.skeleton, shapes, model.weights, parameters), model.skeleton
+    return value_sizes(model.skeleton, shapes, model.weight_values, parameters), model.skeleton
 
 
 def real_bytes(path: Path, sample: tuple[int, ...], samples: int) -> dict[str, int]:
