@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check bench docker-test clean
+.PHONY: demo test lint types check pins bench docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -27,6 +27,10 @@ check: $(VENV)/.dev
 	$(BIN)/coverage run -m pytest -n 2
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+# Compares what the commit, branch or tag REV gives with what this tree does: make pins REV=main
+pins: $(VENV)/.dev
+	$(BIN)/python tests/pins/compare.py $(REV)
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py

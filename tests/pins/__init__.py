@@ -1,0 +1,1 @@
+"""Pinned results: runs of the command whose outputs must not change unnoticed."""
