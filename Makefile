@@ -28,7 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# Compares what the commit, branch or tag REV gives with what this tree does: make pins REV=main
+# Compares what this tree writes with what the commit, branch or tag REV does: make pins REV=main
 pins: $(VENV)/.dev
 	$(BIN)/python tests/pins/compare.py $(REV)
 

@@ -16,6 +16,7 @@ from pins.table import deviations, read_table, summary
 
 from lsuv_cli.__main__ import main
 
+SHOWN = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,7 +61,7 @@ def test_results_are_those_of_the_table(tmp_path: Path, as_before: None, case: C
     outcome = run_case(case, tmp_path / "inputs", tmp_path / "outputs", run_here)
     expected = read_table()[case.name]
     found = list(deviations(expected, summary(outcome), case.rounding))
-    assert not found, [*found[:10], *(step.stderr for step in outcome.steps)]
+    assert not found, "\n".join([*found[:SHOWN], *(step.stderr for step in outcome.steps)])
 
 
 def test_the_table_has_the_cases_and_no_others() -> None:

@@ -23,13 +23,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pins.cases import CASES, Case
-from pins.differences import differences
+from pins.differences import SHOWN_CHARACTERS, differences
 from pins.running import TREE, Outcome, TreeRunner, build_inputs, run_case
 
 LIBRARIES = ("numpy", "onnx", "torch")
@@ -54,7 +54,11 @@ class Revision:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Find one; `folder` is where it may be checked out."""
+        """Find one; `folder` is where it may be checked out.
+
+        Raises:
+            CalledProcessError: there is none of this name; git has said so on stderr.
+        """
         self.commit = git("rev-parse", "--verify", f"{name}^{{commit}}")
         self._folder = folder
 
@@ -79,7 +83,11 @@ class Revision:
         return CACHE / digest.hexdigest()[:24]
 
     def run(self, case: Case, inputs: Path) -> Outcome:
-        """The outcome of a case, run unless it is kept."""
+        """The outcome of a case, run unless it is kept.
+
+        Raises:
+            RuntimeError: a command failed; there is nothing to compare with.
+        """
         kept = self.cached(case, inputs)
         if not kept.exists():
             CACHE.mkdir(mode=0o700, exist_ok=True)
@@ -87,8 +95,11 @@ class Revision:
                 unfinished = Path(name) / "outcome"
                 unfinished.mkdir()
                 ran = run_case(case, inputs, unfinished / "files", TreeRunner(self._folder))
+                if ran.failed:
+                    raise RuntimeError(ran.steps[-1].stderr[-SHOWN_CHARACTERS:].strip())
                 (unfinished / "steps").write_bytes(pickle.dumps(ran.steps))
-                unfinished.rename(kept)
+                with suppress(OSError):  # another comparison has been quicker
+                    unfinished.rename(kept)
         return Outcome(kept / "files", pickle.loads((kept / "steps").read_bytes()))
 
 
@@ -119,7 +130,10 @@ def compare(name: str, cases: Sequence[Case], tolerance: float | None) -> int:
 
         def run(case: Case) -> list[str]:
             here = inputs[case.name]
-            old = revision.run(case, here)
+            try:
+                old = revision.run(case, here)
+            except RuntimeError as error:
+                return [f"fails with the other revision: {error}"]
             new = run_case(case, here, base / "here" / case.name, TreeRunner(TREE))
             found = list(differences(old, new, tolerance))
             shutil.rmtree(new.folder)
@@ -162,7 +176,10 @@ def main() -> int:
         parser.error("a revision is missing")
     if not cases:
         parser.error("no case is named so; see --list")
-    return 1 if compare(options.revision, cases, options.tolerance) else 0
+    try:
+        return 1 if compare(options.revision, cases, options.tolerance) else 0
+    except subprocess.CalledProcessError as error:
+        parser.error(f"git failed with exit code {error.returncode}")
 
 
 if __name__ == "__main__":

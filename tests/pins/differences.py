@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pins.contents import Contents, read_contents, root_mean_square, spacing
-from pins.running import Outcome
+from pins.running import WRITTEN, Outcome
 
 Array = NDArray[Any]
 
@@ -20,10 +20,11 @@ VOLATILE = frozenset(("version", "lsuv.version"))
 # With a tolerance: what a different batch size makes different.
 DEPENDENT = frozenset(("batch_size", "plan", "deviation"))
 MISSING = object()
+SHOWN_CHARACTERS = 300
 
 
 def differences(old: Outcome, new: Outcome, tolerance: float | None) -> Iterator[str]:
-    """Where two outcomes differ; nothing where they are the same.
+    """Where two outcomes differ, or a command fails; nothing where they are the same.
 
     Args:
         old: the outcome that is right.
@@ -35,7 +36,9 @@ def differences(old: Outcome, new: Outcome, tolerance: float | None) -> Iterator
             yield f"command {number} is in one only"
             continue
         if one.code != other.code:
-            yield f"command {number}: exit code {one.code} -> {other.code}: {other.stderr[-300:]}"
+            yield f"command {number}: exit code {one.code} -> {other.code}"
+        if other.code not in WRITTEN:
+            yield f"command {number} fails: {other.stderr[-SHOWN_CHARACTERS:].strip()}"
         for text in document_differences(one.document, other.document, tolerance):
             yield f"report of command {number}: {text}"
     for name in sorted(old.files.keys() | new.files.keys()):
@@ -73,7 +76,7 @@ def tensor_differences(old: Contents, new: Contents, tolerance: float | None) ->
         yield f"tensors gone: {sorted(gone)}; new: {sorted(added)}"
     elif list(old.tensors) != list(new.tensors):
         yield "the tensors are in another order"
-    for name in old.tensors.keys() & new.tensors.keys():
+    for name in (name for name in old.tensors if name in new.tensors):
         one, other = old.tensors[name], new.tensors[name]
         if (one.dtype, one.shape) != (other.dtype, other.shape):
             yield f"tensor {name}: {one.dtype} {one.shape} -> {other.dtype} {other.shape}"

@@ -51,6 +51,11 @@ class Outcome:
     steps: tuple[Step, ...]
 
     @property
+    def failed(self) -> bool:
+        """A command wrote nothing, or not what it should have."""
+        return any(step.code not in WRITTEN for step in self.steps)
+
+    @property
     def files(self) -> dict[str, Path]:
         """The files by name, in order."""
         return {path.name: path for path in sorted(self.folder.iterdir())}

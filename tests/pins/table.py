@@ -107,7 +107,8 @@ def _deviations(
         if len(expected) != len(found):
             yield f"{place}: {len(expected)} -> {len(found)} elements"
         for index, (one, other) in enumerate(zip(expected, found, strict=False)):
-            yield from _deviations(one, other, relative, absolute, f"{place}[{index}]")
+            name = one[0] if isinstance(one, list) and one and isinstance(one[0], str) else index
+            yield from _deviations(one, other, relative, absolute, f"{place}[{name}]")
     elif isinstance(expected, float) and isinstance(found, float):
         if not math.isclose(expected, found, rel_tol=relative, abs_tol=absolute):
             yield f"{place}: {expected} -> {found}"
