@@ -1,15 +1,15 @@
-"""Sweeps, segment by segment, until every scale is settled."""
+"""LSUV in steps: sweep after sweep, until every layer that can be is within tolerance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.options import InitOptions, WorkOptions
+from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
 from lsuv_cli.core.solve import damped
@@ -20,79 +20,40 @@ from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.weights.written import WeightsFile, header_texts
-
-
-def sweep_until_settled(
-    work: Work,
-    weights: Parameters,
-    before: Mapping[int, Moments],
-    options: InitOptions,
-    settings: Mapping[str, object],
-    events: Events,
-    file: WeightsFile,
-    forecast: Forecast,
-) -> list[LayerResult]:
-    """Sweep, write and verify; again while a layer is out of tolerance that could be within.
-
-    Args:
-        work: what stays the same.
-        weights: the model's; in the end those that were written.
-        before: each layer's moments with the model's own weights; may be empty.
-        options: what the user asked for.
-        settings: what decides the numbers, for the written header.
-        events: told how the work goes.
-        file: the written file.
-        forecast: told the segments before the first sweep.
-
-    Returns:
-        What became of each layer.
-    """
-    sweeps = Sweeps(work, weights, options, events, file.settle)
-    while True:
-        sweeps.sweep(forecast)
-        events.stage("writing", len(work.model.parameters))
-        file.finish(weights, events.advance)
-        scales = sweeps.outcome.scales
-        file.writer.set_metadata(header_texts(work.model, work.plan, settings, scales))
-        after: Mapping[int, Moments] = {}
-        # Where one sweep may not settle a scale, only a measurement tells when it is settled.
-        if options.verify or work.plan.is_inexact:
-            events.stage("verifying the written file")
-            after = measure(work, weights, events)
-        results = sweeps.results(before, after)
-        if sweeps.are_done(results):
-            return results
+from lsuv_cli.instrument.segments import Segment
 
 
 def measure_scaled(
     work: Work, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
 ) -> tuple[dict[int, Moments], tuple[str, ...]]:
-    """Scale the weights by LSUV; the moments of every layer's output then.
+    """Scale the weights by LSUV, and return the moments of every layer's output afterwards.
 
-    In one pass; where one sweep does not settle a scale, in two for each sweep.
+    The samples pass through the model once; where one sweep does not find the final scale of some
+    weight, twice for each sweep.
 
     Args:
         work: what stays the same.
         weights: changed.
         options: what the user asked for; with KEEP as `pre_init` the weights are scaled as they
             are.
-        events: told how the work goes.
-        forecast: told the segments before the first sweep.
+        events: receives progress events.
+        forecast: called with the segments before the first sweep.
 
     Returns:
-        The moments, and what could not be brought to its target, in words.
+        The moments by layer index, and a sentence for each layer that missed its target.
     """
     watched = [index for index in work.measurable if not work.plan.layers[index].swept]
-    sweeps = Sweeps(work, weights, options, events, lambda _parameters, _weights: None, watched)
+    lsuv = Iterations(work, weights, options, events, watched)
     while True:
-        sweeps.sweep(forecast)
-        measured = sweeps.outcome.outputs
+        for segment in lsuv.next_sweep(forecast):
+            lsuv.draw(segment)
+            lsuv.scale(segment)
+        measured = lsuv.outcome.outputs
         if work.plan.is_inexact:
             events.stage("measuring", len(work.batches.counts))
             measured = measure(work, weights, events)
-        results = sweeps.results({}, measured)
-        if sweeps.are_done(results):
+        results = lsuv.results({}, measured)
+        if lsuv.is_done(results):
             failures = tuple(
                 f"{one.planned.layer.name}: {one.status.value}: {one.detail}"
                 for one in results
@@ -101,12 +62,25 @@ def measure_scaled(
             return measured, failures
 
 
-class Sweeps:
-    """Draws weights and sweeps them, as often as it takes.
+class Iterations:
+    """LSUV in steps, for a job to take: sweep after sweep, and in each segment after segment.
+
+    Example:
+        lsuv = Iterations(work, weights, options, events)
+        while True:
+            for segment in lsuv.next_sweep(forecast):
+                lsuv.draw(segment)
+                final = lsuv.scale(segment)  # these parameters may be written
+            after = measure(work, weights, events)
+            results = lsuv.results(before, after)
+            if lsuv.is_done(results):
+                break
 
     Attributes:
-        outcome: what the sweeps gave.
+        outcome: the solutions and scales of the sweeps so far.
     """
+
+    _sweeper: Sweeper
 
     def __init__(
         self,
@@ -114,17 +88,15 @@ class Sweeps:
         weights: Parameters,
         options: WorkOptions,
         events: Events,
-        settle: Callable[[Collection[str], Parameters], None],
         watched: Collection[int] = (),
     ) -> None:
-        """Begin.
+        """Set the biases of layers that are not swept to zero, unless they are to be kept.
 
         Args:
             work: what stays the same.
             weights: the model's; changed.
             options: what the user asked for.
-            events: told how the work goes.
-            settle: told the parameters that have become final in this sweep, and where they are.
+            events: receives progress events.
             watched: see `Sweeper`.
         """
         self.outcome = Outcome()
@@ -132,28 +104,70 @@ class Sweeps:
         self._weights = weights
         self._options = options
         self._events = events
-        self._settle = settle
         self._watched = watched
         self._iterations = 0
         self._scales: dict[int, Float64Array] = {}
+        self._last_scales: dict[int, Float64Array] = {}
         self._draws = _Draws(work, weights, options, events)
         clear_biases(work, weights)
 
-    def sweep(self, forecast: Forecast) -> None:
-        """Have all samples pass through all segments once.
+    def next_sweep(self, forecast: Forecast) -> Iterator[Segment]:
+        """Begin a sweep, and yield each segment that the samples pass through next.
+
+        The caller draws and scales each segment before it takes the next one.
 
         Args:
-            forecast: told the segments before the first sweep.
+            forecast: called with the segments before the first sweep.
         """
         self._iterations += 1
-        sweeper = Sweeper(self._work, self._weights, self._events.advance, self._watched)
+        self._sweeper = Sweeper(self._work, self._weights, self._events.advance, self._watched)
         if self._iterations == 1:
-            forecast(sweeper.segments)
-        scales: dict[int, Float64Array] = {}
-        while sweeper.position < len(sweeper.segments):
-            self._pass(sweeper, scales)
+            forecast(self._sweeper.segments)
+        self._last_scales, self._scales = self._scales, {}
+        while self._sweeper.position < len(self._sweeper.segments):
+            yield self._sweeper.segments[self._sweeper.position]
         self._draws.before(None)
-        effort = sweeper.effort
+        self._end_sweep()
+
+    def draw(self, segment: Segment) -> None:
+        """Draw the weights of a segment that have not been drawn.
+
+        Args:
+            segment: the one that `next_sweep` yielded.
+        """
+        self._draws.before(segment.parameters)
+
+    def scale(self, segment: Segment) -> frozenset[str]:
+        """Have all samples pass through a segment once, and scale the weights of its layers.
+
+        Args:
+            segment: the one that `next_sweep` yielded; where its readings are ill-conditioned, only
+                the first of the segments that replace it is scaled.
+
+        Returns:
+            The parameters that this sweep does not change any more; none after the last segment,
+            when all are.
+        """
+        work, weights, sweeper = self._work, self._weights, self._sweeper
+        number, total = sweeper.position + 1, len(sweeper.segments)
+        part = f", part {number} of {total}" if total > 1 else ""
+        self._events.stage(f"sweeping{part}", len(work.batches.counts))
+        segment, swept = sweeper.run()
+        solved = damped(swept.scales, self._last_scales)
+        apply(work, weights, swept.layers, solved)
+        self._set_statistics(swept.norms)
+        self.outcome.layers |= swept.layers
+        self.outcome.homes |= swept.homes
+        self.outcome.outputs |= swept.outputs
+        for first, scale in solved.items():
+            self._scales[first] = self._scales.get(first, np.asarray(1.0)) * scale
+        later = sweeper.segments[sweeper.position :]
+        if not later:
+            return frozenset()
+        return segment.parameters - {name for one in later for name in one.parameters}
+
+    def _end_sweep(self) -> None:
+        effort = self._sweeper.effort
         self._events.detail(
             f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
             f"{self._work.store.spilled_bytes:,} bytes written to disk"
@@ -162,31 +176,9 @@ class Sweeps:
             # What they took in was not measured with the weights that there are now.
             self._events.stage("measuring what is normalised", len(self._work.batches.counts))
             self._set_statistics(measure_norms(self._work, self._weights, self._events))
-        self._scales = scales
         total = self.outcome.scales
-        for first, scale in scales.items():
+        for first, scale in self._scales.items():
             total[first] = total.get(first, np.asarray(1.0)) * scale
-
-    def _pass(self, sweeper: Sweeper, scales: dict[int, Float64Array]) -> None:
-        """Sweep the next segment; its weights' scales, told by their first use, are added."""
-        work, weights = self._work, self._weights
-        number, total = sweeper.position + 1, len(sweeper.segments)
-        self._draws.before(sweeper.segments[sweeper.position].parameters)
-        part = f", part {number} of {total}" if total > 1 else ""
-        self._events.stage(f"sweeping{part}", len(work.batches.counts))
-        segment, swept = sweeper.run()
-        solved = damped(swept.scales, self._scales)
-        apply(work, weights, swept.layers, solved)
-        self._set_statistics(swept.norms)
-        self.outcome.layers |= swept.layers
-        self.outcome.homes |= swept.homes
-        self.outcome.outputs |= swept.outputs
-        for first, scale in solved.items():
-            scales[first] = scales.get(first, np.asarray(1.0)) * scale
-        later = sweeper.segments[sweeper.position :]
-        if later:
-            wanted = {name for one in later for name in one.parameters}
-            self._settle(segment.parameters - wanted, weights)
 
     def _set_statistics(self, norms: Mapping[int, Moments]) -> None:
         finite = {index: one for index, one in norms.items() if one.is_finite}
@@ -195,7 +187,7 @@ class Sweeps:
     def results(
         self, before: Mapping[int, Moments], after: Mapping[int, Moments]
     ) -> list[LayerResult]:
-        """What became of each layer; see `layer_results`."""
+        """Return every layer's status and scale; see `layer_results`."""
         return layer_results(
             self._work.plan,
             self.outcome,
@@ -205,8 +197,8 @@ class Sweeps:
             iterations=self._iterations,
         )
 
-    def are_done(self, results: Sequence[LayerResult]) -> bool:
-        """Whether no layer is out of tolerance that could be within, or it has been tried enough.
+    def is_done(self, results: Sequence[LayerResult]) -> bool:
+        """Whether all layers are within tolerance that can be, or the last sweep was the last try.
 
         Args:
             results: after the last sweep.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine.distributions import find_distributions
-from lsuv_cli.engine.iterate import sweep_until_settled
+from lsuv_cli.engine.iterate import Iterations
 from lsuv_cli.engine.measure import measure
 from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
@@ -78,60 +78,53 @@ def _initialize(
     files_of_model = _check_model_files(options, given, model, layout)
     prepared = prepare(given, model, weights, layers)
     prepared.loaded.refuse_overwriting([*layout.files, *files_of_model])
+    events, settings = given.events, prepared.settings
     with prepared.opened_work({"verify": options.verify}) as work:
         before: Mapping[int, Moments] = {}
         if options.verify:
-            given.events.stage("measuring the weights as they are", len(work.batches.counts))
-            before = measure(work, weights, given.events)
-        written = _written(options, prepared, work, weights, before, layout)
+            events.stage("measuring the weights as they are", len(work.batches.counts))
+            before = measure(work, weights, events)
+        describe = header_texts(model, work.plan, settings, {})
+        with (
+            # Left last, so that the model gets its name when the weights have theirs.
+            ExitStack() as stack,
+            writing_weights(
+                layout, model, layers.naming, layers.others, describe=describe, force=options.force
+            ) as file,
+        ):
+            lsuv = Iterations(work, weights, options, events)
+            while True:
+                for segment in lsuv.next_sweep(partial(prepared.tell_plan, work)):
+                    lsuv.draw(segment)
+                    file.settle(lsuv.scale(segment), weights)
+                events.stage("writing", len(model.parameters))
+                file.finish(weights, events.advance)
+                file.writer.set_metadata(
+                    header_texts(model, work.plan, settings, lsuv.outcome.scales)
+                )
+                after: Mapping[int, Moments] = {}
+                # Where one sweep may not find the final scale, only a measurement tells when it is.
+                if options.verify or work.plan.is_inexact:
+                    events.stage("verifying the written file")
+                    after = measure(work, weights, events)
+                results = lsuv.results(before, after)
+                if lsuv.is_done(results):
+                    break
+            given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
+            distributions = _distributions(options, given, work, weights, results)
+            if options.out_model is not None:
+                _write_model(prepared, options, options.out_model, weights, file, stack)
+            # Until all have come so far, none must write.
+            given.group.gather_text("")
+            bytes_written = file.writer.bytes_written
     return Report(
         **run_facts(prepared),
         out=str(options.out),
         files=tuple(map(str, layout.files)),
-        bytes_written=written.size,
-        layers=tuple(written.results),
-        distributions=written.distributions,
+        bytes_written=bytes_written,
+        layers=tuple(results),
+        distributions=distributions,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What became of each layer, how its output is distributed, and the bytes written."""
-
-    results: Sequence[LayerResult]
-    distributions: Mapping[int, Distribution]
-    size: int
-
-
-def _written(
-    options: InitOptions,
-    prepared: Prepared,
-    work: Work,
-    weights: Parameters,
-    before: Mapping[int, Moments],
-    layout: Layout,
-) -> _Written:
-    """Sweep, and write."""
-    given, layers = prepared.given, prepared.layers
-    describe = header_texts(work.model, work.plan, prepared.settings, {})
-    # The model gets its name last, when the weights have theirs.
-    with (
-        ExitStack() as stack,
-        writing_weights(
-            layout, work.model, layers.naming, layers.others, describe=describe, force=options.force
-        ) as file,
-    ):
-        forecast = partial(prepared.tell_plan, work)
-        results = sweep_until_settled(
-            work, weights, before, options, prepared.settings, given.events, file, forecast
-        )
-        given.refuse_other_way(weights.sources(work.model.parameters), prepared.loaded)
-        distributions = _distributions(options, given, work, weights, results)
-        if options.out_model is not None:
-            _write_model(prepared, options, options.out_model, weights, file, stack)
-        # Until all have come so far, none must write.
-        given.group.gather_text("")
-        return _Written(results, distributions, file.writer.bytes_written)
 
 
 def _distributions(
