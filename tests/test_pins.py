@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from lsuv_cli.__main__ import main
 from pins.cases import CASES, Case
 from pins.running import TREE, TreeRunner, build_inputs, run_case
 from pins.table import deviations, read_table, summary
-
-from lsuv_cli.__main__ import main
 
 SHOWN = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
