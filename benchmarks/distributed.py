@@ -27,7 +27,7 @@ from segmented import NETWORKS, random_batches
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.processes.run import Run
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device
 
 GOAL = 0.85

@@ -22,7 +22,7 @@ import networks
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 
 GOAL = 1.05
 SHAPE = (3, 32, 32)

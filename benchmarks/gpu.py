@@ -34,7 +34,7 @@ from segmented import random_batches
 
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.errors import UsageError
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime import passage
 from lsuv_cli.runtime.devices import Device, select_device
 from lsuv_cli.runtime.session import Session

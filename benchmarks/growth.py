@@ -25,7 +25,7 @@ from segmented import random_batches
 from torch import nn
 
 from lsuv_cli.core.batches import GivenBatches
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device
 
 GOAL = 1.15

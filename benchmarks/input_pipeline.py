@@ -33,7 +33,7 @@ from lsuv_cli.core.group import Alone
 from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.samples.batch import SampleBatches, open_samples
 
 GOAL = 0.1

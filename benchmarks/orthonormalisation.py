@@ -30,7 +30,7 @@ from lsuv_cli.core.preinit import (
     orthonormal_flops,
 )
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.weights.qr import Factorisation, choose_qr
 
 SHAPES = (

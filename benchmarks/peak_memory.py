@@ -17,7 +17,7 @@ from pathlib import Path
 import common
 import numpy as np
 
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 
 GOAL = 1.5
 MODELS = ("fitnet4", "googlenet", "caffenet")

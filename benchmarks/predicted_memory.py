@@ -28,7 +28,7 @@ from sweep_overhead import sweep_of
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.memory.footprint import RUNNING_BYTES, Footprint, footprint
 from lsuv_cli.memory.value_sizes import value_sizes
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 
 GOALS = (0.7, 1.15)
 LIMIT = 1.25

@@ -31,7 +31,7 @@ import onnxruntime as ort
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device
 from lsuv_cli.runtime.spill import SpillFile
 

@@ -20,7 +20,8 @@ from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.state import Found, Sweepable
 from lsuv_cli.instrument.sweep import sweeping_graph
-from lsuv_cli.reading.model import OnnxModel, read_model
+from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device
 from lsuv_cli.runtime.session import Session
 

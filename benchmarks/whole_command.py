@@ -29,7 +29,7 @@ from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine.measure import measure
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 
 GOAL = 30.0
 SAME_OUTPUT = 1e-4

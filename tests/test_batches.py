@@ -21,7 +21,7 @@ from lsuv_cli.layers.find import find_layers
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.memory.footprint import footprint
 from lsuv_cli.memory.value_sizes import value_sizes
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import random_weight, save_graph
 from support.initialization import run, scales
 from support.sample_files import save_samples

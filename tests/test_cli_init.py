@@ -25,7 +25,7 @@ from lsuv_cli import __version__
 from lsuv_cli.core.layout import WeightLayout
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.command import COMMAND, Run
 from support.graphs import random_weight, save_graph
 from support.oracle import TorchNetwork

@@ -19,7 +19,7 @@ from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.jobs.init import initialize
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN, V
 from support.graphs import i64, node, random_weight, save_graph
 from support.inference import forward, optimised

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.preinit import gram_deviation
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.command import Run
 from support.graphs import node, random_weight, save_graph
 from support.inference import forward

@@ -25,7 +25,7 @@ from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.views import Sliced, View
 from lsuv_cli.instrument import segments
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.weights.shards import plan_shards, writing_shards
 from support.command import Run
 from support.graphs import node, random_weight, save_graph

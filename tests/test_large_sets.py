@@ -17,7 +17,7 @@ import pytest
 from onnx import helper
 from safetensors.numpy import load_file
 
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.background import Background
 from support.command import UNMEASURED, Run
 from support.effort import effort

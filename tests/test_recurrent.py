@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
 from lsuv_cli.layers.find import layers_left_alone
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import in_normal_form, node, random_weight, save_graph
 from support.inference import outputs_of
 from support.initialization import run

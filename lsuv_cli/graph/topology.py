@@ -11,6 +11,7 @@ import onnx
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import bodies, node_name, values_read
+from lsuv_cli.graph.uses import Uses
 
 
 def operators_used(
@@ -89,13 +90,5 @@ def _sorted(needed: Sequence[set[int]], nodes: Sequence[onnx.NodeProto], path: P
 
 
 def needed_nodes(nodes: Sequence[onnx.NodeProto], values: Iterable[str]) -> list[onnx.NodeProto]:
-    """Those of some nodes that the values depend on, in the order they are in."""
-    producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    pending = [producers[name] for name in values if name in producers]
-    needed: set[int] = set()
-    while pending:
-        index = pending.pop()
-        if index not in needed:
-            needed.add(index)
-            pending += [producers[n] for n in values_read(nodes[index]) if n in producers]
-    return [nodes[index] for index in sorted(needed)]
+    """Return those of some nodes that the values depend on, in the order they are in."""
+    return Uses(nodes).needed(values)

@@ -16,9 +16,9 @@ from lsuv_cli.engine.branches import along_any
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.onnx_file import read_source
-from lsuv_cli.reading.torchscript import TorchScript, is_torch_file
+from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.trial import try_model
 from lsuv_cli.weights.like import differences
 from lsuv_cli.weights.load import read_weights
@@ -49,11 +49,11 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     """
     _check_output(options, options.out)
     events.stage("reading the model")
-    is_torch = is_torch_file(options.model, options.content)
-    refuse_model_name(options.out, is_torch=is_torch)
-    if is_torch:
-        return _apply_to_torchscript(options)
-    source = constants_outside(read_source(options.model, options.content))
+    file = open_model_file(options.model, options.content)
+    refuse_model_name(options.out, is_torch=file.state is not None)
+    if file.state is not None:
+        return _apply_to_state(options, file.state)
+    source = constants_outside(file.source({}))
     model, weights = model_of(along_any(source))
     del source  # it holds the file's weights
     files = model_files(model, options.out)
@@ -68,19 +68,18 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
         return files
 
 
-def _apply_to_torchscript(options: ApplyOptions) -> list[Path]:
-    script = TorchScript(options.model, options.content)
+def _apply_to_state(options: ApplyOptions, state: ModelState) -> list[Path]:
     tensors = open_tensors(options.weights)
     refuse_overwriting(options.out, "a file of weights", tensors.files)
     shapes = {name: info.shape for name, info in tensors.infos.items()}
-    found = differences(shapes, script.shapes)
+    found = differences(shapes, state.shapes)
     strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
     if strange:
         found = f"no type that can be read: {', '.join(strange)}"
     if found:
         raise DataError(f"{options.weights} does not fit the model {options.model}: {found}")
     with replacing_file(options.out, force=options.force) as (file, _):
-        file.write(script.with_values(tensors))
+        file.write(state.with_values(tensors))
     return [options.out]
 
 

@@ -165,9 +165,9 @@ def _check_model_files(
     if options.out_model is None:
         return []
     files = [options.out_model]
-    if given.script is None:
+    if given.state is None:
         files = model_files(model, options.out_model)
-    refuse_model_name(options.out_model, is_torch=given.script is not None)
+    refuse_model_name(options.out_model, is_torch=given.state is not None)
     for path in files:
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
@@ -186,10 +186,10 @@ def _write_model(
 ) -> None:
     """Write the model with the written weights; it gets its name when the stack is closed."""
     given = prepared.given
-    if given.script is not None:
+    if given.state is not None:
         written = {name: file.writer.read(name) for name in prepared.layers.naming}
         model_file, _ = stack.enter_context(replacing_file(out, force=options.force))
-        model_file.write(given.script.with_values(written))
+        model_file.write(given.state.with_values(written))
         return
     model = prepared.model
     stack.enter_context(

@@ -27,9 +27,9 @@ from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
 from lsuv_cli.layers.find import LayerNode, find_layers
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.onnx_file import read_source
-from lsuv_cli.reading.torchscript import EXAMPLES, TorchScript, is_torch_file
+from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.meaning import what_feeds
@@ -72,10 +72,10 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
 
 def _source(given: Given, options: InspectOptions) -> tuple[Given, ModelSource]:
     """The model as ONNX."""
-    if not is_torch_file(options.model, options.content):
-        return given, read_source(options.model, options.content)
-    script = TorchScript(options.model, options.content)
-    specs = with_shapes(script.inputs, options.samples.input_shapes)
+    file = open_model_file(options.model, options.content)
+    if not file.example_inputs:
+        return given, file.source({})
+    specs = with_shapes(file.example_inputs, options.samples.input_shapes)
     missing = [spec.name for spec in specs if spec.shape is None]
     if missing:
         raise UsageError(
@@ -88,7 +88,7 @@ def _source(given: Given, options: InspectOptions) -> tuple[Given, ModelSource]:
         spec.name: np.zeros((EXAMPLES, *(size or 1 for size in (spec.shape or ())[1:])), np.float32)
         for spec in specs
     }
-    return replace(given, script=script), script.convert(feeds)
+    return replace(given, state=file.state), file.source(feeds)
 
 
 def _inspected(model: OnnxModel, layers: Layers) -> list[InspectedLayer]:

@@ -12,7 +12,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Alone, Group
 from lsuv_cli.core.options import WorkOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.branches import along, common_way
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, ParameterSources
@@ -21,9 +21,9 @@ from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
 from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.onnx_file import read_source
-from lsuv_cli.reading.torchscript import TorchScript, is_torch_file
+from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.devices import Device, Notify, select_device
 from lsuv_cli.samples.batch import FindSamples
 
@@ -56,7 +56,7 @@ class Given:
         events: told how the work goes.
         stack: closes what must be closed in the end.
         find: finds the samples.
-        script: the TorchScript file; None for ONNX.
+        state: the model file's own tensors and names; None for ONNX.
         loaded: the samples, if they have been read.
         source: the model as it was before its bodies were written out; None where they were not.
         decisions: along which way that was done.
@@ -68,7 +68,7 @@ class Given:
     events: Events
     stack: ExitStack
     find: FindSamples
-    script: TorchScript | None = None
+    state: ModelState | None = None
     loaded: Loaded | None = None
     source: ModelSource | None = None
     decisions: Sequence[Decisions] = ()
@@ -160,15 +160,15 @@ def _opened(given: Given, job: Job[Result]) -> Result:
     """Read the model, and whatever of the samples that takes."""
     options, events = given.options, given.events
     events.stage("reading the model")
-    if is_torch_file(options.model, options.content):
+    file = open_model_file(options.model, options.content)
+    examples: Feeds = {}
+    if file.example_inputs:
         # It does not tell its inputs' shapes, and the exporter wants to see them.
-        script = TorchScript(options.model, options.content)
-        loaded = given.load(script.inputs)
-        given = replace(given, script=script, loaded=loaded)
+        loaded = given.load(file.example_inputs)
+        given = replace(given, state=file.state, loaded=loaded)
         events.stage("converting to ONNX")
-        source = script.convert(loaded.batches.example())
-    else:
-        source = read_source(options.model, options.content)
+        examples = loaded.batches.example()
+    source = file.source(examples)
     source = constants_outside(source)
     if not controlling_nodes(source):
         model, weights = model_of(source)

@@ -34,7 +34,7 @@ from lsuv_cli.memory.budget import Budget, tell_plan
 from lsuv_cli.names.choose import choose_names, some_of
 from lsuv_cli.names.torch import renamed
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.reading.torchscript import TorchScript
+from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.session import unknown_operators
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.weights.like import compare_shapes, read_shapes
@@ -66,7 +66,7 @@ def find_planned_layers(given: Given, model: OnnxModel, weights: Parameters) -> 
         LsuvError: there are none, or not what the options ask for.
     """
     options, events = given.options, given.events
-    layer_nodes, naming, others = named_layers(model, weights, given.script, options, events)
+    layer_nodes, naming, others = named_layers(model, weights, given.state, options, events)
     if not layer_nodes:
         raise ModelError(
             f"{model.path} has no convolution or fully connected layer with a constant weight, "
@@ -83,7 +83,7 @@ def find_planned_layers(given: Given, model: OnnxModel, weights: Parameters) -> 
 def named_layers(
     model: OnnxModel,
     weights: Parameters,
-    script: TorchScript | None,
+    state: ModelState | None,
     options: WorkOptions,
     events: Events,
 ) -> tuple[list[LayerNode], Naming, Mapping[str, NDArray[Any]]]:
@@ -97,10 +97,10 @@ def named_layers(
     layer_nodes = find_layers(model)
     others: Mapping[str, NDArray[Any]] = {}
     like = None if options.like is None else read_shapes(options.like)
-    if script is None:
+    if state is None:
         naming = choose_names(model, layer_nodes, options.names, events, like)
     else:
-        naming, others = script.naming(model, weights)
+        naming, others = state.naming(model, weights)
     if options.like is not None and like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
         missing = sorted(like.keys() - shapes.keys())

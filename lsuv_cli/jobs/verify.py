@@ -49,7 +49,7 @@ def _verify(
     if options.weights is not None:
         layer_nodes = find_layers(model)
         read = read_weights(
-            options.weights, model, weights, layer_nodes, script=given.script, names=options.names
+            options.weights, model, weights, layer_nodes, state=given.state, names=options.names
         )
         files = tuple(map(str, read.file.files))
     prepared = prepare(given, model, weights, layers)

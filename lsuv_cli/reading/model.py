@@ -16,11 +16,11 @@ from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, in_memory
 from lsuv_cli.graph.torch_origin import is_from_torch
+from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.normal_form import normal_form
 from lsuv_cli.passes.precision import computing_dtype
 from lsuv_cli.passes.recurrent import RecurrentCell, RecurrentMatrix
-from lsuv_cli.reading.onnx_file import read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class OnnxModel:
         sha256: of the file, in hexadecimal.
         skeleton: the model in normal form without its floating-point initializers; not modified by
             anyone.
+        uses: its nodes in execution order, and which of them makes and reads each value.
         parameters: shape and dtype of each floating-point parameter, as they are stored.
         weight_values: shape and dtype, as they are computed with, of each graph value that is a
             parameter or a view of one.
@@ -48,6 +49,7 @@ class OnnxModel:
     path: Path
     sha256: str
     skeleton: onnx.ModelProto
+    uses: Uses
     parameters: Mapping[str, TensorInfo]
     weight_values: Mapping[str, TensorInfo]
     constants: frozenset[str]
@@ -62,7 +64,7 @@ class OnnxModel:
     @property
     def nodes(self) -> list[onnx.NodeProto]:
         """The graph's nodes, in execution order."""
-        return list(self.skeleton.graph.node)
+        return self.uses.nodes
 
     @property
     def is_from_torch(self) -> bool:
@@ -92,22 +94,6 @@ class OnnxModel:
         }
 
 
-def read_model(path: Path, content: bytes | None = None) -> tuple[OnnxModel, Parameters]:
-    """Read an ONNX file.
-
-    Args:
-        path: the file.
-        content: its bytes, where they are there already.
-
-    Returns:
-        The model, and apart from it the parameters' values.
-
-    Raises:
-        ModelError: there is no such file, it is not ONNX, or its external data is missing.
-    """
-    return model_of(read_source(path, content))
-
-
 def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
     """Bring a model to normal form.
 
@@ -132,6 +118,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
             path=source.path,
             sha256=source.sha256,
             skeleton=normal.skeleton,
+            uses=Uses(normal.skeleton.graph.node),
             parameters=infos,
             weight_values={
                 name: TensorInfo(view.shape(infos[view.parameter].shape), dtypes[view.parameter])

@@ -12,11 +12,55 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, inliner
 
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
-from lsuv_cli.graph.parameters import ParameterSource, ParameterSources
+from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
+from lsuv_cli.reading.model import OnnxModel, model_of
+from lsuv_cli.reading.model_format import ModelFormat
 from lsuv_cli.reading.sparse import sparse_as_constants
+
+
+class OnnxFile:
+    """An ONNX file: it is read as it is, from no examples, and its names are its own.
+
+    Attributes:
+        path: the file.
+        example_inputs: none.
+        state: None.
+    """
+
+    example_inputs: tuple[InputSpec, ...] = ()
+    state = None
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Remember where the file is; it is opened by `source`."""
+        self.path = path
+        self._content = content
+
+    def source(self, _examples: Feeds) -> ModelSource:
+        """Read the file; see `read_source`."""
+        return read_source(self.path, self._content)
+
+
+ONNX = ModelFormat("ONNX", lambda _path, _content: True, OnnxFile)
+
+
+def read_model(path: Path, content: bytes | None = None) -> tuple[OnnxModel, Parameters]:
+    """Read an ONNX file.
+
+    Args:
+        path: the file.
+        content: its bytes, if they have been read already.
+
+    Returns:
+        The model, and apart from it the parameters' values.
+
+    Raises:
+        ModelError: there is no such file, it is not ONNX, or its external data is missing.
+    """
+    return model_of(read_source(path, content))
 
 
 def read_source(path: Path, content: bytes | None = None) -> ModelSource:
@@ -24,7 +68,7 @@ def read_source(path: Path, content: bytes | None = None) -> ModelSource:
 
     Args:
         path: the file.
-        content: its bytes, where they are there already; external data lies beside `path`.
+        content: its bytes, if they have been read already; external data lies beside `path`.
 
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
@@ -67,7 +111,7 @@ def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, st
 
     Args:
         path: the file.
-        content: its bytes, where they are there already.
+        content: its bytes, if they have been read already.
 
     Returns:
         The model, and the file's SHA-256 in hexadecimal.

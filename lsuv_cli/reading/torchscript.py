@@ -8,24 +8,18 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError, ModelError
-from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import rename_captured
-from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.graph.torch_origin import MADE_UP
-from lsuv_cli.graph.written_tensors import Naming, Stored, stored_as
-from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.model_format import EXAMPLES, ModelFormat, first_bytes, open_bytes
 from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.torch_export import (
     ConversionError,
@@ -34,27 +28,14 @@ from lsuv_cli.reading.torch_export import (
     trace,
     why_it_does_not_run,
 )
+from lsuv_cli.reading.torch_state import Storage, TorchState, storage
 
 if TYPE_CHECKING:
     import torch
 
-Array = NDArray[Any]
-Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
-
-# Enough for the exporter to see which axes are the batch's; it does not look at the values.
-EXAMPLES = 2
-
 PICKLE_PROTOCOL_2 = b"\x80\x02"
-
-
-def is_torch_file(path: Path, content: bytes | None = None) -> bool:
-    """Whether a file was written by torch.save or torch.jit.save, by its first bytes."""
-    try:
-        with _open(path, content) as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    return head.startswith((b"PK\x03\x04", PICKLE_PROTOCOL_2))
+# Of the zip archives that torch.save and torch.jit.save write, and of what torch.save once wrote.
+SIGNATURES = (b"PK\x03\x04", PICKLE_PROTOCOL_2)
 
 
 class TorchScript:
@@ -62,7 +43,8 @@ class TorchScript:
 
     Attributes:
         path: the file.
-        inputs: the inputs by name; TorchScript does not tell their shapes.
+        example_inputs: the inputs by name; TorchScript does not tell their shapes.
+        state: the module's state_dict.
     """
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
@@ -70,7 +52,7 @@ class TorchScript:
 
         Args:
             path: the file.
-            content: its bytes, where they are there already.
+            content: its bytes, if they have been read already.
 
         Raises:
             ModelError: it is no TorchScript, but a checkpoint, or broken.
@@ -88,9 +70,10 @@ class TorchScript:
             raise ModelError(
                 f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
             ) from None
+        self.state = TorchState(self._module)
         forward: Any = self._module.forward
         arguments = forward.schema.arguments[1:]
-        self.inputs = tuple(
+        self.example_inputs = tuple(
             InputSpec(argument.name, "", None)
             for argument in arguments
             if not argument.has_default_value()
@@ -102,30 +85,34 @@ class TorchScript:
                 "with torch.jit.trace on tensors alone"
             )
 
-    def convert(self, feeds: Feeds) -> ModelSource:
+    def source(self, examples: Feeds) -> ModelSource:
         """Convert to ONNX, nothing folded and nothing renamed.
+
+        Args:
+            examples: a few samples for each of `example_inputs`, shape (samples, ...).
 
         Raises:
             ModelError: PyTorch's exporter can't convert it.
-            DataError: it can't be run on the feeds.
+            DataError: it can't be run on the examples.
         """
         import torch
 
-        examples = tuple(
-            torch.from_numpy(np.array(feeds[spec.name][:EXAMPLES])) for spec in self.inputs
+        tensors = tuple(
+            torch.from_numpy(np.array(examples[spec.name][:EXAMPLES]))
+            for spec in self.example_inputs
         )
-        names = [spec.name for spec in self.inputs]
+        names = [spec.name for spec in self.example_inputs]
         try:
-            proto = export(self._module, examples, names)
+            proto = export(self._module, tensors, names)
         except ConversionError as scripted:
             # A scripted module may keep types open that the exporter needs; a trace tells them.
             try:
-                proto = export(trace(self._module, examples), examples, names)
+                proto = export(trace(self._module, tensors), tensors, names)
             except ConversionError as error:
-                self._refuse_misfit(examples)
+                self._refuse_misfit(tensors)
                 raise self._refusal(str(scripted), str(error)) from None
         self._tie(proto)
-        with _open(self.path, self._content) as file:
+        with open_bytes(self.path, self._content) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return source_of(proto, sha256, self.path)
 
@@ -139,12 +126,12 @@ class TorchScript:
         firsts: dict[Storage, str] = {}
         for tensor in proto.graph.initializer:
             if tensor.name in state:
-                firsts.setdefault(_storage(state[tensor.name]), tensor.name)
+                firsts.setdefault(storage(state[tensor.name]), tensor.name)
         others: dict[str, str] = {}
         kept = []
         for node in proto.graph.node:
             name = node.output[0] if node.op_type == "Identity" else ""
-            if name in state and node.input[0] == firsts.get(_storage(state[name])):
+            if name in state and node.input[0] == firsts.get(storage(state[name])):
                 others[name] = node.input[0]
                 continue
             node.input[:] = [others.get(value, value) for value in node.input]
@@ -165,7 +152,7 @@ class TorchScript:
             return
         given = ", ".join(
             f"{spec.name}:{','.join(map(str, example.shape[1:]))}"
-            for spec, example in zip(self.inputs, examples, strict=True)
+            for spec, example in zip(self.example_inputs, examples, strict=True)
         )
         if "index out of range" in reason:
             raise DataError(
@@ -185,86 +172,15 @@ class TorchScript:
             "operation, or export the model to ONNX yourself"
         )
 
-    def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
-        """Every name of the module's state_dict, and the values of what the graph does not hold.
-
-        A tensor with several names is written under each. Of a scripted module's recurrent layers
-        the exporter loses the names, and the values tell.
-        """
-        naming: dict[str, Stored] = {}
-        others: dict[str, Array] = {}
-        by_storage: dict[Storage, str] = {}
-        state: Mapping[str, torch.Tensor] = self._module.state_dict()
-        for name, value in state.items():
-            if name in model.parameters:
-                by_storage[_storage(value)] = name
-        nameless = {n: v for n, v in state.items() if _storage(v) not in by_storage}
-        for name, parameter in _by_value(model, parameters, nameless).items():
-            by_storage[_storage(state[name])] = parameter
-        for name, value in state.items():
-            source = name if name in model.parameters else by_storage.get(_storage(value), "")
-            if source:
-                naming[name] = stored_as(source, model.parameters[source])
-            else:
-                others[name] = _as_numpy(value)
-                naming[name] = Stored("", (), TensorInfo(value.shape, others[name].dtype))
-        return naming, others
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor of the module's state_dict."""
-        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
-
-    def with_values(self, tensors: Mapping[str, Array]) -> bytes:
-        """The module with other values, as the bytes of a TorchScript file.
-
-        Args:
-            tensors: a value for each name of its state_dict, in whatever precision.
-        """
-        import torch
-
-        state = {name: _as_tensor(tensors[name]) for name in self._module.state_dict()}
-        self._module.load_state_dict(state, strict=True)
-        # Saved to a path, the file would hold that path's name.
-        buffer = io.BytesIO()
-        torch.jit.save(self._module, buffer)
-        return buffer.getvalue()
-
-
-def _by_value(
-    model: OnnxModel, parameters: Parameters, state: Mapping[str, torch.Tensor]
-) -> dict[str, str]:
-    """The parameters that have lost their names, by those of the tensors of equal value.
-
-    Among equals, a new layer's zero biases say, both are in the order of the module.
-    """
-    found: dict[str, str] = {}
-    lost = [name for name in model.parameters if MADE_UP.fullmatch(name)]
-    for name, value in state.items():
-        array = _as_numpy(value)
-        for parameter in lost:
-            info = model.parameters[parameter]
-            if (info.shape, info.dtype) == (array.shape, array.dtype) and np.array_equal(
-                parameters.stored(parameter, info.dtype), array
-            ):
-                found[name] = parameter
-                lost.remove(parameter)
-                break
-    return found
-
-
-def _open(path: Path, content: bytes | None) -> io.BufferedIOBase:
-    return path.open("rb") if content is None else io.BytesIO(content)
-
 
 def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
     """Refuse what torch.save wrote, without unpickling it."""
     try:
-        with _open(path, content) as file, zipfile.ZipFile(file) as archive:
+        with open_bytes(path, content) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
         names = []
-        with _open(path, content) as file:
+        with open_bytes(path, content) as file:
             if not file.read(2).startswith(PICKLE_PROTOCOL_2):
                 raise ModelError(f"{path} is cut short: its end is missing") from None
     if any("/code/" in name or name.startswith("code/") for name in names):
@@ -277,24 +193,8 @@ def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
     )
 
 
-def _storage(value: torch.Tensor) -> Storage:
-    return value.data_ptr(), tuple(value.shape), tuple(value.stride())
+def _is_from_torch_save(path: Path, content: bytes | None) -> bool:
+    return first_bytes(path, content, 4).startswith(SIGNATURES)
 
 
-def _as_numpy(value: torch.Tensor) -> Array:
-    import torch
-
-    value = value.detach().cpu().contiguous()
-    if value.dtype == torch.bfloat16:
-        return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    array: Array = value.numpy()
-    return array
-
-
-def _as_tensor(value: Array) -> torch.Tensor:
-    """A copy of an array; torch takes bfloat16 as integers of its size."""
-    import torch
-
-    if value.dtype.name == "bfloat16":
-        return torch.from_numpy(np.array(value.view(np.int16))).view(torch.bfloat16)
-    return torch.from_numpy(np.array(value))
+TORCHSCRIPT = ModelFormat("TorchScript", _is_from_torch_save, TorchScript)

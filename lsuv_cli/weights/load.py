@@ -27,7 +27,7 @@ from lsuv_cli.graph.written_tensors import (
 from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.names.choose import choose_names
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.reading.torchscript import TorchScript
+from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.weights.like import differences
 from lsuv_cli.weights.tensors import TensorFile, open_tensors
 
@@ -53,7 +53,7 @@ def read_weights(
     weights: Parameters,
     layer_nodes: Sequence[LayerNode],
     *,
-    script: TorchScript | None = None,
+    state: ModelState | None = None,
     names: Names = Names.AUTO,
 ) -> ReadWeights:
     """Have a model's parameters be those in a file of weights.
@@ -67,7 +67,7 @@ def read_weights(
         model: the model.
         weights: its parameters, as they were read; modified.
         layer_nodes: its layers, as `find_layers` gives them.
-        script: the TorchScript file that the model was made from; None for ONNX.
+        state: the model file's own tensors and names; None for ONNX.
         names: whose the file's names are; auto: a framework's or else the ONNX file's, whichever
             fit.
 
@@ -81,10 +81,10 @@ def read_weights(
     """
     file = open_tensors(path)
     others: Mapping[str, NDArray[Any]] = {}
-    if script is None:
+    if state is None:
         candidates = list(_namings(file, model, layer_nodes, names))
     else:
-        naming, others = script.naming(model, weights)
+        naming, others = state.naming(model, weights)
         candidates = [naming]
     wrong = [_misfits(file, naming) for naming in candidates]
     if all(wrong):

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 
 Array = NDArray[Any]
 

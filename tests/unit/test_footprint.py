@@ -20,7 +20,7 @@ from lsuv_cli.memory.arena import Arena, Chunk
 from lsuv_cli.memory.footprint import ARENA_FACTOR, RUNNING_BYTES, footprint
 from lsuv_cli.memory.runtime_steps import runtime_order, runtime_steps
 from lsuv_cli.memory.value_sizes import Sizes, value_sizes
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import Array, in_normal_form, random_weight, save_graph
 
 node = helper.make_node

@@ -16,7 +16,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.topology import execution_order, operators_used
 from lsuv_cli.layers.find import LayerNode, find_layers, layers_left_alone
-from lsuv_cli.reading.model import read_model
+from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import random_weight, save_graph
 
 PATH = Path("model.onnx")

@@ -1,0 +1,107 @@
+"""What a format of model files must provide."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.graph.written_tensors import Naming
+from lsuv_cli.reading.model import OnnxModel
+
+# Examples that a conversion is given: enough to see which axes are the batch's. The values don't
+# matter.
+EXAMPLES = 2
+
+
+class ModelState(Protocol):
+    """The tensors of a model file that has names of its own for them, as a `state_dict` has."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each tensor, by name."""
+
+    def naming(
+        self, model: OnnxModel, parameters: Parameters
+    ) -> tuple[Naming, dict[str, NDArray[Any]]]:
+        """Return how each tensor follows from the graph's parameters, and the values of the rest.
+
+        Args:
+            model: the graph that the file was converted to.
+            parameters: the values of its parameters.
+        """
+
+    def with_values(self, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+        """Return the bytes of the file with other values.
+
+        Args:
+            tensors: a value for each name, in any precision.
+        """
+
+
+class ModelFile(Protocol):
+    """An open model file, which can be read as an ONNX graph."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def example_inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs of which `source` must be given examples; () if it needs none."""
+
+    @property
+    def state(self) -> ModelState | None:
+        """The file's own tensors and names; None where the graph's parameters are these."""
+
+    def source(self, examples: Feeds) -> ModelSource:
+        """Read the file as an ONNX graph.
+
+        Args:
+            examples: for each of `example_inputs` a few samples, shape (samples, ...).
+
+        Raises:
+            ModelError: it can't be read, or not be converted.
+            DataError: the model can't be run on the examples.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFormat:
+    """A format of model files.
+
+    Attributes:
+        name: what it is called in messages.
+        claims: says by a file's first bytes or its suffix whether it is of this format; given the
+            path, and the bytes if they have been read already.
+        open: opens such a file, given the same; raises a ModelError where it is broken.
+    """
+
+    name: str
+    claims: Callable[[Path, bytes | None], bool]
+    open: Callable[[Path, bytes | None], ModelFile]
+
+
+def open_bytes(path: Path, content: bytes | None) -> io.BufferedIOBase:
+    """Open a file for reading, or its bytes if they have been read already.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    return path.open("rb") if content is None else io.BytesIO(content)
+
+
+def first_bytes(path: Path, content: bytes | None, count: int) -> bytes:
+    """Return the first bytes of a file; b"" where it can't be read."""
+    try:
+        with open_bytes(path, content) as file:
+            return file.read(count)
+    except OSError:
+        return b""

@@ -1,0 +1,106 @@
+"""The state_dict of a PyTorch module: its names and tensors beside those of the converted graph."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.graph.torch_arrays import as_numpy, as_tensor
+from lsuv_cli.graph.torch_origin import MADE_UP
+from lsuv_cli.graph.written_tensors import Naming, Stored, stored_as
+from lsuv_cli.reading.model import OnnxModel
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[Any]
+Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+def storage(value: torch.Tensor) -> Storage:
+    """Return what two tensors have in common that are the same elements of the same memory."""
+    return value.data_ptr(), tuple(value.shape), tuple(value.stride())
+
+
+class TorchState:
+    """The state_dict of a TorchScript module, which is a `ModelState`."""
+
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        self._module = module
+
+    def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
+        """Return the tensor of each name, and the values of those that the graph does not hold.
+
+        A tensor with several names is written under each. Of a scripted module's recurrent layers
+        the exporter loses the names, and the values tell.
+        """
+        naming: dict[str, Stored] = {}
+        others: dict[str, Array] = {}
+        by_storage: dict[Storage, str] = {}
+        state: Mapping[str, torch.Tensor] = self._module.state_dict()
+        for name, value in state.items():
+            if name in model.parameters:
+                by_storage[storage(value)] = name
+        nameless = {n: v for n, v in state.items() if storage(v) not in by_storage}
+        for name, parameter in _by_value(model, parameters, nameless).items():
+            by_storage[storage(state[name])] = parameter
+        for name, value in state.items():
+            source = name if name in model.parameters else by_storage.get(storage(value), "")
+            if source:
+                naming[name] = stored_as(source, model.parameters[source])
+            else:
+                others[name] = _contiguous(value)
+                naming[name] = Stored("", (), TensorInfo(value.shape, others[name].dtype))
+        return naming, others
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of the module's state_dict."""
+        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
+
+    def with_values(self, tensors: Mapping[str, Array]) -> bytes:
+        """Return the bytes of a TorchScript file of the module with other values.
+
+        Args:
+            tensors: a value for each name of its state_dict, in any precision.
+        """
+        import torch
+
+        state = {name: as_tensor(np.array(tensors[name])) for name in self._module.state_dict()}
+        self._module.load_state_dict(state, strict=True)
+        # Saved to a path, the file would hold that path's name.
+        buffer = io.BytesIO()
+        torch.jit.save(self._module, buffer)
+        return buffer.getvalue()
+
+
+def _by_value(
+    model: OnnxModel, parameters: Parameters, state: Mapping[str, torch.Tensor]
+) -> dict[str, str]:
+    """Find the parameters that have lost their names, by the names of tensors of equal value.
+
+    Among equals, a new layer's zero biases say, both are in the order of the module.
+    """
+    found: dict[str, str] = {}
+    lost = [name for name in model.parameters if MADE_UP.fullmatch(name)]
+    for name, value in state.items():
+        array = _contiguous(value)
+        for parameter in lost:
+            info = model.parameters[parameter]
+            if (info.shape, info.dtype) == (array.shape, array.dtype) and np.array_equal(
+                parameters.stored(parameter, info.dtype), array
+            ):
+                found[name] = parameter
+                lost.remove(parameter)
+                break
+    return found
+
+
+def _contiguous(value: torch.Tensor) -> Array:
+    return np.require(as_numpy(value), requirements="C")
