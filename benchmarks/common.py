@@ -16,7 +16,7 @@ import numpy as np
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.errors import LsuvError
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SEGMENT_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.planning import plan_layers
@@ -77,7 +77,7 @@ class Case:
         options = SampleOptions((str(self.images),), self.count, mean=preset.mean, std=preset.std)
         source, _ = open_samples(inputs, options, 0)
         batches = SampleBatches(source, options, self.count, sys.maxsize)
-        batches.read(Alone(), lambda _done, _total: None)
+        batches.read(SingleProcess(), lambda _done, _total: None)
         return batches.feeds(0)
 
     def command(self, out: Path, *more: str) -> list[str]:
@@ -290,7 +290,7 @@ def work_on(
         plan,
         batch_norms(model),
         batches,
-        group or Alone(),
+        group or SingleProcess(),
         ValueStore(memory_bytes, spill, device_bytes),
         device or select_device("cpu", None, 0, print),
         SEGMENT_BYTES,
@@ -317,7 +317,7 @@ def sweep(work: Work, weights: Parameters) -> Sweeper:
         weights: drawn before; scaled. Sweeping them again is as much work.
 
     Returns:
-        The sweeper, which knows its segments and its effort.
+        The sweeper, which knows its segments and its stats.
     """
     sweeper = Sweeper(work, weights, Silent().advance)
     while sweeper.position < len(sweeper.segments):

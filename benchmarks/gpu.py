@@ -35,7 +35,7 @@ from segmented import random_batches
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.reading.onnx_file import read_model
-from lsuv_cli.runtime import passage
+from lsuv_cli.runtime import data_pass
 from lsuv_cli.runtime.devices import Device, select_device
 from lsuv_cli.runtime.session import Session
 
@@ -90,7 +90,7 @@ def sweep(name: str, device: str, batches: int, rounds: int) -> tuple[float, flo
         return sessions[0]
 
     common.sweep(work, weights)
-    with mock.patch.object(passage, "Session", timed_session):
+    with mock.patch.object(data_pass, "Session", timed_session):
         works = [("sweep", partial(common.sweep, work, weights))]
         seconds = common.interleaved(works, rounds)["sweep"]
     return min(seconds), sum(opened) / len(opened)

@@ -29,7 +29,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lsuv_cli.core.batches import GivenBatches
-from lsuv_cli.core.group import Alone
+from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
@@ -57,7 +57,7 @@ def reader(folder: Path, spec: InputSpec, batch_size: int, threads: int) -> Samp
     options = SampleOptions((str(folder),), None, mean=PRESET.mean, std=PRESET.std)
     source, _ = open_samples([spec], options, threads)
     batches = SampleBatches(source, options, batch_size, 0)
-    batches.read(Alone(), lambda _done, _total: None)
+    batches.read(SingleProcess(), lambda _done, _total: None)
     return batches
 
 
@@ -94,7 +94,7 @@ def waiting(folder: Path, count: int, batch_size: int, rounds: int) -> list[str]
     waited: list[float] = []
 
     def sweep_decoding() -> None:
-        waited.append(common.sweep(reading, weights).effort.waited_seconds)
+        waited.append(common.sweep(reading, weights).stats.waited_seconds)
 
     def sweep_given() -> None:
         common.sweep(given, weights)

@@ -111,7 +111,7 @@ def measure(path: Path, count: int, size: int, rounds: int, spill: SpillFile | N
         seconds["plain"],
         seconds["sweep"],
         len(sweeper.segments),
-        sweeper.effort.executions,
+        sweeper.stats.executions,
         sum(segment.node_count for segment in sweeper.segments),
         written,
     )

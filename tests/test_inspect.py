@@ -138,7 +138,7 @@ def test_the_plan_is_that_of_init(
         (["n", 5, 8, 8], TensorProto.FLOAT, "arrays"),
     ],
 )
-def test_what_feeds_an_input(
+def test_what_an_input_is_fed(
     tmp_path: Path, lsuv: Run, shape: list[str | int], kind: int, meaning: str
 ) -> None:
     channels = shape[1] if isinstance(shape[1], int) else 1

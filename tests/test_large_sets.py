@@ -20,9 +20,9 @@ from safetensors.numpy import load_file
 from lsuv_cli.reading.onnx_file import read_model
 from support.background import Background
 from support.command import UNMEASURED, Run
-from support.effort import effort
 from support.graphs import random_weight, save_graph
 from support.limits import limit_files
+from support.pass_stats import pass_stats
 from support.refusals import check_refused
 from support.sample_files import save_parquet, save_pictures, save_shard
 from support.small_models import convolutional, small_model
@@ -64,14 +64,14 @@ def whole(lsuv: Run, folder: Path) -> Path:
     process = lsuv(*init("--verbose", out="whole"), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert len(read_model(folder / "model.onnx")[0].nodes) == NODES + 1
-    assert effort(process) == (NODES, 0, 0)
+    assert pass_stats(process) == (NODES, 0, 0)
     return folder / "whole"
 
 
 def test_batches_that_spill(lsuv: Run, folder: Path, whole: Path) -> None:
     process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    executions, repeated, spilled = effort(process)
+    executions, repeated, spilled = pass_stats(process)
     assert (executions, repeated) == (BATCHES * NODES, 0)
     assert spilled > 100_000
     check_same_weights(folder / "out", whole)
@@ -83,7 +83,7 @@ def test_a_disk_that_becomes_full(lsuv: Run, folder: Path, whole: Path) -> None:
     limit = limit_files(40_000)
     process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder, preexec_fn=limit)
     assert process.returncode == 0, process.stderr
-    executions, repeated, spilled = effort(process)
+    executions, repeated, spilled = pass_stats(process)
     assert repeated > 0
     assert spilled > 0
     assert executions - repeated == BATCHES * NODES
@@ -109,7 +109,7 @@ def test_a_small_disk(lsuv: Run, folder: Path, whole: Path, small_disk: Path) ->
     """It is known beforehand that nothing fits, and said what that costs."""
     process = lsuv(*init(*SPILLING, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    executions, repeated, spilled = effort(process)
+    executions, repeated, spilled = pass_stats(process)
     assert spilled == 0
     assert executions - repeated == BATCHES * NODES
     share = f"computes {executions / (BATCHES * NODES):.1f} times as much"

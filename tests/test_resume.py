@@ -16,9 +16,9 @@ import pytest
 
 from support.background import PATIENCE, Background
 from support.command import COMMAND, Run
-from support.effort import effort
 from support.graphs import random_weight
 from support.limits import limit_files
+from support.pass_stats import pass_stats
 from support.paths import SUPPORT
 from support.refusals import check_refused
 from support.sample_files import save_parquet, save_shard
@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on(lsuv: Run, folder: Path, finished: Path, count: in
     process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert "going on from the checkpoint in c\n" in process.stderr
-    executions, repeated, _ = effort(process)
+    executions, repeated, _ = pass_stats(process)
     whole = BATCHES * NODES
     assert repeated == 0
     assert executions == 0 if left == LINES - 1 else 0 < executions <= whole
@@ -115,7 +115,7 @@ def test_values_that_are_gone(lsuv: Run, folder: Path, finished: Path) -> None:
     (folder / "c" / "values.bin").unlink()
     process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    assert effort(process)[1] > 0
+    assert pass_stats(process)[1] > 0
     check_same_weights(folder / "out", finished / "out")
     assert not (folder / "c").exists()
 
@@ -126,7 +126,7 @@ def test_values_that_are_damaged(lsuv: Run, folder: Path, finished: Path) -> Non
     values.write_bytes(bytes(values.stat().st_size))
     process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    assert effort(process)[1] > 0
+    assert pass_stats(process)[1] > 0
     check_same_weights(folder / "out", finished / "out")
 
 

@@ -148,7 +148,7 @@ class MachineFlags:
             "provider": self.provider,
             "tf32": self.tf32,
             "threads": self.threads or run.threads,
-            "local_rank": run.place.local_rank if run.place else 0,
+            "local_rank": run.process.local_rank if run.process else 0,
             "batch_size": self.batch_size,
             "memory_bytes": parse_bytes(self.memory, "--memory"),
             "device_memory_bytes": parse_bytes(self.device_memory, "--device-memory"),

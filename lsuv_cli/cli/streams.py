@@ -36,9 +36,9 @@ def model_options(model: Path, data: Sequence[str], run: Run) -> dict[str, Any]:
         return {"model": model}
     if len(readers) > 1:
         raise UsageError(f"{' and '.join(readers)} both want stdin; give one of them a file")
-    if run.place is not None:
+    if run.process is not None:
         raise UsageError(
-            f"{readers[0]} reads stdin, which {run.place.size} processes can't share; give a file"
+            f"{readers[0]} reads stdin, which {run.process.size} processes can't share; give a file"
         )
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
@@ -67,9 +67,9 @@ def check_stdout(out: Path, run: Run, *, rivals: Sequence[str]) -> None:
         return
     if rivals:
         raise UsageError(f"--out - and {rivals[0]} do not go together; give --out a file")
-    if run.place is not None:
+    if run.process is not None:
         raise UsageError(
-            f"--out - writes to stdout, which {run.place.size} processes can't share; give a file"
+            f"--out - writes to stdout, which {run.process.size} processes can't share; give a file"
         )
     if sys.stdout is None:
         raise OutputError("--out - writes to stdout, which is closed")

@@ -10,7 +10,7 @@ import numpy as np
 from lsuv_cli.core.records import Feeds
 
 # For each input the shape of one sample, without the batch axis, and the dtype it is fed as.
-Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+SampleShapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 class Batches(Protocol):
@@ -34,7 +34,7 @@ class Batches(Protocol):
         """
 
     @property
-    def specs(self) -> Shapes:
+    def specs(self) -> SampleShapes:
         """What a sample is, for each input."""
 
 
@@ -55,7 +55,7 @@ class GivenBatches:
 class PlannedBatches:
     """Batches of which only the sizes are known; see `Batches`."""
 
-    def __init__(self, total: int, batch_size: int, specs: Shapes) -> None:
+    def __init__(self, total: int, batch_size: int, specs: SampleShapes) -> None:
         self.total = total
         self.specs = specs
         whole, rest = divmod(total, batch_size)

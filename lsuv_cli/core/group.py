@@ -55,7 +55,7 @@ class Group(Protocol):
         """
 
 
-class Alone:
+class SingleProcess:
     """The one process of a run that has no others."""
 
     rank = 0

@@ -26,7 +26,7 @@ from lsuv_cli.passes.control_flow import (
 from lsuv_cli.passes.unroll import written_out
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.runtime.devices import Device
-from lsuv_cli.runtime.whole import run_once
+from lsuv_cli.runtime.run_once import run_once
 
 
 def common_way(

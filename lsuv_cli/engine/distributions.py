@@ -45,7 +45,7 @@ def find_distributions(
     outputs = [work.layer_nodes[index].layer.output for index in edges]
     outputs += [node.output[0] for node in activations.values()]
     segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
-    passage = work.passage(events.advance)
+    data_pass = work.data_pass(events.advance)
     found: dict[int, Reading] = {}
     for position, segment in enumerate(segments):
         made = segment.makes()
@@ -64,7 +64,7 @@ def find_distributions(
             )
 
         counts = [one.node_count for one in segments[: position + 1]]
-        readings, _ = passage.run(position, segment.leaving, build, _never_doubtful, counts)
+        readings, _ = data_pass.run(position, segment.leaving, build, _never_doubtful, counts)
         found |= readings.layers
     work.store.clear()
     return {

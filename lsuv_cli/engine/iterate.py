@@ -167,9 +167,9 @@ class Iterations:
         return segment.parameters - {name for one in later for name in one.parameters}
 
     def _end_sweep(self) -> None:
-        effort = self._sweeper.effort
+        stats = self._sweeper.stats
         self._events.detail(
-            f"{effort.executions:,} node executions, {effort.repeated:,} of them again; "
+            f"{stats.executions:,} node executions, {stats.repeated:,} of them again; "
             f"{self._work.store.spilled_bytes:,} bytes written to disk"
         )
         if self._work.plan.is_inexact and self._work.norms:

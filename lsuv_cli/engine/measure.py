@@ -12,7 +12,7 @@ from lsuv_cli.core.records import InstrumentedGraph, Reading, Readings, Specs
 from lsuv_cli.engine.work import Work
 from lsuv_cli.instrument.measure import measuring_graph
 from lsuv_cli.instrument.segments import Segment, cut_for_values
-from lsuv_cli.runtime.passage import Passage
+from lsuv_cli.runtime.data_pass import DataPass
 
 
 def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
@@ -27,10 +27,10 @@ def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> di
     outputs = {work.layer_nodes[index].layer.output: index for index in work.measurable}
     moments: dict[int, Moments] = {}
     segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
-    passage = work.passage(events.advance)
+    data_pass = work.data_pass(events.advance)
     for position, segment in enumerate(segments):
         layers = [outputs[name] for name in segment.makes() & outputs.keys()]
-        measured = _measure_segment(work, weights, passage, segments[: position + 1], layers)
+        measured = _measure_segment(work, weights, data_pass, segments[: position + 1], layers)
         moments |= {index: reading.moments for index, reading in measured.items()}
     work.store.clear()
     entry = [[index, *moments_entry(one)] for index, one in moments.items()]
@@ -41,7 +41,7 @@ def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> di
 def _measure_segment(
     work: Work,
     weights: Mapping[str, FloatArray],
-    passage: Passage,
+    data_pass: DataPass,
     segments: Sequence[Segment],
     layers: Sequence[int],
 ) -> Mapping[int, Reading]:
@@ -59,7 +59,7 @@ def _measure_segment(
     counts = [segment.node_count for segment in segments]
     while True:
         last = len(segments) - 1
-        readings, doubts = passage.run(last, segments[-1].leaving, build, doubtful, counts)
+        readings, doubts = data_pass.run(last, segments[-1].leaving, build, doubtful, counts)
         if not doubts:
             return readings.layers
         centred |= doubts

@@ -19,7 +19,7 @@ from lsuv_cli.instrument.steps import Step, sweep_steps
 from lsuv_cli.instrument.sweep import sweeping_graph
 from lsuv_cli.instrument.tracer import SweepTracer
 from lsuv_cli.layers.biases import per_channel_bias
-from lsuv_cli.runtime.passage import Effort
+from lsuv_cli.runtime.data_pass import PassStats
 
 
 class Sweeper:
@@ -51,7 +51,7 @@ class Sweeper:
         self._about = Sweepable(
             work.model, work.layer_nodes, work.plan, work.norms, work.alone, watched
         )
-        self._passage = work.passage(advance)
+        self._data_pass = work.data_pass(advance)
         self._founds = [Found()]
         self._factors: Factors = {}
         self.segments = self._cut_whole()
@@ -62,9 +62,9 @@ class Sweeper:
         return len(self._founds) - 1
 
     @property
-    def effort(self) -> Effort:
+    def stats(self) -> PassStats:
         """How much has been done."""
-        return self._passage.effort
+        return self._data_pass.stats
 
     def _cut_whole(self) -> list[Segment]:
         """The segments of a sweep, which runs as far as the last layer that is measured."""
@@ -135,7 +135,7 @@ class Sweeper:
 
     def _measured(self, segment: Segment) -> tuple[Readings, bool]:
         """Have all samples pass through a segment; the readings, and whether they are doubtful."""
-        readings, doubts = self._passage.run(
+        readings, doubts = self._data_pass.run(
             self.position,
             segment.leaving,
             self._build,

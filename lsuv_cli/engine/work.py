@@ -15,8 +15,8 @@ from lsuv_cli.core.records import Plan, Reading
 from lsuv_cli.layers.find import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.runtime.data_pass import DataPass
 from lsuv_cli.runtime.devices import Device
-from lsuv_cli.runtime.passage import Passage
 from lsuv_cli.runtime.store import ValueStore
 
 # A one-pass variance is trusted while the mean square is at most this many times as large: float32
@@ -66,10 +66,10 @@ class Work:
             if layer_node.takes_data and not layer_node.layer.recurrent
         ]
 
-    def passage(self, advance: Callable[[int, int], None]) -> Passage:
+    def data_pass(self, advance: Callable[[int, int], None]) -> DataPass:
         """A new way of the samples through the model."""
         activations = len(self.layer_nodes) + len(self.norms)
-        return Passage(self.batches, self.store, self.group, self.device, activations, advance)
+        return DataPass(self.batches, self.store, self.group, self.device, activations, advance)
 
     def doubtful(
         self, readings: Mapping[int, Reading], centred: Collection[int] = ()

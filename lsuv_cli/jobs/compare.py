@@ -10,7 +10,7 @@ from lsuv_cli.core.batches import GivenBatches, first_samples
 from lsuv_cli.core.choices import Init, PreInit
 from lsuv_cli.core.comparison import Comparison, Trial
 from lsuv_cli.core.events import Events, Silent
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
@@ -182,7 +182,7 @@ class _Trials:
         work = self._work
         if work.alone and work.batches.total == backward.samples:
             return forward
-        few = replace(work, batches=GivenBatches([backward.feeds]), group=Alone())
+        few = replace(work, batches=GivenBatches([backward.feeds]), group=SingleProcess())
         return measure_unscaled(few, weights, Silent(), lambda _segments: None)
 
     def _warn_of_other_way(self, init: Init, weights: Parameters) -> None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from lsuv_cli import __version__
-from lsuv_cli.core.batches import PlannedBatches, Shapes
+from lsuv_cli.core.batches import PlannedBatches, SampleShapes
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.group import Alone
+from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
@@ -32,7 +32,7 @@ from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import open_samples, with_shapes
-from lsuv_cli.samples.meaning import what_feeds
+from lsuv_cli.samples.input_description import describe_feed
 
 
 def inspect(options: InspectOptions, events: Events) -> Inspection:
@@ -48,7 +48,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.detail)
     with ExitStack() as stack:
-        given = Given(options, Alone(), device, events, stack, open_samples)
+        given = Given(options, SingleProcess(), device, events, stack, open_samples)
         events.stage("reading the model")
         given, source = _source(given, options)
         model, weights = model_of(constants_outside(source))
@@ -63,7 +63,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
         producer=source.producer,
         nodes=len(model.nodes),
         parameters=sum(math.prod(stored.info.shape) for stored in layers.naming.values()),
-        inputs=tuple(InspectedInput(spec, what_feeds(spec)) for spec in specs),
+        inputs=tuple(InspectedInput(spec, describe_feed(spec)) for spec in specs),
         layers=tuple(_inspected(model, layers)),
         left_alone=tuple(layers.left_alone),
         plan=plan,
@@ -154,7 +154,7 @@ def _planned_run(
     )
 
 
-def _shapes(specs: Sequence[InputSpec]) -> Shapes:
+def _shapes(specs: Sequence[InputSpec]) -> SampleShapes:
     """What a sample is, for each input.
 
     Raises:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
@@ -35,7 +35,7 @@ class Loaded:
         group: Group,
         events: Events,
         find: FindSamples,
-        budget_of: Callable[[Shapes], Budget] | None,
+        budget_of: Callable[[SampleShapes], Budget] | None,
     ) -> None:
         """Find, choose and read samples.
 
@@ -66,7 +66,7 @@ class Loaded:
             raise
         self._tell(options, events)
 
-    def fit(self, budget_of: Callable[[Shapes], Budget]) -> Budget:
+    def fit(self, budget_of: Callable[[SampleShapes], Budget]) -> Budget:
         """Have batches keep within a budget, if they do not yet."""
         if self._budget is None:
             self._budget = budget_of(self.batches.specs)

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.branches import along, common_way
@@ -74,7 +74,7 @@ class Given:
     decisions: Sequence[Decisions] = ()
 
     def load(
-        self, inputs: Sequence[InputSpec], budget_of: Callable[[Shapes], Budget] | None = None
+        self, inputs: Sequence[InputSpec], budget_of: Callable[[SampleShapes], Budget] | None = None
     ) -> Loaded:
         """Read the samples."""
         loaded = Loaded(inputs, self.options, self.group, self.events, self.find, budget_of)
@@ -141,7 +141,7 @@ def with_model(
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.note)
     with ExitStack() as stack:
-        return _opened(Given(options, group or Alone(), device, events, stack, find), job)
+        return _opened(Given(options, group or SingleProcess(), device, events, stack, find), job)
 
 
 def device_of(options: WorkOptions, notify: Notify) -> Device:

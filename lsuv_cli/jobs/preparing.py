@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.core.batches import Batches, Shapes
+from lsuv_cli.core.batches import Batches, SampleShapes
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
@@ -219,7 +219,7 @@ def work_of(
 
 
 def divide_memory(
-    given: Given, model: OnnxModel, weights: Parameters, layers: Layers, shapes: Shapes
+    given: Given, model: OnnxModel, weights: Parameters, layers: Layers, shapes: SampleShapes
 ) -> Budget:
     """How the memory that the user allows is divided, for samples of some shapes."""
     options = given.options

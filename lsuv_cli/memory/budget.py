@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.events import Events
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment
@@ -31,7 +31,7 @@ class Budget:
         model: OnnxModel,
         weights: Parameters,
         products: Collection[str],
-        shapes: Shapes,
+        shapes: SampleShapes,
         memory: int,
         device_memory: int | None,
     ) -> None:

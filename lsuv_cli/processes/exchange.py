@@ -14,10 +14,10 @@ import numpy as np
 from lsuv_cli.core.errors import ProcessError, UsageError
 from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.processes.diagnosis import unlike
-from lsuv_cli.processes.launch import Place
-from lsuv_cli.processes.meeting import Meeting
+from lsuv_cli.processes.launch import ProcessRank
 from lsuv_cli.processes.network import interface_towards
-from lsuv_cli.processes.patience import keep_alive, within
+from lsuv_cli.processes.rendezvous import Rendezvous
+from lsuv_cli.processes.timeouts import call_within, keep_alive
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ GRACE_SECONDS = 5.0
 SHORTEST_NAP, LONGEST_NAP = 5e-5, 5e-3
 
 
-class Kind(IntEnum):
+class ExchangeKind(IntEnum):
     """What an exchange carries."""
 
     NUMBERS = 0
@@ -44,13 +44,13 @@ class TorchGroup:
         bytes_exchanged: bytes that this process has received from the others, headers included.
     """
 
-    def __init__(self, meeting: Meeting, device_label: str, timeout_seconds: float) -> None:
-        self.rank = meeting.place.rank
-        self.size = meeting.place.size
+    def __init__(self, rendezvous: Rendezvous, device_label: str, timeout_seconds: float) -> None:
+        self.rank = rendezvous.process.rank
+        self.size = rendezvous.process.size
         self.bytes_exchanged = 0
-        self._meeting = meeting
+        self._rendezvous = rendezvous
         self._timeout_seconds = timeout_seconds
-        self._device = exchange_device(meeting.place, device_label)
+        self._device = exchange_device(rendezvous.process, device_label)
         self._steps = 0
         self._is_under_way = False
         self._open()
@@ -74,7 +74,7 @@ class TorchGroup:
         """
         import torch
 
-        lengths = self._announce(Kind.NUMBERS, values.size)
+        lengths = self._announce(ExchangeKind.NUMBERS, values.size)
         for rank, length in enumerate(lengths):
             if length != lengths[0]:
                 theirs, ours = f"{length} numbers", str(lengths[0])
@@ -94,7 +94,7 @@ class TorchGroup:
         import torch
 
         encoded = np.frombuffer(text.encode(), np.uint8)
-        lengths = self._announce(Kind.TEXT, encoded.size)
+        lengths = self._announce(ExchangeKind.TEXT, encoded.size)
         if not max(lengths):
             return ["" for _ in lengths]
         padded = np.zeros(max(lengths), np.uint8)
@@ -118,7 +118,7 @@ class TorchGroup:
             keep_alive(world)
             return
         try:
-            within(GRACE_SECONDS, dist.destroy_process_group)
+            call_within(GRACE_SECONDS, dist.destroy_process_group)
         except (RuntimeError, TimeoutError):
             keep_alive(world)
 
@@ -126,7 +126,7 @@ class TorchGroup:
         import torch.distributed as dist
 
         if "GLOO_SOCKET_IFNAME" not in os.environ:
-            address = self._meeting.address
+            address = self._rendezvous.address
             interface = interface_towards(address.host, address.port)
             if interface is not None:
                 os.environ["GLOO_SOCKET_IFNAME"] = interface
@@ -135,7 +135,7 @@ class TorchGroup:
             # NCCL's own watchdog would abort the process, with a stack trace for a sentence.
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
             backend = "cpu:gloo,cuda:nccl"
-        store = self._meeting.store_for_exchange()
+        store = self._rendezvous.store_for_exchange()
 
         def connect() -> None:
             dist.init_process_group(
@@ -147,11 +147,11 @@ class TorchGroup:
             )
 
         try:
-            within(self._timeout_seconds + GRACE_SECONDS, connect)
+            call_within(self._timeout_seconds + GRACE_SECONDS, connect)
         except (RuntimeError, TimeoutError) as error:
-            raise ProcessError(self._meeting.why_failed(_detail(error))) from error
+            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
 
-    def _announce(self, kind: Kind, length: int) -> list[int]:
+    def _announce(self, kind: ExchangeKind, length: int) -> list[int]:
         """Come to the next exchange.
 
         NCCL has no way to leave an exchange to which somebody does not come, and gloo none to find
@@ -163,12 +163,12 @@ class TorchGroup:
         import torch
 
         self._steps += 1
-        self._meeting.arrive(self._steps)
+        self._rendezvous.arrive(self._steps)
         headers = self._exchange(torch.tensor([kind, length], dtype=torch.int64))
         kinds, lengths = zip(*(header.tolist() for header in headers), strict=True)
         for rank, other in enumerate(kinds):
             if other != kinds[0]:
-                theirs, ours = Kind(other).name.lower(), Kind(kinds[0]).name.lower()
+                theirs, ours = ExchangeKind(other).name.lower(), ExchangeKind(kinds[0]).name.lower()
                 raise ProcessError(unlike(rank, self.size, theirs, ours))
         return list(lengths)
 
@@ -183,9 +183,9 @@ class TorchGroup:
             self._await(work)
         except RuntimeError as error:
             self._is_under_way = False
-            raise ProcessError(self._meeting.why_failed(_detail(error))) from error
+            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
         except TimeoutError as error:
-            raise ProcessError(self._meeting.why_failed(_detail(error))) from error
+            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
         self._is_under_way = False
         self.bytes_exchanged += tensor.nbytes * (self.size - 1)
         return gathered
@@ -202,11 +202,11 @@ class TorchGroup:
         work.wait()
 
 
-def exchange_device(place: Place, label: str) -> torch.device:
+def exchange_device(process: ProcessRank, label: str) -> torch.device:
     """Where vectors are exchanged: on a GPU of this process's own, or on the CPU.
 
     Args:
-        place: this process's place.
+        process: this process's rank.
         label: where it computes: `cpu`, or `cuda` with or without a number.
 
     Raises:
@@ -220,11 +220,11 @@ def exchange_device(place: Place, label: str) -> torch.device:
         return torch.device("cpu")
     count = torch.cuda.device_count()
     # Slurm can show each task only the GPU that is its own.
-    index = 0 if count == 1 else place.local_rank
+    index = 0 if count == 1 else process.local_rank
     if index >= count:
         raise UsageError(
-            f"{place.name} has no GPU of its own: there are {count} here, and it is number "
-            f"{place.local_rank} of its machine; start at most {count} a machine, or give "
+            f"{process.name} has no GPU of its own: there are {count} here, and it is number "
+            f"{process.local_rank} of its machine; start at most {count} a machine, or give "
             "--device cpu"
         )
     torch.cuda.set_device(index)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from lsuv_cli.core.errors import UsageError
 
-MEETING_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
+RENDEZVOUS_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
 LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """This process's place among those of the run.
+class ProcessRank:
+    """A process's rank among those of the run.
 
     Attributes:
         rank: its number, from 0.
@@ -53,8 +53,8 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-def place_of(environ: Mapping[str, str]) -> Place | None:
-    """This process's place, from what its launcher put into the environment.
+def rank_of(environ: Mapping[str, str]) -> ProcessRank | None:
+    """This process's rank, from what its launcher put into the environment.
 
     Returns:
         None where no launcher started several processes.
@@ -77,10 +77,10 @@ def place_of(environ: Mapping[str, str]) -> Place | None:
             f"{names[0]} is {rank}, but must be below {names[1]}, which is {size}: the launcher's "
             "variables contradict each other"
         )
-    return Place(rank, size, local_rank, local_size) if size > 1 else None
+    return ProcessRank(rank, size, local_rank, local_size) if size > 1 else None
 
 
-def address_of(environ: Mapping[str, str], size: int) -> Address:
+def rendezvous_address(environ: Mapping[str, str], size: int) -> Address:
     """Where the processes meet.
 
     Args:
@@ -90,7 +90,7 @@ def address_of(environ: Mapping[str, str], size: int) -> Address:
     Raises:
         UsageError: the address or the port is missing, or the port is none.
     """
-    missing = [name for name in MEETING_VARIABLES if not environ.get(name)]
+    missing = [name for name in RENDEZVOUS_VARIABLES if not environ.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         how = (

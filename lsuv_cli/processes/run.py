@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from lsuv_cli.core.errors import ProcessError, Terminated, UsageError
-from lsuv_cli.core.group import Alone, Group
-from lsuv_cli.processes.launch import Place, address_of, place_of
-from lsuv_cli.processes.meeting import Meeting
+from lsuv_cli.core.group import Group, SingleProcess
+from lsuv_cli.processes.launch import ProcessRank, rank_of, rendezvous_address
+from lsuv_cli.processes.rendezvous import Rendezvous
 
 PRECEDENCE_SECONDS = 1.0
 
@@ -26,8 +26,8 @@ class Run:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._meeting: Meeting | None = None
-        self._is_meeting = False
+        self._rendezvous: Rendezvous | None = None
+        self._has_begun_rendezvous = False
         self._speaks: bool | None = None
 
     def __enter__(self) -> Self:
@@ -39,21 +39,21 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._meeting is not None:
+        if self._rendezvous is not None:
             has_failed = self._speaks is not None or error is not None
-            self._meeting.leave(failed=has_failed)
+            self._rendezvous.leave(failed=has_failed)
             if self._speaks is False:
                 # The launcher takes the process that ends first for the one that is to blame.
                 time.sleep(PRECEDENCE_SECONDS)
 
     @property
-    def place(self) -> Place | None:
-        """This process's place among several; None where it is alone.
+    def process(self) -> ProcessRank | None:
+        """This process's rank among several; None where it is alone.
 
         Raises:
             UsageError: the launcher's variables can't be understood.
         """
-        return place_of(self._environ)
+        return rank_of(self._environ)
 
     @property
     def is_first(self) -> bool:
@@ -62,8 +62,8 @@ class Run:
         Raises:
             UsageError: the launcher's variables can't be understood.
         """
-        place = self.place
-        return place is None or place.rank == 0
+        process = self.process
+        return process is None or process.rank == 0
 
     @property
     def threads(self) -> int:
@@ -72,16 +72,16 @@ class Run:
         Raises:
             UsageError: the launcher's variables can't be understood.
         """
-        place = self.place
-        if place is None or place.local_size == 1:
+        process = self.process
+        if process is None or process.local_size == 1:
             return 0
-        return max(1, (os.cpu_count() or 1) // place.local_size)
+        return max(1, (os.cpu_count() or 1) // process.local_size)
 
     @property
     def prefix(self) -> str:
         """What a message of this process begins with, so that one can tell whose it is."""
         try:
-            return "" if self.is_first or self.place is None else f"{self.place.name}: "
+            return "" if self.is_first or self.process is None else f"{self.process.name}: "
         except UsageError:
             return ""
 
@@ -98,26 +98,26 @@ class Run:
                 GPUs than processes.
             ProcessError: another process failed or did not come in time.
         """
-        place = self.place
-        if place is None:
-            yield Alone()
+        process = self.process
+        if process is None:
+            yield SingleProcess()
             return
-        address = address_of(self._environ, place.size)
+        address = rendezvous_address(self._environ, process.size)
         # torch logs what it can't reach with a stack trace; it reads this when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
         import torch.distributed
 
         if not torch.distributed.is_available():
             raise UsageError(
-                f"{place.size} processes were started, but this build of PyTorch can't join them: "
-                "install one with torch.distributed"
+                f"{process.size} processes were started, but this build of PyTorch can't "
+                "join them: install one with torch.distributed"
             )
         from lsuv_cli.processes.exchange import TorchGroup
 
-        self._is_meeting = True
-        self._meeting = Meeting(place, address, timeout_seconds)
-        self._meeting.wait_for_all()
-        with closing(TorchGroup(self._meeting, device_label, timeout_seconds)) as group:
+        self._has_begun_rendezvous = True
+        self._rendezvous = Rendezvous(process, address, timeout_seconds)
+        self._rendezvous.wait_for_all()
+        with closing(TorchGroup(self._rendezvous, device_label, timeout_seconds)) as group:
             try:
                 yield group
             except Terminated as error:
@@ -145,13 +145,13 @@ class Run:
             return True
         if isinstance(error, KeyboardInterrupt) and not is_first:
             return False
-        if self._meeting is not None:
-            return self._meeting.claim_error()
-        return is_first or self._is_meeting
+        if self._rendezvous is not None:
+            return self._rendezvous.claim_error()
+        return is_first or self._has_begun_rendezvous
 
     def _cause_of(self, termination: Terminated) -> BaseException:
         """Why a launcher may have ended this process: another one died, which is to be told."""
-        died = self._meeting.who_died() if self._meeting is not None else None
+        died = self._rendezvous.who_died() if self._rendezvous is not None else None
         error = termination if died is None else ProcessError(died)
         self.speaks_of(error)
         return error

@@ -1,7 +1,7 @@
 """ONNX Runtime: sessions, devices, and one pass of all batches.
 
 In: serialised graphs and batches. Out: moments, and values kept between segments. `session` runs a
-graph, `devices` chooses where, `passage` sends all batches through a segment, `store` and `spill`
+graph, `devices` chooses where, `data_pass` sends all batches through a segment, `store` and `spill`
 keep what the next segment reads, `resume` lets a run go on that was ended.
 """
 

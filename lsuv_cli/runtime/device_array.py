@@ -26,7 +26,7 @@ class DeviceArray:
         alone.push_back(ort_value._get_c_value())  # noqa: SLF001
         self.ort_value = ort.OrtValue(alone[0])
         self.shape: tuple[int, ...] = tuple(ort_value.shape())
-        self.dtype: np.dtype[Any] = np.dtype(DTYPES[ort_value.data_type()])
+        self.dtype: np.dtype[Any] = np.dtype(ORT_DTYPES[ort_value.data_type()])
         self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def numpy(self) -> NDArray[Any]:
@@ -38,7 +38,7 @@ class DeviceArray:
 Value = NDArray[Any] | DeviceArray
 
 # What ONNX Runtime calls the types of tensors.
-DTYPES = {
+ORT_DTYPES = {
     "tensor(bool)": "bool",
     "tensor(double)": "float64",
     "tensor(float)": "float32",

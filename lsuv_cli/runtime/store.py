@@ -13,7 +13,7 @@ from lsuv_cli.runtime.device_array import DeviceArray, Value
 from lsuv_cli.runtime.spill import SpillFile
 
 
-class Place(Enum):
+class StorageTier(Enum):
     """Where a value is kept."""
 
     DEVICE = auto()
@@ -40,11 +40,11 @@ class _Kept:
     checksum: int = 0
 
     @property
-    def place(self) -> Place:
+    def tier(self) -> StorageTier:
         """Where it is."""
         if self.value is None:
-            return Place.DISK
-        return Place.DEVICE if isinstance(self.value, DeviceArray) else Place.HOST
+            return StorageTier.DISK
+        return StorageTier.DEVICE if isinstance(self.value, DeviceArray) else StorageTier.HOST
 
     @property
     def nbytes(self) -> int:
@@ -69,7 +69,7 @@ class ValueStore:
         """
         self.spilled_bytes = 0
         self._spill = spill
-        self._room = {Place.DEVICE: device_bytes, Place.HOST: memory_bytes}
+        self._room = {StorageTier.DEVICE: device_bytes, StorageTier.HOST: memory_bytes}
         self._values: dict[int, dict[str, _Kept]] = {}
         self._positions: dict[int, int] = {}
 
@@ -100,8 +100,8 @@ class ValueStore:
         leaving = [kept for name, kept in before.items() if name not in wanted or name in made]
         room = dict(self._room)
         for one in leaving:
-            if one.place in room:
-                room[one.place] += one.nbytes
+            if one.tier in room:
+                room[one.tier] += one.nbytes
         after = {name: kept for name, kept in before.items() if name in wanted}
         new: dict[str, _Kept] = {}
         for name in sorted(made):
@@ -172,16 +172,16 @@ class ValueStore:
         for batch in list(self._values):
             self.forget(batch)
 
-    def _placed(self, value: Value, room: dict[Place, int]) -> _Kept | None:
+    def _placed(self, value: Value, room: dict[StorageTier, int]) -> _Kept | None:
         """Place a value where there is room for it; None where there is none."""
         shape, dtype, size = value.shape, value.dtype, value.nbytes
-        for place in (Place.DEVICE, Place.HOST):
-            if place is Place.HOST and isinstance(value, DeviceArray):
+        for tier in (StorageTier.DEVICE, StorageTier.HOST):
+            if tier is StorageTier.HOST and isinstance(value, DeviceArray):
                 value = value.numpy()
             kept = _Kept(shape, dtype, value)
-            if kept.place is place and size <= room[place]:
-                room[place] -= size
-                self._room[place] -= size
+            if kept.tier is tier and size <= room[tier]:
+                room[tier] -= size
+                self._room[tier] -= size
                 return kept
         assert not isinstance(value, DeviceArray)
         written = self._spill.write(value) if self._spill is not None else None
@@ -191,7 +191,7 @@ class ValueStore:
         return _Kept(shape, dtype, None, *written)
 
     def _release(self, kept: _Kept) -> None:
-        if kept.place in self._room:
-            self._room[kept.place] += kept.nbytes
+        if kept.tier in self._room:
+            self._room[kept.tier] += kept.nbytes
         elif self._spill is not None:
             self._spill.release(kept.offset, kept.nbytes)

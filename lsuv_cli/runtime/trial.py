@@ -10,22 +10,13 @@ import numpy as np
 import onnxruntime as ort
 
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.runtime.device_array import ORT_DTYPES
 from lsuv_cli.runtime.devices import CPU, FATAL, ORT_ERRORS
 from lsuv_cli.runtime.session import reason_of
 
 # Zeros may keep a loop going for ever, and what it puts out grows. Large models need their time.
 MAX_SECONDS = 5.0
 BYTES_PER_SECOND = 100e6
-
-KINDS = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(uint8)": "uint8",
-    "tensor(bool)": "bool",
-}
 
 
 def try_model(files: Sequence[Path], original: str | bytes, threads: int = 0) -> str:
@@ -69,9 +60,9 @@ def _tried(model: str | bytes, seconds: float, threads: int) -> str:
         sizes = list(value.shape)
         if sizes and not isinstance(sizes[0], int):
             sizes[0] = 1
-        if value.type not in KINDS or not all(isinstance(size, int) for size in sizes):
+        if value.type not in ORT_DTYPES or not all(isinstance(size, int) for size in sizes):
             return f"loaded but not run, as its input {value.name} leaves sizes or its type open"
-        feeds[value.name] = np.zeros(sizes, KINDS[value.type])
+        feeds[value.name] = np.zeros(sizes, ORT_DTYPES[value.type])
     shapes = " ".join(f"{name}:{','.join(map(str, one.shape))}" for name, one in feeds.items())
     run_options = ort.RunOptions()
     run_options.log_severity_level = FATAL

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
@@ -142,7 +142,7 @@ class SampleBatches:
         return [len(batch) for batch in self._batches]
 
     @property
-    def specs(self) -> Shapes:
+    def specs(self) -> SampleShapes:
         """What a sample is, for each input."""
         return self._source.shapes
 

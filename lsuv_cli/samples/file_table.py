@@ -12,8 +12,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.samples.kinds import Kind, kind_of
-from lsuv_cli.samples.packed import PackedStrings, pack
+from lsuv_cli.samples.kinds import SampleKind, kind_of
+from lsuv_cli.samples.packed_strings import PackedStrings, pack
 
 # Beside its kind, an entry's mark tells that it is a link, or was named by itself.
 LINK = 0x40
@@ -31,7 +31,7 @@ class FileTable(Sequence[Path]):
         folders: the folders, as they were given or found.
         reals: their real paths.
         folder_of: (n,) uint32, each file's index in `folders`.
-        marks: (n,) uint8, each file's Kind, with LINK and NAMED.
+        marks: (n,) uint8, each file's SampleKind, with LINK and NAMED.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class FileTable(Sequence[Path]):
 
     @property
     def kinds(self) -> NDArray[np.uint8]:
-        """(n,) uint8: each file's Kind."""
+        """(n,) uint8: each file's SampleKind."""
         return self.marks & np.uint8(KIND_BITS)
 
     def marked(self, mark: int) -> NDArray[np.bool_]:
         """(n,) bool: which of the files have LINK or NAMED."""
         return np.bitwise_and(self.marks, np.uint8(mark)).astype(bool)
 
-    def first(self, kinds: Iterable[Kind]) -> Path | None:
+    def first(self, kinds: Iterable[SampleKind]) -> Path | None:
         """The first file of one of some kinds; None where there is none."""
         found = np.flatnonzero(np.isin(self.kinds, list(kinds)))
         return self[int(found[0])] if found.size else None

@@ -16,7 +16,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.braces import expand_braces, has_braces
 from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, FileTableBuilder, joined
 from lsuv_cli.samples.folders import add_folder, folder_text
-from lsuv_cli.samples.kinds import TOKEN_SUFFIXES, Kind, described_types, kind_of
+from lsuv_cli.samples.kinds import TOKEN_SUFFIXES, SampleKind, described_types, kind_of
 from lsuv_cli.samples.listed import LIST_MARK, add_listed
 
 
@@ -93,7 +93,7 @@ def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]
             continue
         folder, name = os.path.split(match)
         kind = kind_of(name)
-        if kind is None or (kind == Kind.TOKENS and not tokens_wanted):
+        if kind is None or (kind == SampleKind.TOKENS and not tokens_wanted):
             continue
         if os.path.isfile(match):  # noqa: PTH113
             loose.setdefault(folder, set()).add(name)

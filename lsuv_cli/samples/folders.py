@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsuv_cli.samples.file_table import FileTableBuilder, joined
-from lsuv_cli.samples.kinds import Kind, kind_of
+from lsuv_cli.samples.kinds import SampleKind, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _list(folder: str) -> _Listing:
                     continue
                 if _is_dir(entry):
                     subfolders.append(name)
-                elif kind_of(name) not in (None, Kind.TOKENS) and _is_file(entry):
+                elif kind_of(name) not in (None, SampleKind.TOKENS) and _is_file(entry):
                     names.append(name)
                     if entry.is_symlink():
                         links.add(name)

@@ -15,7 +15,7 @@ TAR_SUFFIXES = frozenset((".tar",))
 PARQUET_SUFFIXES = frozenset((".parquet",))
 
 
-class Kind(IntEnum):
+class SampleKind(IntEnum):
     """What a sample file holds."""
 
     PICTURE = 0
@@ -25,23 +25,23 @@ class Kind(IntEnum):
     PARQUET = 4
 
 
-NUMBERS = frozenset((Kind.ARRAY, Kind.TOKENS))
-PICTURES = frozenset((Kind.PICTURE, Kind.TAR, Kind.PARQUET))
+NUMBERS = frozenset((SampleKind.ARRAY, SampleKind.TOKENS))
+PICTURES = frozenset((SampleKind.PICTURE, SampleKind.TAR, SampleKind.PARQUET))
 
 _BY_SUFFIX = {
     suffix: kind
     for kind, suffixes in (
-        (Kind.PICTURE, IMAGE_SUFFIXES),
-        (Kind.ARRAY, ARRAY_SUFFIXES),
-        (Kind.TOKENS, TOKEN_SUFFIXES),
-        (Kind.TAR, TAR_SUFFIXES),
-        (Kind.PARQUET, PARQUET_SUFFIXES),
+        (SampleKind.PICTURE, IMAGE_SUFFIXES),
+        (SampleKind.ARRAY, ARRAY_SUFFIXES),
+        (SampleKind.TOKENS, TOKEN_SUFFIXES),
+        (SampleKind.TAR, TAR_SUFFIXES),
+        (SampleKind.PARQUET, PARQUET_SUFFIXES),
     )
     for suffix in suffixes
 }
 
 
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> SampleKind | None:
     """The kind of a file by its name, without folders; None where that is no sample's."""
     dot = name.rfind(".")
     # Path.suffix says the same of every name, but takes several times as long.

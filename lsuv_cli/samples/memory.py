@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
@@ -45,7 +45,7 @@ class MemorySource:
         if counts == {0} or len(counts) > 1:
             raise DataError(f"the inputs have {sorted(counts)} samples; give each as many")
         self.available = counts.pop()
-        self.shapes: Shapes = {
+        self.shapes: SampleShapes = {
             spec.name: (
                 self._arrays[spec.name].shape[1:],
                 np.dtype(spec.dtype or natural_dtype(self._arrays[spec.name].dtype)),

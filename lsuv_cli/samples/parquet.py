@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.parquet_column import picture_column
-from lsuv_cli.samples.parquet_rows import RowReader, Table, opened
-from lsuv_cli.samples.stamp import Stamp
+from lsuv_cli.samples.parquet_rows import ParquetColumn, RowReader, opened
 
 
 class ParquetTable:
@@ -39,7 +39,7 @@ class ParquetTable:
             ) from None
         self._reader = reader
         try:
-            stamp = Stamp.of(path)
+            version = FileVersion.of(path)
             with opened(path) as file:
                 column = picture_column(file.schema_arrow, path)
                 counts = [
@@ -53,7 +53,7 @@ class ParquetTable:
             raise DataError(
                 f"{path} is damaged, or no Parquet file ({reason}); copy it anew"
             ) from None
-        self._table = Table(path, stamp, column, tuple(accumulate(counts, initial=0)))
+        self._table = ParquetColumn(path, version, column, tuple(accumulate(counts, initial=0)))
 
     def __len__(self) -> int:
         return self._table.starts[-1]
@@ -64,7 +64,7 @@ class ParquetTable:
 
     def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
         """Size and time of the last change of the file, as it was found; `open` compares them."""
-        return self._table.stamp.size, self._table.stamp.changed_ns
+        return self._table.version.size, self._table.version.changed_ns
 
     def open(self, index: int) -> BinaryIO:
         """A picture's bytes, in memory.

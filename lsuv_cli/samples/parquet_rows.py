@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lsuv_cli.samples.stamp import Stamp
+from lsuv_cli.samples.file_version import FileVersion
 
 PIECE_BYTES = 4 << 20
 PIECES_KEPT = 8
@@ -18,18 +18,18 @@ BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class ParquetColumn:
     """A file's column.
 
     Attributes:
         path: the file.
-        stamp: of the file when `starts` was read.
+        version: of the file when `starts` was read.
         column: its path in the schema, down to the bytes.
         starts: the first row of each row group, and the number of rows.
     """
 
     path: Path
-    stamp: Stamp
+    version: FileVersion
     column: str
     starts: tuple[int, ...]
 
@@ -38,19 +38,19 @@ class Table:
 class _Piece:
     """Some consecutive rows; `values` is a pyarrow.Array of bytes."""
 
-    table: Table
+    table: ParquetColumn
     start: int
     stop: int
     values: Any
 
-    def has(self, table: Table, row: int) -> bool:
+    def has(self, table: ParquetColumn, row: int) -> bool:
         return self.table is table and self.start <= row < self.stop
 
 
 class _Stream:
     """The pieces of one row group, one after another."""
 
-    def __init__(self, table: Table, group: int, file: Any) -> None:
+    def __init__(self, table: ParquetColumn, group: int, file: Any) -> None:
         self.table = table
         self.group = group
         self.file = file
@@ -92,10 +92,10 @@ class RowReader:
         self._stream: _Stream | None = None
         self._pieces: list[_Piece] = []
         # What threads wait for: the stream must not run past it on behalf of another.
-        self._wanted: Counter[tuple[Table, int]] = Counter()
+        self._wanted: Counter[tuple[ParquetColumn, int]] = Counter()
         self._counting = Lock()
 
-    def read(self, table: Table, group: int, row: int) -> bytes | None:
+    def read(self, table: ParquetColumn, group: int, row: int) -> bytes | None:
         """A row's bytes; None where it has none.
 
         Args:
@@ -119,10 +119,10 @@ class RowReader:
                 if not self._wanted[table, row]:
                     del self._wanted[table, row]
 
-    def _find(self, table: Table, row: int) -> _Piece | None:
+    def _find(self, table: ParquetColumn, row: int) -> _Piece | None:
         return next((piece for piece in self._pieces if piece.has(table, row)), None)
 
-    def _advance(self, table: Table, group: int, row: int) -> _Piece:
+    def _advance(self, table: ParquetColumn, group: int, row: int) -> _Piece:
         import pyarrow as pa
 
         stream, self._stream = self._stream, None  # on an error the next read begins anew
@@ -131,9 +131,9 @@ class RowReader:
                 if stream is not None:
                     stream.file.close(force=True)
                 stream = _Stream(table, group, _open(table.path))
-                table.stamp.check(table.path)
+                table.version.check(table.path)
             elif stream.group != group or stream.position > row:
-                table.stamp.check(table.path)
+                table.version.check(table.path)
                 stream = _Stream(table, group, stream.file)
             while not (piece := stream.next()).has(table, row):
                 if self._is_wanted(piece):

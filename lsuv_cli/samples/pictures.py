@@ -13,7 +13,7 @@ import numpy as np
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.file_table import FileTable
-from lsuv_cli.samples.kinds import Kind
+from lsuv_cli.samples.kinds import SampleKind
 from lsuv_cli.samples.parquet import ParquetTable
 from lsuv_cli.samples.parquet_rows import RowReader
 from lsuv_cli.samples.tar_shard import TarShard
@@ -138,12 +138,12 @@ def open_pictures(files: FileTable) -> Pictures:
     rows = RowReader()
     parts: list[Pictures] = []
     start = 0
-    for position in np.flatnonzero(files.kinds != Kind.PICTURE).tolist():
+    for position in np.flatnonzero(files.kinds != SampleKind.PICTURE).tolist():
         if position > start:
             parts.append(PictureFiles(files, start, position))
         path = files[position]
         parts.append(
-            TarShard(path) if files.kinds[position] == Kind.TAR else ParquetTable(path, rows)
+            TarShard(path) if files.kinds[position] == SampleKind.TAR else ParquetTable(path, rows)
         )
         start = position + 1
     if start < len(files):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lsuv_cli.core.batches import Shapes
+from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
@@ -45,7 +45,7 @@ class Source(Protocol):
     """
 
     available: int
-    shapes: Shapes
+    shapes: SampleShapes
     channel_axis: int | None
 
     def name(self, sample: int) -> str:
@@ -97,7 +97,7 @@ class PictureSource:
                 f"the input {spec.name} takes {spec.dtype}, which pictures are not; give arrays"
             )
         self._dtype = np.dtype(spec.dtype or "float32")
-        self.shapes: Shapes = {spec.name: (self._wanted.shape, self._dtype)}
+        self.shapes: SampleShapes = {spec.name: (self._wanted.shape, self._dtype)}
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
     def name(self, sample: int) -> str:
@@ -149,7 +149,7 @@ class ArraySource:
         self.available = int(self._starts[-1])
         if self.available == 0:
             raise DataError(f"the arrays in {', '.join(options.data)} hold no samples")
-        self.shapes: Shapes = {spec.name: self._shape(spec) for spec in specs}
+        self.shapes: SampleShapes = {spec.name: self._shape(spec) for spec in specs}
         self._normalise = {
             name: array_normalisation(options, dtype.name, shape)
             for name, (shape, dtype) in self.shapes.items()

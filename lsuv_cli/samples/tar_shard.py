@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
-from lsuv_cli.samples.kinds import Kind, kind_of
-from lsuv_cli.samples.packed import PackedStrings, pack
-from lsuv_cli.samples.stamp import Stamp
+from lsuv_cli.samples.file_version import FileVersion
+from lsuv_cli.samples.kinds import SampleKind, kind_of
+from lsuv_cli.samples.packed_strings import PackedStrings, pack
 from lsuv_cli.samples.tar_headers import read_headers
 
 EXTENSIONS_SHOWN = 4
@@ -39,7 +39,7 @@ class TarShard:
         self._offsets = array("q")
         self._sizes = array("q")
         with _explaining(path), path.open("rb", buffering=0) as file:
-            self._stamp = Stamp.of(file.fileno())
+            self._file_version = FileVersion.of(file.fileno())
             self._names = self._index(file)
 
     def _index(self, file: BinaryIO) -> PackedStrings:
@@ -78,7 +78,7 @@ class TarShard:
 
     def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
         """Size and time of the last change of the file, as it was found; `open` compares them."""
-        return self._stamp.size, self._stamp.changed_ns
+        return self._file_version.size, self._file_version.changed_ns
 
     def open(self, index: int) -> BinaryIO:
         """A picture's bytes, in memory.
@@ -88,7 +88,7 @@ class TarShard:
         """
         offset, size = self._offsets[index], self._sizes[index]
         with self._path.open("rb", buffering=0) as file:
-            self._stamp.check(file.fileno())
+            self._file_version.check(file.fileno())
             data = os.pread(file.fileno(), size, offset)
         if len(data) != size:
             raise OSError(f"{len(data)} of {size} bytes could be read")
@@ -130,4 +130,4 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_picture(key: str, extension: str) -> bool:
     hidden = not key or key.endswith("/")
-    return not hidden and "." not in extension and kind_of(f"x.{extension}") == Kind.PICTURE
+    return not hidden and "." not in extension and kind_of(f"x.{extension}") == SampleKind.PICTURE

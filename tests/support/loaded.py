@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsuv_cli.core.group import Alone
+from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
 from lsuv_cli.samples.batch import SampleBatches, open_samples
@@ -37,7 +37,7 @@ def opened(
 
 def loaded(batches: SampleBatches) -> Loaded:
     """Samples read into one batch."""
-    batches.read(Alone(), lambda *_: None)
+    batches.read(SingleProcess(), lambda *_: None)
     sources = tuple(batches._source.name(sample) for sample in batches._batches[0].tolist())
     (count,) = batches.counts
     assert count == batches.total

@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.kinds import ARRAY_SUFFIXES, IMAGE_SUFFIXES, NUMBERS, PICTURES, Kind, kind_of
-from lsuv_cli.samples.packed import PackedStrings, pack
+from lsuv_cli.samples.kinds import (
+    ARRAY_SUFFIXES,
+    IMAGE_SUFFIXES,
+    NUMBERS,
+    PICTURES,
+    SampleKind,
+    kind_of,
+)
+from lsuv_cli.samples.packed_strings import PackedStrings, pack
 
 # Characters before and after the separator, and one that is no UTF-8.
 NAMES = st.text(st.sampled_from("a-.0~é\udc80 "), min_size=1, max_size=3).filter(
@@ -160,7 +167,13 @@ def test_the_kinds_of_files(tmp_path: Path) -> None:
     for name in ("a.npy", "b.PNG", "c.parquet", "d.tar", "e.txt"):
         (tmp_path / name).touch()
     files = find_files([str(tmp_path), str(tmp_path / "e.txt")])
-    kinds = (Kind.ARRAY, Kind.PICTURE, Kind.PARQUET, Kind.TAR, Kind.TOKENS)
+    kinds = (
+        SampleKind.ARRAY,
+        SampleKind.PICTURE,
+        SampleKind.PARQUET,
+        SampleKind.TAR,
+        SampleKind.TOKENS,
+    )
     assert files.kinds.tolist() == list(kinds)
     assert files.first(PICTURES) == tmp_path / "b.PNG"
     assert files.first(NUMBERS) == tmp_path / "a.npy"
@@ -176,7 +189,7 @@ def test_a_kind_goes_by_the_suffix_as_pathlib_has_it(stem: str) -> None:
         name = stem + suffix
         if name not in {".", ".."}:
             known = Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
-            assert (kind_of(name) in {Kind.PICTURE, Kind.ARRAY}) == known
+            assert (kind_of(name) in {SampleKind.PICTURE, SampleKind.ARRAY}) == known
 
 
 @given(st.lists(st.text().filter(lambda text: "\0" not in text), min_size=1))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lsuv_cli.core.errors import DataError, UsageError
-from lsuv_cli.core.group import Alone, Group
+from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.processes.diagnosis import gone, late, no_listener, not_started, unreachable
 from lsuv_cli.processes.exchange import exchange_device
-from lsuv_cli.processes.launch import Address, Place, address_of, place_of
+from lsuv_cli.processes.launch import Address, ProcessRank, rank_of, rendezvous_address
 from lsuv_cli.processes.run import Run
 
 TORCHRUN = {
@@ -35,7 +35,7 @@ SRUN = {
 
 
 def test_alone() -> None:
-    group: Group = Alone()
+    group: Group = SingleProcess()
     values = np.array([1.0, np.nan])
     (gathered,) = group.gather(values)
     assert gathered is values
@@ -57,16 +57,16 @@ def test_alone_without_torch_and_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "place"),
+    ("environ", "process"),
     [
         ({}, None),
-        (TORCHRUN, Place(3, 4, 1, 2)),
-        ({**TORCHRUN, **SRUN}, Place(3, 4, 1, 2)),
-        ({"RANK": "0", "WORLD_SIZE": "2"}, Place(0, 2)),
+        (TORCHRUN, ProcessRank(3, 4, 1, 2)),
+        ({**TORCHRUN, **SRUN}, ProcessRank(3, 4, 1, 2)),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, ProcessRank(0, 2)),
         ({**TORCHRUN, "RANK": "0", "WORLD_SIZE": "1"}, None),
         ({"MASTER_ADDR": "node0", "MASTER_PORT": "29500"}, None),
         ({"WORLD_SIZE": "4"}, None),
-        (SRUN, Place(2, 4, 2)),
+        (SRUN, ProcessRank(2, 4, 2)),
         ({**SRUN, "SLURM_STEP_NUM_TASKS": "1"}, None),
         ({**SRUN, "SLURM_PTY_PORT": "40000"}, None),
         ({name: SRUN[name] for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID")}, None),
@@ -85,8 +85,8 @@ def test_alone_without_torch_and_numpy() -> None:
         "a batch script",
     ],
 )
-def test_place(environ: dict[str, str], place: Place | None) -> None:
-    assert place_of(environ) == place
+def test_rank(environ: dict[str, str], process: ProcessRank | None) -> None:
+    assert rank_of(environ) == process
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_place(environ: dict[str, str], place: Place | None) -> None:
         ({"RANK": "4"}, "RANK is 4, but must be below WORLD_SIZE, which is 4"),
     ],
 )
-def test_place_that_can_not_be(changes: dict[str, str], message: str) -> None:
+def test_rank_that_can_not_be(changes: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        place_of({**TORCHRUN, **changes})
+        rank_of({**TORCHRUN, **changes})
 
 
 def test_address() -> None:
-    assert address_of(TORCHRUN, 4) == Address("node0", 29500)
+    assert rendezvous_address(TORCHRUN, 4) == Address("node0", 29500)
     agent = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
-    assert address_of({**TORCHRUN, **agent}, 4) == Address("node0", 29500, True, 2)
+    assert rendezvous_address({**TORCHRUN, **agent}, 4) == Address("node0", 29500, True, 2)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_address() -> None:
 )
 def test_address_that_is_missing(environ: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        address_of(environ, 4)
+        rendezvous_address(environ, 4)
 
 
 def test_who_speaks_before_the_processes_have_met() -> None:
@@ -156,27 +156,27 @@ def test_sentences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "gpus", "place", "device"),
+    ("label", "gpus", "process", "device"),
     [
-        ("cpu", 8, Place(5, 16, 5), "cpu"),
-        ("cuda", 8, Place(13, 16, 5), "cuda:5"),
-        ("cuda:0", 8, Place(13, 16, 5), "cuda:5"),
-        ("cuda", 1, Place(13, 16, 5), "cuda:0"),
-        ("cuda", 0, Place(13, 16, 5), "cpu"),
+        ("cpu", 8, ProcessRank(5, 16, 5), "cpu"),
+        ("cuda", 8, ProcessRank(13, 16, 5), "cuda:5"),
+        ("cuda:0", 8, ProcessRank(13, 16, 5), "cuda:5"),
+        ("cuda", 1, ProcessRank(13, 16, 5), "cuda:0"),
+        ("cuda", 0, ProcessRank(13, 16, 5), "cpu"),
     ],
     ids=["CPU", "a GPU a process", "number given", "only its own GPU is visible", "CPU build"],
 )
 def test_where_vectors_are_exchanged(
-    monkeypatch: pytest.MonkeyPatch, label: str, gpus: int, place: Place, device: str
+    monkeypatch: pytest.MonkeyPatch, label: str, gpus: int, process: ProcessRank, device: str
 ) -> None:
     pretend_gpus(monkeypatch, gpus)
-    assert str(exchange_device(place, label)) == device
+    assert str(exchange_device(process, label)) == device
 
 
 def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 2)
     with pytest.raises(UsageError, match=r"process 3 of 4 has no GPU of its own: there are 2 here"):
-        exchange_device(Place(3, 4, 3), "cuda")
+        exchange_device(ProcessRank(3, 4, 3), "cuda")
 
 
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

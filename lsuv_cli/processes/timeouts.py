@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def call_within(seconds: float, call: Callable[[], T]) -> T:
     """What a call returns, or raises, if it does so in time.
 
     It runs in a thread of its own: Python delivers Ctrl-C and SIGTERM to the main thread only

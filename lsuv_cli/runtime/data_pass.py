@@ -36,7 +36,7 @@ Values = Mapping[str, Value]
 
 
 @dataclass(slots=True)
-class Effort:
+class PassStats:
     """How much has been done.
 
     Attributes:
@@ -50,7 +50,7 @@ class Effort:
     waited_seconds: float = 0.0
 
 
-class Passage:
+class DataPass:
     """One way of the samples through all segments, from the inputs to the last layer."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Passage:
             activations: how many there are that may be doubted.
             advance: told (batches run, batches to run) of the segment that is running.
         """
-        self.effort = Effort()
+        self.stats = PassStats()
         self._batches = batches
         self._store = store
         self._group = group
@@ -177,7 +177,7 @@ class Passage:
             for number, batch in enumerate(batches):
                 began = time.monotonic()
                 feeds = loading.result()
-                self.effort.waited_seconds += time.monotonic() - began
+                self.stats.waited_seconds += time.monotonic() - began
                 if number + 1 < len(batches):
                     loading = pool.submit(load, batches[number + 1])
                 yield batch, feeds
@@ -248,8 +248,8 @@ class Passage:
         return _readings(graph, merged)
 
     def _count(self, node_counts: Sequence[int], start: int, position: int) -> None:
-        self.effort.executions += sum(node_counts[start : position + 1])
-        self.effort.repeated += sum(node_counts[start:position])
+        self.stats.executions += sum(node_counts[start : position + 1])
+        self.stats.repeated += sum(node_counts[start:position])
 
 
 def _taps(graph: InstrumentedGraph) -> list[Tap]:

@@ -9,7 +9,7 @@ from lsuv_cli.samples.images import picture_format
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
-def what_feeds(spec: InputSpec) -> str:
+def describe_feed(spec: InputSpec) -> str:
     """What samples feed an input, in words."""
     if spec.shape is None:
         return "anything: the model does not tell its shape"

@@ -18,9 +18,9 @@ from lsuv_cli.processes.diagnosis import (
     not_started,
     unreachable,
 )
-from lsuv_cli.processes.launch import Address, Place
+from lsuv_cli.processes.launch import Address, ProcessRank
 from lsuv_cli.processes.network import wait_for_listener
-from lsuv_cli.processes.patience import within
+from lsuv_cli.processes.timeouts import call_within
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -36,19 +36,19 @@ LOOPBACK = "127.0.0.1"
 TOLD, LEFT = "told", "left"
 
 
-class MeetingLostError(Exception):
+class RendezvousLostError(Exception):
     """The meeting point does not answer any more."""
 
 
-class Meeting:
+class Rendezvous:
     """A key-value store that every process of the run reaches, beside the exchange itself.
 
     Every process writes there how far it has come, and that it still lives. What the exchange
     can't tell when it fails, namely who is missing, can then be read.
     """
 
-    def __init__(self, place: Place, address: Address, timeout_seconds: float) -> None:
-        self.place = place
+    def __init__(self, process: ProcessRank, address: Address, timeout_seconds: float) -> None:
+        self.process = process
         self.address = address
         self._timeout_seconds = timeout_seconds
         self._store = self._connect(listens=self._is_host)
@@ -69,16 +69,16 @@ class Meeting:
         deadline = time.monotonic() + self._timeout_seconds
         self.arrive(0)
         self._pulse.start()
-        keys = [self._pulse_key(rank) for rank in range(self.place.size)]
+        keys = [self._pulse_key(rank) for rank in range(self.process.size)]
         try:
             while not self._has(*keys):
                 if time.monotonic() > deadline:
                     missing = [rank for rank, key in enumerate(keys) if not self._has(key)]
                     raise ProcessError(
-                        not_started(missing, self.place.size, self._timeout_seconds, self.address)
+                        not_started(missing, self.process.size, self._timeout_seconds, self.address)
                     )
                 time.sleep(POLL_SECONDS)
-        except MeetingLostError:
+        except RendezvousLostError:
             raise ProcessError(self._unreachable()) from None
 
     def store_for_exchange(self) -> Store:
@@ -113,9 +113,9 @@ class Meeting:
         try:
             silent = self._absence().silent
             died = [rank for rank in silent if not self._has(f"{LEFT}/{rank}")]
-        except MeetingLostError:
+        except RendezvousLostError:
             return None
-        return gone(died, self.place.size, self._timeout_seconds) if died else None
+        return gone(died, self.process.size, self._timeout_seconds) if died else None
 
     def claim_error(self) -> bool:
         """Whether this process is to say what went wrong: it is the first that asks.
@@ -124,7 +124,7 @@ class Meeting:
         """
         try:
             return self._ask(lambda: self._store.add(TOLD, 1)) == 1
-        except MeetingLostError:
+        except RendezvousLostError:
             return True
 
     def leave(self, *, failed: bool) -> None:
@@ -136,21 +136,21 @@ class Meeting:
         self._has_left.set()
         if not failed:
             return
-        away = {self.place.rank, *self._silent}
-        others = [f"{LEFT}/{rank}" for rank in range(self.place.size) if rank not in away]
+        away = {self.process.rank, *self._silent}
+        others = [f"{LEFT}/{rank}" for rank in range(self.process.size) if rank not in away]
         try:
-            self._ask(lambda: self._store.set(f"{LEFT}/{self.place.rank}", ""))
+            self._ask(lambda: self._store.set(f"{LEFT}/{self.process.rank}", ""))
             deadline = time.monotonic() + FAREWELL_SECONDS
             while self._is_host and time.monotonic() < deadline:
                 if self._has(*others):
                     return
                 time.sleep(POLL_SECONDS)
-        except MeetingLostError:
+        except RendezvousLostError:
             return
 
     @property
     def _is_host(self) -> bool:
-        return self.place.rank == 0 and not self.address.is_hosted_by_launcher
+        return self.process.rank == 0 and not self.address.is_hosted_by_launcher
 
     def _connect(self, *, listens: bool = False) -> Store:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ class Meeting:
             store: Store = TCPStore(
                 host,
                 self.address.port,
-                self.place.size,
+                self.process.size,
                 is_master=listens,
                 timeout=timedelta(seconds=self._timeout_seconds),
                 wait_for_workers=False,
@@ -174,7 +174,7 @@ class Meeting:
         try:
             if not self._is_host:
                 wait_for_listener(self.address, self._timeout_seconds)
-            store = within(self._timeout_seconds + ANSWER_SECONDS, connect)
+            store = call_within(self._timeout_seconds + ANSWER_SECONDS, connect)
         except (OSError, RuntimeError) as error:
             if listens:
                 reason = str(error).rpartition("message: ")[2] or type(error).__name__
@@ -183,16 +183,16 @@ class Meeting:
         return PrefixStore(f"lsuv/{self.address.attempt}", store)
 
     def _unreachable(self) -> str:
-        return unreachable(self.place.size, self.address, self._timeout_seconds)
+        return unreachable(self.process.size, self.address, self._timeout_seconds)
 
     def _why_failed(self, detail: str) -> str:
         try:
             if self._has(TOLD):
                 return "another process of the run has failed"
             absence = self._absence()
-        except MeetingLostError:
+        except RendezvousLostError:
             return self._unreachable()
-        size, seconds = self.place.size, self._timeout_seconds
+        size, seconds = self.process.size, self._timeout_seconds
         if absence.silent:
             return gone(absence.silent, size, seconds)
         if absence.behind:
@@ -206,7 +206,7 @@ class Meeting:
         before = self._pulses()
         time.sleep(SILENCE_SECONDS)
         after = self._pulses()
-        others = [rank for rank in range(self.place.size) if rank != self.place.rank]
+        others = [rank for rank in range(self.process.size) if rank != self.process.rank]
         steps = [int(pulse.split()[0]) for pulse in after]
         silent = [rank for rank in others if after[rank] == before[rank]]
         self._silent.update(silent)
@@ -216,7 +216,7 @@ class Meeting:
         )
 
     def _pulses(self) -> list[bytes]:
-        keys = [self._pulse_key(rank) for rank in range(self.place.size)]
+        keys = [self._pulse_key(rank) for rank in range(self.process.size)]
         return self._ask(lambda: self._store.multi_get(keys))
 
     def _pulse_key(self, rank: int) -> str:
@@ -232,7 +232,7 @@ class Meeting:
             text = f"{self._step} {self._beats}"
             try:
                 # This sends and does not wait for an answer, so that it needs no patience.
-                self._store.set(self._pulse_key(self.place.rank), text)
+                self._store.set(self._pulse_key(self.process.rank), text)
             except RuntimeError:
                 self._is_lost = True
 
@@ -240,9 +240,9 @@ class Meeting:
         # torch's own time-out does not help where the process in which the store lives is stopped:
         # having waited, it asks to cancel the question, and waits for the answer to that.
         if self._is_lost:
-            raise MeetingLostError
+            raise RendezvousLostError
         try:
-            return within(ANSWER_SECONDS, call)
+            return call_within(ANSWER_SECONDS, call)
         except (RuntimeError, TimeoutError) as error:
             self._is_lost = True
-            raise MeetingLostError from error
+            raise RendezvousLostError from error

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 
-def effort(process: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
+def pass_stats(process: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
     """Return node executions, those of them that were repeated, and bytes written to disk."""
     pattern = r"^([\d,]+) node executions, ([\d,]+) of them again; ([\d,]+) bytes written to disk$"
     ((executions, repeated, spilled),) = re.findall(pattern, process.stderr, re.MULTILINE)

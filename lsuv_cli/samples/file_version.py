@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileVersion:
     """A file's size in bytes and the time of its last change in nanoseconds."""
 
     size: int
     changed_ns: int
 
     @classmethod
-    def of(cls, file: int | os.PathLike[str]) -> Stamp:
+    def of(cls, file: int | os.PathLike[str]) -> FileVersion:
         """A file's stamp, by its path or descriptor.
 
         Raises:
@@ -29,5 +29,5 @@ class Stamp:
         Raises:
             OSError: it is not there any more, or has changed.
         """
-        if Stamp.of(file) != self:
+        if FileVersion.of(file) != self:
             raise OSError("the file has changed since it was listed")
