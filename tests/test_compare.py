@@ -388,11 +388,11 @@ def test_the_command(files: Path, lsuv: Run) -> None:
     (gradient,) = torch.autograd.grad(torch.tanh(h), h, normal)
     assert layer["backward"]["keep"] == pytest.approx(gradient.std(correction=0).item(), rel=1e-4)
     assert "first  Gemm" in done.stderr
-    assert "backward: standard deviation of the gradient by it" in done.stderr
+    assert "backward: standard deviation of the gradient with respect to it" in done.stderr
     assert "1 layer with lsuv, he, keep: 8 samples, 8 of them for gradients" in done.stderr
     assert max(map(len, done.stderr.splitlines())) <= 100
     page = (files / "r.html").read_text()
-    assert "gradient by each layer" in page
+    assert "gradient with respect to each layer" in page
     assert "<svg" in (files / "p.svg").read_text()
 
 

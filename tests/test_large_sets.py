@@ -370,7 +370,7 @@ def test_a_signal_before_the_command_begins(folder: Path) -> None:
 
 
 def test_a_signal_when_the_weights_are_written(folder: Path) -> None:
-    process = interrupted_at_import("lsuv_cli.report.as_json", *init(), cwd=folder)
+    process = interrupted_at_import("lsuv_cli.report.init_json", *init(), cwd=folder)
     error = check_refused(process, 130, "interrupted")
     assert error == "error: interrupted; the weights are in out"
     check_whole(folder / "out")

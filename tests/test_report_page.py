@@ -20,6 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from lsuv_cli.report import page as records
+from lsuv_cli.report.columns import Holds, Tone, number_column, text_column
 from lsuv_cli.report.html import render_page
 from support.command import COMMAND, UNMEASURED, Run
 from support.graphs import random_weight, save_graph
@@ -369,17 +370,16 @@ def made_page(layers: int) -> records.Page:
     edges = tuple(np.linspace(-4, 4, 41).tolist())
     counts = tuple(np.random.default_rng(0).normal(50, 9, 40).round().tolist())
     histograms = tuple(records.Histogram(name, edges, counts) for name in ("before", "after"))
-    cells = tuple((records.Cell(name), records.Cell("1", 1.0)) for name in names)
     columns = (
-        records.Column("layer", records.Holds.NAME),
-        records.Column("value", records.Holds.NUMBER),
+        text_column("layer", names, Holds.NAME),
+        number_column("value", [1.0] * layers),
     )
     return records.Page(
         title="Many layers",
         summary=f"{layers} layers",
-        tone=records.Tone.PLAIN,
+        tone=Tone.PLAIN,
         charts=(records.Chart("Curves", "std", names, curves, (1.0,) * layers),),
-        table=records.Table("Layers", columns, cells),
+        table=records.PageTable("Layers", columns),
         histograms=tuple(records.LayerHistograms(name, histograms) for name in names),
         notes=(),
         sections=(),

@@ -1,4 +1,7 @@
 """Results for people and programs: JSON, terminal tables, the HTML page, the plot.
 
-In: records of `core`. Out: text and files.
+In: records of `core`. Out: text and files. Each command has a file a form: `init_json`,
+`init_table` and `init_page`, and likewise `verify_*`, `compare_*` and `inspect_*`. They share
+`json_parts`, `columns` (with `terminal`) and `page_parts`; `numbers` and `words` write numbers and
+sentences. A `Page` (`page`) becomes HTML in `html`, and its charts are drawn in `plot`.
 """

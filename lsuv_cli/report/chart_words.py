@@ -1,24 +1,20 @@
-"""What a chart shows, in words: for who does not see it, and for values that have no place."""
+"""Descriptions of a chart: of its curves for who does not see them, and of values not drawn."""
 
 from __future__ import annotations
 
+from lsuv_cli.report.numbers import number
 from lsuv_cli.report.page import Chart, Curve
 
 MOST_NAMED = 3
 
 
-def number(value: float) -> str:
-    """A value with the digits that a reader of a chart wants."""
-    return f"{value:.3g}"
-
-
 def describe(chart: Chart) -> str:
-    """The course of each curve, in a sentence each."""
+    """Return the course of each curve, in a sentence each."""
     return " ".join(f"{_course(chart, curve)}." for curve in chart.curves)
 
 
 def undrawn(chart: Chart) -> str:
-    """Which values have no place in the chart; empty where all have one."""
+    """Return the values that have no place in the chart; empty where all have one."""
     parts = []
     for curve in chart.curves:
         found = [

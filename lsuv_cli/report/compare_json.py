@@ -1,4 +1,4 @@
-"""What `lsuv compare` found, as JSON; docs/compare.schema.json is the schema."""
+"""Results of `lsuv compare` as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lsuv_cli.core.comparison import Comparison, Trial, growth
-from lsuv_cli.report.as_json import (
+from lsuv_cli.report.json_parts import (
     as_text,
     finite,
     layer_document,
@@ -17,7 +17,7 @@ from lsuv_cli.report.as_json import (
 SCHEMA = "lsuv.compare/1"
 
 
-def render_comparison_json(comparison: Comparison) -> str:
+def comparison_json(comparison: Comparison) -> str:
     """All of it, as indented JSON text; strict JSON, without NaN."""
     return as_text(
         {

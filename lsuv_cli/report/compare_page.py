@@ -1,28 +1,25 @@
-"""What `lsuv compare` found, as a page."""
+"""The page of `lsuv compare`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from lsuv_cli.core.comparison import Comparison
-from lsuv_cli.report.compare_table import comparison_notes, std, way
-from lsuv_cli.report.page import Cell, Chart, Column, Curve, Holds, Page, Table, Tone
-from lsuv_cli.report.sections import (
-    LAYER_COLUMNS,
-    first_notes,
-    layer_cells,
-    model_section,
-    run_notes,
-    run_sections,
-)
+from lsuv_cli.report.columns import Tone
+from lsuv_cli.report.compare_table import StdsByLayer, comparison_columns
+from lsuv_cli.report.page import Chart, Page, PageTable
+from lsuv_cli.report.page_parts import depth_chart, first_notes, run_notes, run_sections
+from lsuv_cli.report.words import comparison_details, growth_text
+
+GRADIENT_TITLE = "Standard deviation of the gradient with respect to each layer's output, by depth"
 
 
 def comparison_page(comparison: Comparison, command: str) -> Page:
-    """Everything that a run of `lsuv compare` has to say, as a page.
+    """Return the page of a run of `lsuv compare`.
 
     Args:
-        comparison: what was found.
+        comparison: the run's results.
         command: the command line that repeats it.
     """
     inits = [trial.init.value for trial in comparison.trials]
@@ -31,52 +28,32 @@ def comparison_page(comparison: Comparison, command: str) -> Page:
         summary=f"Compared on {comparison.samples} samples: {', '.join(inits)}",
         tone=Tone.PLAIN,
         charts=tuple(_charts(comparison)),
-        table=_table(comparison),
+        table=PageTable("Standard deviations", tuple(comparison_columns(comparison))),
         histograms=(),
         notes=tuple(_notes(comparison)),
-        sections=(model_section(comparison), *run_sections(comparison)),
+        sections=run_sections(comparison),
         command=command,
     )
 
 
 def _charts(comparison: Comparison) -> Iterator[Chart]:
-    layers = tuple(planned.layer.name for planned in comparison.layers)
-    halves = [("Standard deviation of each layer's output, by depth", comparison.forward)]
+    yield depth_chart(comparison.layers, _curves(comparison, comparison.forward))
     if comparison.has_gradients:
-        title = "Standard deviation of the gradient by each layer's output, by depth"
-        halves.append((title, comparison.backward))
-    for title, stds in halves:
-        curves = tuple(Curve(trial.init.value, tuple(stds(trial))) for trial in comparison.trials)
-        yield Chart(title=title, y_label="standard deviation", layers=layers, curves=curves)
+        curves = _curves(comparison, comparison.backward)
+        yield depth_chart(comparison.layers, curves, GRADIENT_TITLE)
 
 
-def _table(comparison: Comparison) -> Table:
-    halves = [("forward", comparison.forward)]
-    if comparison.has_gradients:
-        halves.append(("backward", comparison.backward))
-    columns = list(LAYER_COLUMNS)
-    values: list[Sequence[float | None]] = []
-    for half, stds in halves:
-        for trial in comparison.trials:
-            columns.append(Column(f"{trial.init} {half}", Holds.NUMBER))
-            values.append(stds(trial))
-    rows = tuple(
-        (
-            *layer_cells(index, planned.layer),
-            *(Cell(std(column[index]), column[index]) for column in values),
-        )
-        for index, planned in enumerate(comparison.layers)
-    )
-    return Table("Standard deviations", tuple(columns), rows)
+def _curves(comparison: Comparison, stds: StdsByLayer) -> dict[str, list[float | None]]:
+    return {trial.init.value: list(stds(trial)) for trial in comparison.trials}
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     for trial in comparison.trials:
-        text = f"{trial.init}: forward {way(comparison.forward(trial))}"
+        text = f"{trial.init}: forward {growth_text(comparison.forward(trial))}"
         if comparison.has_gradients:
-            text += f"; backward {way(comparison.backward(trial)[::-1])}"
+            text += f"; backward {growth_text(comparison.backward(trial)[::-1])}"
         yield text
-    yield from first_notes(comparison_notes(comparison), "which --json lists")
+    yield from first_notes(comparison_details(comparison), "which --json lists")
     if comparison.no_gradients:
         yield f"the forward half only: {comparison.no_gradients}"
     if comparison.has_gradients:

@@ -1,105 +1,76 @@
-"""What `lsuv compare` found, as tables for people."""
+"""Results of `lsuv compare` as columns by layer, and as tables in the terminal."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
-from lsuv_cli.core.comparison import Comparison, Trial, growth
-from lsuv_cli.report import words
-from lsuv_cli.report.bars import Scale
+from lsuv_cli.core.comparison import Comparison, Trial
+from lsuv_cli.report.columns import LayerColumn, layer_columns, number_column
+from lsuv_cli.report.log_scale import LogScale
 from lsuv_cli.report.sparkline import Sparkline
+from lsuv_cli.report.terminal import plain_table, select, terminal_table
+from lsuv_cli.report.words import growth_text
 
 FORWARD = "forward: standard deviation of each layer's output"
-BACKWARD = "backward: standard deviation of the gradient by it"
+BACKWARD = "backward: standard deviation of the gradient with respect to it"
 
-Stds = Callable[[Trial], list[float | None]]
+StdsByLayer = Callable[[Trial], Sequence[float | None]]
 
 
-def tables(comparison: Comparison) -> Iterator[Table]:
-    """By depth, forward and backward; then one row an initialisation."""
+def comparison_columns(comparison: Comparison) -> Iterator[LayerColumn]:
+    """Yield all columns of the results of `lsuv compare`, in the page's order."""
+    yield from _first_columns(comparison)
+    yield from _std_columns(comparison, comparison.forward, " forward")
+    if comparison.has_gradients:
+        yield from _std_columns(comparison, comparison.backward, " backward")
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """Yield the terminal's tables: by depth forward and backward, then by initialisation."""
     yield _by_depth(comparison, FORWARD, comparison.forward)
     if comparison.has_gradients:
         yield _by_depth(comparison, BACKWARD, comparison.backward)
     yield _by_init(comparison)
 
 
-def comparison_notes(comparison: Comparison) -> list[str]:
-    """What LSUV could not do."""
-    return [f"{trial.init}: {text}" for trial in comparison.trials for text in trial.failures]
+def _first_columns(comparison: Comparison) -> tuple[LayerColumn, ...]:
+    return layer_columns([planned.layer for planned in comparison.layers])
 
 
-def comparison_summary(comparison: Comparison, seconds: float) -> str:
-    """One line on the whole."""
-    layers = words.count_layers(comparison.layers)
-    inits = ", ".join(trial.init.value for trial in comparison.trials)
-    samples = f"{comparison.samples} samples"
-    if comparison.has_gradients:
-        samples += f", {comparison.gradient_samples} of them for gradients"
-    return f"{layers} with {inits}: {samples}; in {seconds:.1f} s on {comparison.device}"
-
-
-def std(value: float | None) -> str:
-    """A standard deviation, or a dash where nothing was measured."""
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if math.isfinite(value) else str(value)
-
-
-def way(stds: Sequence[float | None]) -> str:
-    """How a standard deviation changes from the first to the last; a dash where nothing tells."""
-    found = growth(stds)
-    if found is None:
-        return "-"
-    return f"{found.start:.2g} to {found.end:.2g}, x{found.factor:.2g}"
-
-
-def _by_depth(comparison: Comparison, title: str, stds: Stds) -> Table:
-    table = Table(
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        title=title,
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("layer", overflow="ellipsis")
-    table.add_column("op", no_wrap=True)
+def _std_columns(
+    comparison: Comparison, stds: StdsByLayer, suffix: str = ""
+) -> Iterator[LayerColumn]:
     for trial in comparison.trials:
-        table.add_column(trial.init.value, justify="right", no_wrap=True)
-    columns = [stds(trial) for trial in comparison.trials]
-    for index, planned in enumerate(comparison.layers):
-        table.add_row(
-            Text(planned.layer.name, no_wrap=True, overflow="ellipsis"),
-            Text(planned.layer.op),
-            *(std(column[index]) for column in columns),
-        )
-    return table
+        yield number_column(f"{trial.init}{suffix}", stds(trial))
+
+
+def _by_depth(comparison: Comparison, title: str, stds: StdsByLayer) -> Table:
+    first = select(_first_columns(comparison), ("layer", "op"))
+    return terminal_table([*first, *_std_columns(comparison, stds)], title)
 
 
 def _by_init(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("init", "forward", "first to last layer"):
-        table.add_column(title, no_wrap=True)
-    forward = _scale(comparison, comparison.forward)
-    backward = _scale(comparison, comparison.backward)
+    table = plain_table()
+    titles = ["init", "forward", "first to last layer"]
     if comparison.has_gradients:
-        for title in ("backward", "last to first layer"):
-            table.add_column(title, no_wrap=True)
+        titles += ["backward", "last to first layer"]
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    forward = _shared_scale(comparison, comparison.forward)
+    backward = _shared_scale(comparison, comparison.backward)
     for trial in comparison.trials:
         there = comparison.forward(trial)
-        cells: list[RenderableType] = [Sparkline(forward, there), way(there)]
+        cells: list[RenderableType] = [Sparkline(forward, there), growth_text(there)]
         if comparison.has_gradients:
             back = comparison.backward(trial)
-            cells += [Sparkline(backward, back), way(back[::-1])]
+            cells += [Sparkline(backward, back), growth_text(back[::-1])]
         table.add_row(trial.init.value, *cells)
     return table
 
 
-def _scale(comparison: Comparison, stds: Stds) -> Scale | None:
-    """One for all initialisations."""
-    return Scale.of([value for trial in comparison.trials for value in stds(trial)])
+def _shared_scale(comparison: Comparison, stds: StdsByLayer) -> LogScale | None:
+    """Return one scale for all initialisations."""
+    return LogScale.of([value for trial in comparison.trials for value in stds(trial)])

@@ -12,8 +12,9 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from lsuv_cli.report.chart_words import number, undrawn
+from lsuv_cli.report.chart_words import undrawn
 from lsuv_cli.report.histogram_plot import draw_histograms
+from lsuv_cli.report.numbers import number
 from lsuv_cli.report.page import Chart, LayerHistograms, Page, printable
 from lsuv_cli.report.plot import NARROW, WIDE, draw_chart
 from lsuv_cli.report.plot_style import LIGHT_SERIES, Palette, Shape

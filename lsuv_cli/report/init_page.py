@@ -1,133 +1,61 @@
-"""The report of `lsuv init` as a page."""
+"""The page of `lsuv init`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lsuv_cli.core.choices import Per
-from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import LayerResult, Report
-from lsuv_cli.report import words
-from lsuv_cli.report.layer_page import (
-    DISTRIBUTION_COLUMNS,
+from lsuv_cli.core.records import Report
+from lsuv_cli.report.columns import Tone
+from lsuv_cli.report.init_table import init_columns
+from lsuv_cli.report.numbers import std_of
+from lsuv_cli.report.page import Fact, Page, PageTable, Section
+from lsuv_cli.report.page_parts import (
     IN_THE_TABLE,
-    REASON,
-    WEIGHT_COLUMNS,
     depth_chart,
-    distribution_cells,
-    layer_histograms,
-    status_cell,
-    weight_cells,
-)
-from lsuv_cli.report.page import Cell, Column, Fact, Holds, Page, Section, Table, Tone
-from lsuv_cli.report.sections import (
-    LAYER_COLUMNS,
     first_notes,
-    layer_cells,
-    model_section,
+    hash_facts,
+    layer_histograms,
     run_notes,
     run_sections,
+    with_targets,
 )
-from lsuv_cli.report.versions import file_hashes
+from lsuv_cli.report.words import STDOUT, details, init_outcome, written
 
-FIRST_COLUMNS = (
-    *LAYER_COLUMNS,
-    Column("var before", Holds.NUMBER),
-    Column("var after", Holds.NUMBER),
-    Column("target std", Holds.NUMBER),
-    Column("scale", Holds.NUMBER),
-)
 AFTER = "after"
 
 
 def init_page(report: Report, command: str) -> Page:
-    """Everything that a run of `lsuv init` has to say, as a page.
+    """Return the page of a run of `lsuv init`.
 
     Args:
-        report: of the run.
+        report: the run's results.
         command: the command line that repeats it.
 
     Raises:
         OSError: a written file can't be read any more.
     """
     layers = [result.planned for result in report.layers]
-    before = [result.before for result in report.layers]
-    after = [result.after for result in report.layers]
-    curves = {"before": before, AFTER: after}
+    curves = {
+        "before": [std_of(result.before) for result in report.layers],
+        AFTER: [std_of(result.after) for result in report.layers],
+    }
+    chart = with_targets(depth_chart(layers, curves), layers, report.per, report.tol)
     return Page(
         title=f"LSUV initialisation of {Path(report.model).name}",
-        summary=f"{words.outcome(report)}; {words.written(report)}",
+        summary=f"{init_outcome(report)}; {written(report)}",
         tone=Tone.BAD if report.failures else Tone.GOOD,
-        charts=(depth_chart(layers, curves, report.per, report.tol),),
-        table=_table(report),
+        charts=(chart,),
+        table=PageTable("Layers", tuple(init_columns(report))),
         histograms=layer_histograms(layers, report.distributions, AFTER, list(curves).index(AFTER)),
-        notes=tuple(_notes(report)),
-        sections=tuple(_sections(report)),
+        notes=(*first_notes(details(report.failures), IN_THE_TABLE), *run_notes(report)),
+        sections=run_sections(report, [_written_section(report)]),
         command=command,
     )
 
 
-def _table(report: Report) -> Table:
-    with_reasons = any(result.detail for result in report.layers)
-    columns = (
-        *FIRST_COLUMNS,
-        *(DISTRIBUTION_COLUMNS if report.distributions else ()),
-        Column("status"),
-        *((REASON,) if with_reasons else ()),
-        *WEIGHT_COLUMNS,
-    )
-    rows = (
-        tuple(_cells(report, index, result, with_reasons=with_reasons))
-        for index, result in enumerate(report.layers)
-    )
-    return Table("Layers", columns, tuple(rows))
-
-
-def _cells(
-    report: Report, index: int, result: LayerResult, *, with_reasons: bool
-) -> Iterator[Cell]:
-    layer, target = result.planned.layer, result.planned.target_std
-    yield from layer_cells(index, layer)
-    yield Cell(words.variance(result.before), _variance(result.before))
-    yield Cell(words.variance(result.after), _variance(result.after))
-    yield Cell(f"{target:g}", target)
-    yield Cell(words.scale(result, report.per), _scale(result, report.per))
-    if report.distributions:
-        yield from distribution_cells(report.distributions.get(index))
-    yield status_cell(result.status)
-    if with_reasons:
-        yield Cell(result.detail)
-    yield from weight_cells(layer)
-
-
-def _variance(moments: Moments | None) -> float | None:
-    return None if moments is None else moments.blob_variance
-
-
-def _scale(result: LayerResult, per: Per) -> float | None:
-    """What the scale is sorted by: with one a channel, their smallest."""
-    return None if words.scale(result, per) == "-" else float(result.scale.min())
-
-
-def _notes(report: Report) -> Sequence[str]:
-    return [*first_notes(words.details(report.failures), IN_THE_TABLE), *run_notes(report)]
-
-
-def _sections(report: Report) -> Sequence[Section]:
-    return (
-        model_section(report),
-        Section(
-            "Written",
-            (
-                Fact("bytes written", f"{report.bytes_written:,}"),
-                *(Fact(f"SHA-256 of {name}", value) for name, value in _hashes(report)),
-            ),
-        ),
-        *run_sections(report),
-    )
-
-
-def _hashes(report: Report) -> Iterable[tuple[str, str]]:
+def _written_section(report: Report) -> Section:
     # What went to stdout is not there to be read.
-    return () if report.out == words.STDOUT else file_hashes(report.files)
+    files = () if report.out == STDOUT else report.files
+    return Section(
+        "Written", (Fact("bytes written", f"{report.bytes_written:,}"), *hash_facts(files))
+    )

@@ -1,15 +1,13 @@
-"""What a report page shows, whatever command it is of; how it is drawn and written is elsewhere."""
+"""Contents of a report page, the same for all commands; `outputs.py` lists what writes it."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeGuard
 
-# NaN, infinity, and on a logarithmic scale zero are values without a place in a chart.
-Values = tuple[float | None, ...]
+from lsuv_cli.report.columns import Cell, LayerColumn, Tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +15,12 @@ class Curve:
     """A statistic by depth.
 
     Attributes:
-        name: what tells it from the chart's other curves, such as `before`.
-        values: one a layer; None where there is none.
+        name: tells it from the chart's other curves, such as `before`.
+        values: one per layer; None where there is none.
     """
 
     name: str
-    values: Values
+    values: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,13 @@ class Chart:
     """Curves over the layers.
 
     Attributes:
-        title: what is shown.
+        title: the heading above it.
         y_label: the values' name and unit.
         layers: the layers' names, in execution order.
-        curves: each with one value a layer.
-        targets: the value each layer is to have, one a layer; empty where there is none.
-        tolerated: (lowest, highest) value that still counts as the target, one a layer; empty
-            where there is none.
+        curves: each with one value per layer.
+        targets: the value that each layer is to have, one per layer; empty where there is none.
+        tolerated: (lowest, highest) value that still counts as the target, one pair per layer;
+            empty where there is none.
         log: whether the values' axis is logarithmic.
     """
 
@@ -49,19 +47,19 @@ class Chart:
     log: bool = True
 
     def has_place(self, value: float | None) -> TypeGuard[float]:
-        """Whether a value can be drawn."""
+        """Return whether a value can be drawn: NaN and infinity can't, nor zero on a log axis."""
         return value is not None and math.isfinite(value) and (value > 0 or not self.log)
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How often values fall into bins.
+    """Frequencies of values in bins.
 
     Attributes:
-        name: what tells it from the others of its layer, such as `before`.
-        edges: the bins' n + 1 borders, ascending.
+        name: tells it from the others of its layer, such as `before`.
+        edges: the n + 1 edges of the bins, ascending.
         counts: the n bins' counts, or shares.
-        series: the place of the curve in a chart whose colour it has.
+        series: the index of the curve in a chart whose colour it has.
     """
 
     name: str
@@ -78,69 +76,27 @@ class LayerHistograms:
     histograms: tuple[Histogram, ...]
 
 
-class Tone(StrEnum):
-    """How a cell or a sentence is meant, beside what it says."""
-
-    PLAIN = "plain"
-    GOOD = "good"
-    BAD = "bad"
-
-
-class Holds(StrEnum):
-    """What the cells of a column hold: numbers are sorted by their value, the rest by the text."""
-
-    WORD = "word"
-    NUMBER = "number"
-    NAME = "name"
-    SENTENCE = "sentence"
-
-
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table.
-
-    Attributes:
-        title: above it.
-        holds: what its cells hold.
-    """
-
-    title: str
-    holds: Holds = Holds.WORD
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of the table.
-
-    Attributes:
-        text: what it says.
-        value: what a numeric column is sorted by; None for nothing, which comes last.
-        tone: how it is meant.
-    """
-
-    text: str
-    value: float | None = None
-    tone: Tone = Tone.PLAIN
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """The table by layer.
 
     Attributes:
-        title: what it is a table of.
-        columns: at least one; the cells of the first name their row.
-        rows: one cell a column.
+        title: the heading above it.
+        columns: at least one, of the same length; the cells of the first name their rows.
     """
 
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: tuple[LayerColumn, ...]
+
+    @property
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Its rows, with one cell per column."""
+        return list(zip(*(column.cells for column in self.columns), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A name and what it is."""
+    """A name and its value."""
 
     name: str
     value: str
@@ -159,13 +115,13 @@ class Page:
     """Everything on a report page, in its order.
 
     Attributes:
-        title: of the page.
+        title: the page's title.
         summary: the outcome in a sentence.
         tone: how the outcome is meant.
-        charts: curves by depth.
+        charts: curves by depth; at least one.
         table: the layers.
-        histograms: one entry a layer; empty where none were made.
-        notes: what else the reader must know, a sentence each.
+        histograms: one entry per layer; empty where none were made.
+        notes: other facts that the reader must know, a sentence each.
         sections: options, versions, hashes and the like.
         command: the command line that repeats the run.
     """
@@ -174,7 +130,7 @@ class Page:
     summary: str
     tone: Tone
     charts: tuple[Chart, ...]
-    table: Table
+    table: PageTable
     histograms: tuple[LayerHistograms, ...]
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
@@ -182,8 +138,9 @@ class Page:
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which a model file's names may hold.
+    """Return the text with each control character replaced by U+FFFD.
 
-    They can break lines, turn the direction of what follows, or be no valid XML.
+    Names in a model file may hold them; they can break lines, turn the direction of what follows,
+    or be invalid in XML.
     """
     return "".join("\ufffd" if unicodedata.category(sign)[0] == "C" else sign for sign in text)

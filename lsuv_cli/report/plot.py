@@ -13,11 +13,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lsuv_cli.report.chart_words import describe
+from lsuv_cli.report.log_scale import LEAST_RATIO
 from lsuv_cli.report.page import Chart, printable
 from lsuv_cli.report.plot_style import DPI, PAPER, Palette, Shape, saved, styled
-
-# Less than this between the ends of a logarithmic axis would blow rounding up to a mountain.
-LEAST_RATIO = 10.0
 
 # On a shorter axis powers of ten alone are too few labels; on one of so many decades or less there
 # is room for these multiples of them, too.

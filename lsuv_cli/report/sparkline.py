@@ -9,9 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 
-from lsuv_cli.report.bars import Scale
+from lsuv_cli.report.log_scale import LogScale
 
-# Deeper networks are shown by so many of their layers, evenly spread.
+# Of deeper networks this many layers are shown, evenly spread.
 MOST_COLUMNS = 16
 
 COLUMNS = "▁▂▃▄▅▆▇█"
@@ -24,26 +24,26 @@ class Sparkline:
     """A value by depth on a logarithmic scale; a gap for what has no place on it.
 
     Attributes:
-        scale: shared by all lines that are to be compared; None where nothing has a place.
-        values: one a layer; None where it is not measured.
+        scale: shared by all lines to be compared; None where no value has a place.
+        values: one per layer; None where it was not measured.
     """
 
-    scale: Scale | None
+    scale: LogScale | None
     values: Sequence[float | None]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draws itself."""
+        """Draw the line."""
         columns = PLAIN_COLUMNS if options.ascii_only else COLUMNS
         yield Segment("".join(self._column(value, columns) for value in self._shown))
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Its width, which does not bend."""
+        """Return its width, which is fixed."""
         width = len(self._shown)
         return Measurement(width, width)
 
     @property
     def _shown(self) -> list[float]:
-        """Those of measured layers: the first, the last, and evenly spread ones between."""
+        """Values of measured layers: the first, the last, and evenly spread ones between."""
         values = [value for value in self.values if value is not None]
         if len(values) <= MOST_COLUMNS:
             return values

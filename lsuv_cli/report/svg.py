@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from lsuv_cli.report.chart_words import describe, number
+from lsuv_cli.report.chart_words import describe
+from lsuv_cli.report.numbers import number
 from lsuv_cli.report.page import Chart, printable
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -1,34 +1,50 @@
-"""How results are written down for people, in the terminal and on the page."""
+"""Results in sentences, for the terminal and the page."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lsuv_cli.core.choices import Per, Status
-from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Layer, LayerResult, Report
-from lsuv_cli.core.verification import Verdict
+from lsuv_cli.core.comparison import Comparison, growth
+from lsuv_cli.core.records import LayerResult, Report
+from lsuv_cli.core.verification import Verdict, Verification
+from lsuv_cli.report.numbers import MISSING
 
 # Where the weights went, in place of a path.
 STDOUT = "-"
 
 
 def count_layers(layers: Sequence[object]) -> str:
-    """How many layers there are."""
+    """Return the number of layers in words."""
     return "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
 
 
 def tally(layers: Sequence[LayerResult | Verdict]) -> str:
-    """How many layers there are, and how many ended how."""
+    """Return the number of layers, and of those with each status."""
     counts = Counter(layer.status for layer in layers)
     parts = ", ".join(f"{count} {status.value}" for status, count in counts.items())
     return f"{count_layers(layers)}: {parts}"
 
 
-def outcome(report: Report) -> str:
-    """How many layers ended how, and how far from the target they are at most."""
+def details(layers: Iterable[LayerResult | Verdict]) -> list[str]:
+    """Return the reasons of statuses, a sentence for each layer that has one."""
+    return [
+        f"{result.planned.layer.name}: {result.status.value}: {result.detail}"
+        for result in layers
+        if result.detail
+    ]
+
+
+def largest_deviation(layers: Sequence[LayerResult | Verdict], per: Per) -> str:
+    """Return the name of the largest deviation from the targets."""
+    if per is Per.LAYER and all(layer.planned.target_std == 1 for layer in layers):
+        return "largest |Var-1|"
+    return "largest |Var/target-1|" + (" of a channel" if per is Per.CHANNEL else "")
+
+
+def init_outcome(report: Report) -> str:
+    """Return the tally of an initialisation, with the largest deviation from a target."""
     measured = [result for result in report.layers if result.after is not None]
     deviations = [
         result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
@@ -41,70 +57,74 @@ def outcome(report: Report) -> str:
     return text if measured else f"{text}, not verified"
 
 
-def largest_deviation(layers: Sequence[LayerResult | Verdict], per: Per) -> str:
-    """What the largest deviation from the targets is called."""
-    if per is Per.LAYER and all(layer.planned.target_std == 1 for layer in layers):
-        return "largest |Var-1|"
-    return "largest |Var/target-1|" + (" of a channel" if per is Per.CHANNEL else "")
-
-
 def written(report: Report) -> str:
-    """What was written, and its size."""
+    """Return the written file, and its size."""
     wrote = "to stdout" if report.out == STDOUT else report.files[-1]
     if len(report.files) > 1:
         wrote += f" and {len(report.files) - 1} shards"
     return f"wrote {wrote} ({report.bytes_written / 1e6:.1f} MB)"
 
 
-def details(layers: Iterable[LayerResult | Verdict]) -> list[str]:
-    """The reasons of statuses, a sentence for each layer that has one."""
+def init_summary(report: Report, seconds: float) -> list[str]:
+    """Return the lines below the table of `lsuv init`: details of statuses, then the outcome."""
     return [
-        f"{result.planned.layer.name}: {result.status.value}: {result.detail}"
-        for result in layers
-        if result.detail
+        *details(report.layers),
+        f"{init_outcome(report)}; {written(report)} in {seconds:.1f} s on {report.device}",
     ]
 
 
-def weight(layer: Layer) -> str:
-    """The weight's shape, with its groups."""
-    shape = "x".join(map(str, layer.layout.shape))
-    return f"{shape} g{layer.layout.groups}" if layer.layout.groups > 1 else shape
+def verification_details(verification: Verification) -> list[str]:
+    """Return the reasons of statuses, except of `outside`, which the table shows."""
+    return details(one for one in verification.layers if one.status is not Status.OUTSIDE)
 
 
-def variance(moments: Moments | None) -> str:
-    """The variance, or a dash where nothing was measured."""
-    if moments is None:
-        return "-"
-    value = moments.blob_variance
-    if not math.isfinite(value):
-        return str(value)
-    # Six digits after the point where it is near 1, which is what the table is read for.
-    return f"{value:.6f}" if 0.1 <= value < 10 else f"{value:.3g}"
+def verification_outcome(verification: Verification) -> str:
+    """Return the tally of a verification, the largest deviation, and the weights measured."""
+    layers = verification.layers
+    judged = [one for one in layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
+    worst = max(
+        (one for one in judged if one.deviation is not None),
+        key=lambda one: one.deviation or 0.0,
+        default=None,
+    )
+    line = tally(layers)
+    if worst is not None:
+        line += f"; {largest_deviation(layers, verification.per)} {worst.deviation:.1e}"
+        if verification.failures:
+            line += f" at {worst.planned.layer.name}"
+    weights = verification.weights or "the model's own weights"
+    return f"{line}; measured {weights}"
 
 
-def std(moments: Moments | None) -> float | None:
-    """The standard deviation; None where nothing was measured."""
-    return None if moments is None else math.sqrt(moments.blob_variance)
+def verification_summary(verification: Verification, seconds: float) -> list[str]:
+    """Return the lines below the table of `lsuv verify`."""
+    return [
+        *verification_details(verification),
+        f"{verification_outcome(verification)} in {seconds:.1f} s on {verification.device}",
+    ]
 
 
-def number(value: float | None) -> str:
-    """A mean or standard deviation, or a dash where nothing was measured."""
-    if value is None:
-        return "-"
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:.4f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
+def comparison_details(comparison: Comparison) -> list[str]:
+    """Return the layers that LSUV could not bring to their targets, a sentence each."""
+    return [f"{trial.init}: {text}" for trial in comparison.trials for text in trial.failures]
 
 
-def share(value: float | None) -> str:
-    """A share in percent, or a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.3g}%"
+def comparison_summary(comparison: Comparison, seconds: float) -> list[str]:
+    """Return the lines below the tables of `lsuv compare`."""
+    layers = count_layers(comparison.layers)
+    inits = ", ".join(trial.init.value for trial in comparison.trials)
+    samples = f"{comparison.samples} samples"
+    if comparison.has_gradients:
+        samples += f", {comparison.gradient_samples} of them for gradients"
+    return [
+        *comparison_details(comparison),
+        f"{layers} with {inits}: {samples}; in {seconds:.1f} s on {comparison.device}",
+    ]
 
 
-def scale(result: LayerResult, per: Per) -> str:
-    """The scale, the range of its channels, or a dash where nothing was scaled."""
-    if result.planned.skipped is not None or result.status is Status.UNSCALED:
-        return "-"
-    if per is Per.CHANNEL and result.scale.ndim:
-        return f"{result.scale.min():.4g}..{result.scale.max():.4g}"
-    return f"{float(result.scale):.4g}"
+def growth_text(stds: Sequence[float | None]) -> str:
+    """Return how a standard deviation changes from the first to the last; a dash without two."""
+    found = growth(stds)
+    if found is None:
+        return MISSING
+    return f"{found.start:.2g} to {found.end:.2g}, x{found.factor:.2g}"

@@ -85,18 +85,19 @@ def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFla
         comparison = measure(options, screen, group)
     if not run.is_first:
         return ExitCode.SUCCESS
-    from lsuv_cli.report.compare_json import render_comparison_json
+    from lsuv_cli.report.compare_json import comparison_json
     from lsuv_cli.report.compare_page import comparison_page
-    from lsuv_cli.report.compare_table import comparison_notes, comparison_summary, tables
+    from lsuv_cli.report.compare_table import comparison_tables
+    from lsuv_cli.report.words import comparison_summary
 
-    for table in tables(comparison):
+    for table in comparison_tables(comparison):
         screen.show(table)
     if comparison.no_gradients:
         screen.warn(f"the forward half only: {comparison.no_gradients}")
-    screen.lines([*comparison_notes(comparison), comparison_summary(comparison, screen.seconds)])
+    screen.lines(comparison_summary(comparison, screen.seconds))
     done = "nothing else was written"
     with telling(done):
         write_report(files, lambda command: comparison_page(comparison, command), done, screen)
     if flags.json_output:
-        print_result(lambda: render_comparison_json(comparison))
+        print_result(lambda: comparison_json(comparison))
     return ExitCode.SUCCESS

@@ -110,13 +110,14 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
         return code
     done = f"the weights are in {report.out}"
     with telling(done):
-        from lsuv_cli.report.as_json import render_json
+        from lsuv_cli.report.init_json import init_json
         from lsuv_cli.report.init_page import init_page
-        from lsuv_cli.report.table import LayerTable, render_summary
+        from lsuv_cli.report.init_table import InitTable
+        from lsuv_cli.report.words import init_summary
 
-        screen.show(LayerTable(report))
-        screen.lines(render_summary(report, screen.seconds))
+        screen.show(InitTable(report))
+        screen.lines(init_summary(report, screen.seconds))
         write_report(files, lambda command: init_page(report, command), done, screen)
         if flags.json_output:
-            print_result(lambda: render_json(report), done)
+            print_result(lambda: init_json(report), done)
     return code

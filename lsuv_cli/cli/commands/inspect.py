@@ -53,12 +53,13 @@ def inspect(
         if not run.is_first:
             return ExitCode.SUCCESS
         from lsuv_cli.cli.console import as_plain_text
-        from lsuv_cli.report.inspection import render_inspection, render_inspection_json
+        from lsuv_cli.report.inspect_json import inspection_json
+        from lsuv_cli.report.inspect_table import inspection_table
 
         if screen.json_output:
-            print_result(lambda: render_inspection_json(inspection))
+            print_result(lambda: inspection_json(inspection))
         else:
-            print_result(lambda: as_plain_text(render_inspection(inspection)))
+            print_result(lambda: as_plain_text(inspection_table(inspection)))
         return ExitCode.SUCCESS
 
     exit_with(work)

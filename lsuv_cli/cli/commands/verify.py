@@ -74,18 +74,16 @@ def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlag
     code = ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
     if not run.is_first:
         return code
-    from lsuv_cli.report.verification import (
-        render_verification_json,
-        render_verification_summary,
-        render_verification_table,
-    )
+    from lsuv_cli.report.verify_json import verification_json
     from lsuv_cli.report.verify_page import verification_page
+    from lsuv_cli.report.verify_table import verification_table
+    from lsuv_cli.report.words import verification_summary
 
-    screen.show(render_verification_table(verification))
-    screen.lines(render_verification_summary(verification, screen.seconds))
+    screen.show(verification_table(verification))
+    screen.lines(verification_summary(verification, screen.seconds))
     done = "nothing else was written"
     with telling(done):
         write_report(files, lambda command: verification_page(verification, command), done, screen)
     if flags.json_output:
-        print_result(lambda: render_verification_json(verification))
+        print_result(lambda: verification_json(verification))
     return code

@@ -1,4 +1,4 @@
-"""The report as JSON; docs/report.md describes it and docs/report.schema.json is its schema."""
+"""Parts that the JSON documents of several commands share."""
 
 from __future__ import annotations
 
@@ -7,39 +7,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lsuv_cli.core.choices import Per
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Layer, LayerResult, Report, RunReport
-
-SCHEMA = "lsuv.report/1"
-
-
-def render_json(report: Report) -> str:
-    """The report as indented JSON text; strict JSON, without NaN."""
-    document = {
-        "schema": SCHEMA,
-        **run_document(report),
-        "out": {
-            "path": report.out,
-            "files": list(report.files),
-            "bytes": report.bytes_written,
-        },
-        "layers": [_layer(index, result, report.per) for index, result in enumerate(report.layers)],
-        "converged": not report.failures,
-    }
-    return as_text(document)
+from lsuv_cli.core.records import Layer, RunReport
 
 
 def as_text(document: Mapping[str, Any]) -> str:
-    """A document as indented text."""
+    """Return a document as indented, strict JSON: without NaN and infinity."""
     return json.dumps(document, indent=2, allow_nan=False)
 
 
 def run_document(report: RunReport) -> dict[str, Any]:
-    """What the documents of all jobs with samples have."""
+    """Return the members that the documents of all commands with samples have."""
     return {
         "version": report.version,
         "model": {
@@ -74,7 +52,7 @@ def run_document(report: RunReport) -> dict[str, Any]:
 
 
 def layer_document(index: int, layer: Layer) -> dict[str, Any]:
-    """What is known of a layer before it is measured."""
+    """Return the members on a layer that are known before anything is measured."""
     return {
         "index": index,
         "name": layer.name,
@@ -88,32 +66,8 @@ def layer_document(index: int, layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer(index: int, result: LayerResult, per: Per) -> dict[str, Any]:
-    layer = result.planned.layer
-    target = result.planned.target_std
-    deviation = None
-    if result.after is not None:
-        deviation = result.after.deviation(target, per_channel=per is Per.CHANNEL)
-    return {
-        **layer_document(index, layer),
-        "target_std": target,
-        "status": result.status.value,
-        "detail": result.detail,
-        "scale": scale_value(result.scale),
-        "iterations": result.iterations,
-        "before": moments_document(result.before),
-        "after": moments_document(result.after),
-        "deviation": finite(deviation),
-    }
-
-
-def scale_value(scale: NDArray[np.float64]) -> float | list[float]:
-    """A layer's scale, or its scales by channel."""
-    return float(scale) if scale.ndim == 0 else [float(value) for value in scale]
-
-
 def moments_document(moments: Moments | None) -> dict[str, Any] | None:
-    """Moments, or null where nothing was measured."""
+    """Return the moments of a layer's output, or null where it was not measured."""
     if moments is None:
         return None
     return {
@@ -124,5 +78,5 @@ def moments_document(moments: Moments | None) -> dict[str, Any] | None:
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no NaN and no infinity; null stands for them."""
+    """Return a number, or null for NaN and infinity, which JSON lacks."""
     return None if value is None or not math.isfinite(value) else value
