@@ -18,7 +18,7 @@ from lsuv_cli.core.choices import Bias, Names, PreInit, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.engine.branches import along, find_way
 from lsuv_cli.graph.topology import needed_nodes
-from lsuv_cli.layers.find import layers_left_alone
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.onnx_file import read_source

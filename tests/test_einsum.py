@@ -12,7 +12,8 @@ import pytest
 from onnx import helper
 
 from lsuv_cli.core.choices import Bias, Per, Status
-from lsuv_cli.layers.find import find_layers, layers_left_alone
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import in_normal_form, node, random_weight, save_graph
 from support.inference import forward, outputs_of

@@ -15,7 +15,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
-from lsuv_cli.layers.find import layers_left_alone
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import in_normal_form, node, random_weight, save_graph
 from support.inference import outputs_of

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from lsuv_cli.core.choices import Bias, Names, Status
-from lsuv_cli.layers.find import find_layers, layers_left_alone
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import in_normal_form, node, random_weight, save_graph
 from support.inference import forward, optimised, outputs_of

@@ -12,7 +12,7 @@ from lsuv_cli.core.choices import Per
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal
 from lsuv_cli.core.records import Plan, Reading
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.runtime.data_pass import DataPass

@@ -11,7 +11,7 @@ from onnx import helper
 
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.topology import needed_nodes
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 

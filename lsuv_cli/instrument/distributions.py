@@ -17,7 +17,7 @@ from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.taps import add_tap, layer_axes
 from lsuv_cli.layers.activations import add_active
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 # About so many elements of each batch's output are sorted into bins, spread over all of it.

@@ -16,7 +16,7 @@ from lsuv_cli.core.records import Plan, Tap
 from lsuv_cli.core.solve import Known
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.layers.biases import per_channel_bias
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 
 
 class ScaleWantedError(Exception):

@@ -12,7 +12,7 @@ from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan
 from lsuv_cli.core.solve import Known
 from lsuv_cli.instrument.steps import Step
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 

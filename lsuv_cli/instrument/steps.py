@@ -14,7 +14,7 @@ import onnx
 
 from lsuv_cli.core.records import Plan
 from lsuv_cli.graph.nodes import values_read
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 
 

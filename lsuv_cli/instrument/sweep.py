@@ -20,7 +20,7 @@ from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.state import Factor, Factors, Found, Replayed, Sweepable
 from lsuv_cli.instrument.steps import Kind, Step
 from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.passes.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 
 

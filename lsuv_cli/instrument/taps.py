@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from lsuv_cli.graph.builder import GraphBuilder, GraphValue
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 
 
 @dataclass(frozen=True, slots=True)

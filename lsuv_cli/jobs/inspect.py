@@ -24,7 +24,8 @@ from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
-from lsuv_cli.layers.find import LayerNode, find_layers
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.formats import open_model_file

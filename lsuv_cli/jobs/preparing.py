@@ -27,7 +27,9 @@ from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.opening import Given
 from lsuv_cli.jobs.storing import open_store, refuse_different
-from lsuv_cli.layers.find import LayerNode, find_layers, layers_left_alone
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.memory.budget import Budget, tell_plan

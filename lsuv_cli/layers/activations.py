@@ -11,7 +11,7 @@ import onnx
 
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 # Below this share of its greatest slope an activation passes next to no gradient on.

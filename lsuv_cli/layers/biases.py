@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 
 
 def per_channel_bias(layer_node: LayerNode, bias: FloatArray) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.graph.operators import PRODUCT_OPERATORS
-from lsuv_cli.layers.find import values_from_inputs
+from lsuv_cli.layers.uses import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
 
 # Operators that read integer weights themselves, in ONNX's and in ONNX Runtime's domain.

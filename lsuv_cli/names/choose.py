@@ -11,7 +11,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.written_tensors import Naming, onnx_names
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.names.keras import Shapes, keras_names
 from lsuv_cli.names.torch import folded_norms, torch_names
 from lsuv_cli.reading.model import OnnxModel

@@ -20,7 +20,7 @@ from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
 from lsuv_cli.graph.views import Reshaped, Transposed, ViewStep, integer_constants
 from lsuv_cli.graph.written_tensors import Naming, stored_as
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 Path = tuple[str, ...]

@@ -25,7 +25,7 @@ from lsuv_cli.graph.written_tensors import (
     stored_as,
     tensors_by_parameter,
 )
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import find_norms
 from lsuv_cli.names.torch_recurrent import recurrent_names
 from lsuv_cli.reading.model import OnnxModel

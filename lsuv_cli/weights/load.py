@@ -24,7 +24,7 @@ from lsuv_cli.graph.written_tensors import (
     parameter_of,
     tensors_by_parameter,
 )
-from lsuv_cli.layers.find import LayerNode
+from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.names.choose import choose_names
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState

@@ -15,7 +15,9 @@ from onnx import TensorProto, helper
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.topology import execution_order, operators_used
-from lsuv_cli.layers.find import LayerNode, find_layers, layers_left_alone
+from lsuv_cli.layers.find import find_layers
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import random_weight, save_graph
 

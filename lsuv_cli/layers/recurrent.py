@@ -1,0 +1,45 @@
+"""Recurrent matrices as layers: drawn, and never scaled."""
+
+from __future__ import annotations
+
+import math
+
+from lsuv_cli.core.layout import Order, WeightLayout
+from lsuv_cli.core.records import Layer
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.uses import Uses
+from lsuv_cli.passes.recurrent import RecurrentMatrix
+
+
+def recurrent_layer_node(matrix: RecurrentMatrix, uses: Uses, data_values: set[str]) -> LayerNode:
+    """Return the layer of a recurrent matrix.
+
+    Args:
+        matrix: one gate's recurrent matrix.
+        uses: who reads which value of the model.
+        data_values: the values that depend on the model's inputs.
+    """
+    model = uses.model
+    shape = model.weight_values[matrix.weight].shape
+    bias_shape = model.weight_values[matrix.bias].shape if matrix.bias else ()
+    node = next(node for node in model.nodes if matrix.node in node.output)
+    layer = Layer(
+        name=matrix.name,
+        op=matrix.op,
+        weight=matrix.weight,
+        parameter=uses.described(matrix.weight),
+        tied=frozenset(uses.related(matrix.weight)) - {matrix.weight},
+        bias=matrix.bias or None,
+        bias_parameter=uses.described(matrix.bias) if matrix.bias else None,
+        bias_shape=bias_shape,
+        bias_tied=frozenset(uses.related(matrix.bias) if matrix.bias else ()),
+        foreign_addend=False,
+        foreign_use="",
+        dtype=model.parameters[model.view(matrix.weight).parameter].dtype,
+        layout=WeightLayout(shape, Order.OUT_IN),
+        output="",
+        parameters=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
+        recurrent=True,
+    )
+    takes_data = not data_values.isdisjoint(node.output)
+    return LayerNode(layer, node, "", -1, "", 1.0, None, takes_data)
