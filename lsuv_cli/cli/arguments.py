@@ -18,6 +18,7 @@ from lsuv_cli.cli.completion import (
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
 from lsuv_cli.core.limits import WHOLE_NUMBERS
 from lsuv_cli.core.option_texts import PRESETS
+from lsuv_cli.report.outputs import PLOT, REPORT, help_text
 
 DATA_PANEL = "Data"
 ALGORITHM_PANEL = "Algorithm"
@@ -462,7 +463,7 @@ ReportOption = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
-        help="Also write a page (.html) with the plot, the layers, the options and this command.",
+        help=help_text(REPORT),
     ),
 ]
 PlotOption = Annotated[
@@ -470,7 +471,7 @@ PlotOption = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT_PANEL,
-        help="Also write the plot of standard deviations by depth: .png, .svg or .pdf.",
+        help=help_text(PLOT),
     ),
 ]
 VerifyOption = Annotated[

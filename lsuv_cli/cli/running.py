@@ -62,7 +62,7 @@ def telling(done: str) -> Iterator[None]:
 def write_report(
     files: ReportFiles, make_page: Callable[[str], Page], done: str, screen: Screen
 ) -> None:
-    """Write the page and the plot that were asked for, and say where they are.
+    """Write the report and the plot that were asked for, and say where they are.
 
     Args:
         files: where they go.
@@ -74,10 +74,8 @@ def write_report(
         OutputError: one can't be written.
     """
     files.write(lambda: make_page(_this_command()), done)
-    if files.page is not None:
-        screen.note(f"the report is in {files.page}")
-    if files.plot is not None:
-        screen.note(f"the plot is in {files.plot}")
+    for option, path in files.by_option().items():
+        screen.note(f"the {option.removeprefix('--')} is in {path}")
 
 
 def _this_command() -> str:

@@ -1,7 +1,8 @@
 """Results for people and programs: JSON, terminal tables, the HTML page, the plot.
 
-In: records of `core`. Out: text and files. Each command has a file a form: `init_json`,
+In: records of `core`. Out: text and files. Each command has one file per form: `init_json`,
 `init_table` and `init_page`, and likewise `verify_*`, `compare_*` and `inspect_*`. They share
-`json_parts`, `columns` (with `terminal`) and `page_parts`; `numbers` and `words` write numbers and
-sentences. A `Page` (`page`) becomes HTML in `html`, and its charts are drawn in `plot`.
+`json_parts`, `columns` (with `terminal`) and `page_parts`; `numbers` and `words` write numbers
+and sentences. `outputs` lists the formats in which a `Page` (`page`) is written: as HTML by
+`html`, as pictures by `plot`.
 """
