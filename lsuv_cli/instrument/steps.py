@@ -92,7 +92,7 @@ def sweep_steps(
 
 def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[Step]:
     product = layer_node.node.output[0]
-    read = frozenset(layer_node.node.input[:2])
+    read = frozenset(layer_node.product_inputs) - {""}
     yield Step(Kind.PRODUCT, layer_node.node, index, read, (product,))
     added = layer_node.layer.bias or layer_node.addend
     if added:

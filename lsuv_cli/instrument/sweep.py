@@ -11,8 +11,9 @@ from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
-from lsuv_cli.graph.homogeneity import Rule, rule_of, scaled_outputs
 from lsuv_cli.graph.nodes import captured_values, rename_captured
+from lsuv_cli.graph.operators.operator import Homogeneity
+from lsuv_cli.graph.operators.table import homogeneity_of, scaled_outputs
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.pending import Representation
 from lsuv_cli.instrument.scales import GraphScales
@@ -171,7 +172,8 @@ class Sweep:
         raw = builder.new_name("product")
         is_done_again = index in self.found.layers
         current = self._true_value if is_done_again else self._current
-        inputs = [current(name) for name in layer_node.node.input[:2]]
+        inputs = [current(name) for name in layer_node.product_inputs[:2]]
+        inputs += [self._true_value(name) for name in layer_node.product_inputs[2:]]
         if layer_node.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
         self._emit(layer_node.node, inputs, [raw])
@@ -292,23 +294,25 @@ class Sweep:
 
     def _other(self, node: onnx.NodeProto) -> None:
         """Append any node that is no planned layer, letting factors through where it can."""
-        rule = rule_of(node)
+        homogeneity = homogeneity_of(node)
         factors = [self.values.carried(name) for name in node.input]
         factor: Factor | None = None
-        names = [self._true_value(name) for name in node.input] if rule is Rule.NONE else None
-        if rule is Rule.FIRST:
+        names = list[str]()
+        if homogeneity is Homogeneity.NONE:
+            names = [self._true_value(name) for name in node.input]
+        elif homogeneity is Homogeneity.FIRST_INPUT:
             names = [self._current(node.input[0]), *map(self._true_value, node.input[1:])]
             factor = factors[0]
-        elif rule is Rule.PRODUCT:
+        elif homogeneity is Homogeneity.EACH_INPUT:
             names = [self._current(name) for name in node.input]
             parts = [part for part in factors if part is not None]
             if parts:
                 layers = tuple(sorted(index for part in parts for index in part.layers))
                 factor = Factor(layers, (), sum(part.depth for part in parts))
-        elif rule is Rule.JOIN:
+        elif homogeneity is Homogeneity.JOINT:
             names, factor = self._join(node, factors)
         captured = {name: self._true_value(name) for name in captured_values(node)}
-        self._emit(node, names or [], node.output)
+        self._emit(node, names, node.output)
         rename_captured(self.builder.nodes[-1], captured)
         if factor is not None:
             self.values.lacks(scaled_outputs(node), factor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from lsuv_cli.layers.products import Product, Weights
+from lsuv_cli.graph.operators.products import Product, WeightInfos
 from lsuv_cli.layers.uses import Uses
 
 
@@ -21,7 +21,7 @@ def added_behind(
     return "", None
 
 
-def _added_constant(node: onnx.NodeProto, product: str, weights: Weights) -> str:
+def _added_constant(node: onnx.NodeProto, product: str, weights: WeightInfos) -> str:
     """The constant that an Add adds to a product; "" where the node is something else."""
     if node.op_type != "Add":
         return ""
@@ -29,7 +29,7 @@ def _added_constant(node: onnx.NodeProto, product: str, weights: Weights) -> str
     return other if other in weights else ""
 
 
-def is_bias(name: str, product: Product, weights: Weights) -> bool:
+def is_bias(name: str, product: Product, weights: WeightInfos) -> bool:
     """Whether a value is a constant that holds one number for each output channel, or one in all.
 
     A value that varies along any other axis (a positional embedding, say) is no bias.

@@ -8,10 +8,11 @@ from collections import Counter
 import onnx
 
 from lsuv_cli.core.records import Layer
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, node_name
+from lsuv_cli.graph.nodes import node_name
+from lsuv_cli.graph.operators.products import Product
+from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.layers.bias_search import added_behind, is_bias
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.layers.products import PRODUCTS, Product
 from lsuv_cli.layers.recurrent import recurrent_layer_node
 from lsuv_cli.layers.uses import Uses, values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
@@ -24,9 +25,8 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
     products = [
         (node, product)
         for node in model.nodes
-        if node.domain in DEFAULT_DOMAINS
-        and node.op_type in PRODUCTS
-        and (product := PRODUCTS[node.op_type](node, model.weight_values)) is not None
+        if (rule := operator_of(node).product) is not None
+        and (product := rule(node, model.weight_values)) is not None
         and math.prod(product.layout.shape) != 0
     ]
     outputs = {node.output[0] for node, _ in products}  # the layers, told by what they make
@@ -46,6 +46,7 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
             LayerNode(
                 layer=_layer(node, product, bias, bias_node, uses, outputs),
                 node=node,
+                product_inputs=(*node.input[:2], *product.other_inputs),
                 data=product.data,
                 channel_axis=product.channel_axis,
                 addend=product.addend,

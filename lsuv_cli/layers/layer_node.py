@@ -16,6 +16,7 @@ class LayerNode:
     Attributes:
         layer: what the rest of the program needs to know of it.
         node: the linear node.
+        product_inputs: the node's inputs, in their places, for its product alone.
         data: the value that the weight is applied to.
         channel_axis: the output's channel axis, counted from the end.
         addend: what the node itself adds to the product: its bias or a foreign value; "" if none.
@@ -26,6 +27,7 @@ class LayerNode:
 
     layer: Layer
     node: onnx.NodeProto
+    product_inputs: tuple[str, ...]
     data: str
     channel_axis: int
     addend: str

@@ -6,31 +6,30 @@ from collections.abc import Sequence
 
 import onnx
 
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, bodies, node_name
-from lsuv_cli.graph.operators import LAYER_LIKE, LEFT_ALONE, PRODUCT_OPERATORS
-from lsuv_cli.layers.products import Weights
+from lsuv_cli.graph.nodes import bodies, node_name
+from lsuv_cli.graph.operators.products import WeightInfos
+from lsuv_cli.graph.operators.table import names_of, operator_of
 from lsuv_cli.reading.model import OnnxModel
 
 
 def layers_left_alone(model: OnnxModel) -> list[str]:
     """What else looks like a layer but is left as it is, each as `name (operator)`."""
+    layer_like = names_of(lambda operator: operator.looks_like_a_layer)
     found = [
         f"{node_name(node)} ({node.op_type})"
         for node in model.nodes
-        if (
-            node.op_type in LEFT_ALONE
-            or (node.op_type in PRODUCT_OPERATORS and node.domain not in DEFAULT_DOMAINS)
-        )
+        if node.op_type in layer_like
+        and operator_of(node).product is None
         and any(_is_matrix(name, model.weight_values) for name in node.input[:3])
     ]
-    return found + _nested(model.nodes)
+    return found + _nested(model.nodes, layer_like)
 
 
-def _is_matrix(name: str, weights: Weights) -> bool:
+def _is_matrix(name: str, weights: WeightInfos) -> bool:
     return name in weights and len(weights[name].shape) > 1
 
 
-def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> list[str]:
     """Layer-like nodes inside the bodies of If, Loop and Scan."""
     names = []
     for node in nodes:
@@ -38,7 +37,7 @@ def _nested(nodes: Sequence[onnx.NodeProto]) -> list[str]:
             names += [
                 f"{node_name(n)} ({n.op_type} inside {node.op_type})"
                 for n in body.node
-                if n.op_type in LAYER_LIKE
+                if n.op_type in layer_like
             ]
-            names += _nested(body.node)
+            names += _nested(body.node, layer_like)
     return names

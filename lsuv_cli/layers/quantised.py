@@ -4,30 +4,9 @@ from __future__ import annotations
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import node_name
-from lsuv_cli.graph.operators import PRODUCT_OPERATORS
+from lsuv_cli.graph.operators.table import names_of
 from lsuv_cli.layers.uses import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
-
-# Operators that read integer weights themselves, in ONNX's and in ONNX Runtime's domain.
-INTEGER_OPERATORS = frozenset(
-    (
-        "ConvInteger",
-        "DynamicQuantizeMatMul",
-        "GatherBlockQuantized",
-        "MatMulBnb4",
-        "MatMulInteger",
-        "MatMulInteger16",
-        "MatMulIntegerToFloat",
-        "MatMulNBits",
-        "QAttention",
-        "QGemm",
-        "QLinearConv",
-        "QLinearMatMul",
-    )
-)
-REARRANGING = frozenset(
-    ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-)
 
 
 def refuse_quantised(model: OnnxModel) -> None:
@@ -37,15 +16,18 @@ def refuse_quantised(model: OnnxModel) -> None:
         ModelError: naming the first layer that has some.
     """
     from_inputs = values_from_inputs(model)
+    integer = names_of(lambda operator: operator.integer_weights)
+    products = names_of(lambda operator: operator.product is not None)
+    rearranging = names_of(lambda operator: operator.rearranges)
     producers = {name: node for node in model.nodes for name in node.output}
     for node in model.nodes:
-        if node.op_type in INTEGER_OPERATORS:
+        if node.op_type in integer:
             raise _refusal(model, node_name(node), node.op_type)
-        if node.op_type not in PRODUCT_OPERATORS:
+        if node.op_type not in products:
             continue
         for name in node.input[:2]:
             source = producers.get(name)
-            while source is not None and source.op_type in REARRANGING:
+            while source is not None and source.op_type in rearranging:
                 source = producers.get(source.input[0])
             if (
                 source is not None

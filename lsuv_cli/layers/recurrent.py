@@ -42,4 +42,4 @@ def recurrent_layer_node(matrix: RecurrentMatrix, uses: Uses, data_values: set[s
         recurrent=True,
     )
     takes_data = not data_values.isdisjoint(node.output)
-    return LayerNode(layer, node, "", -1, "", 1.0, None, takes_data)
+    return LayerNode(layer, node, (), "", -1, "", 1.0, None, takes_data)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
 from lsuv_cli.graph.views import Reshaped, Sliced
 from lsuv_cli.graph.written_tensors import Pieces
-from lsuv_cli.passes.recurrent import GATE_LETTERS, RecurrentCell
+from lsuv_cli.passes.recurrent import RecurrentCell
 from lsuv_cli.reading.model import OnnxModel
 
 # PyTorch's order of the gates, by ONNX's letters.
@@ -52,10 +53,9 @@ def _module(cell: RecurrentCell) -> str | None:
 def _tensors(
     cell: RecurrentCell, prefix: str, stem: str, model: OnnxModel
 ) -> dict[str, Mapping[str, Pieces]]:
-    count, hidden = len(GATE_LETTERS[cell.node.op_type]), model.parameters[cell.recurrent].shape[2]
-    gates = [
-        GATE_LETTERS[cell.node.op_type].index(letter) for letter in TORCH_GATES[cell.node.op_type]
-    ]
+    letters = operator_of(cell.node).gates
+    count, hidden = len(letters), model.parameters[cell.recurrent].shape[2]
+    gates = [letters.index(letter) for letter in TORCH_GATES[cell.node.op_type]]
     found: dict[str, Mapping[str, Pieces]] = {}
     kinds = [(cell.weight, "weight_ih", 0), (cell.recurrent, "weight_hh", 0)]
     if cell.bias:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, NewNames, attributes, bodies
-from lsuv_cli.graph.operators import LAYER_LIKE
+from lsuv_cli.graph.operators.table import names_of
 
 # More would take ONNX Runtime minutes to load.
 MAX_WRITTEN_OUT_NODES = 2_000
@@ -24,12 +24,17 @@ Decisions = Mapping[str, int]
 def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
     """The nodes of the main graph that have layers in their bodies."""
     constants = set(source.parameters)
+    layer_like = names_of(lambda operator: operator.looks_like_a_layer)
     found = []
     for node in source.skeleton.graph.node:
         if node.op_type == "Constant" or _is_made_of(constants, node):
             constants.update(node.output)
         old_scan = node.op_type == "Scan" and source.opset < SCAN_WITHOUT_BATCH_OPSET
-        if node.domain in DEFAULT_DOMAINS and not old_scan and _holds_layer(node, constants):
+        if (
+            node.domain in DEFAULT_DOMAINS
+            and not old_scan
+            and _holds_layer(node, constants, layer_like)
+        ):
             found.append(node)
     return found
 
@@ -38,13 +43,13 @@ def _is_made_of(values: set[str], node: onnx.NodeProto) -> bool:
     return bool(node.input) and values.issuperset(node.input)
 
 
-def _holds_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
+def _holds_layer(node: onnx.NodeProto, constants: set[str], layer_like: frozenset[str]) -> bool:
     for body in bodies(node):
         inner = constants | {tensor.name for tensor in body.initializer}
         for other in body.node:
-            if other.op_type in LAYER_LIKE and inner.intersection(other.input[:3]):
+            if other.op_type in layer_like and inner.intersection(other.input[:3]):
                 return True
-            if _holds_layer(other, inner):
+            if _holds_layer(other, inner, layer_like):
                 return True
             if other.op_type == "Constant" or _is_made_of(inner, other):
                 inner.update(other.output)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 import onnx
 
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, VARIABLE, scope_of, scope_of_node
+from lsuv_cli.graph.operators.table import operator_of
 
-_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _OTHER_READERS = frozenset(("Add", "Mul", "Sub"))
 
 
@@ -50,6 +50,7 @@ def _is_variable(node: onnx.NodeProto, name: str, parameters: Collection[str]) -
     """Whether it is a variable that the node's own layer has."""
     if name not in parameters:
         return False
+    is_product = operator_of(node).product is not None
     if FOLDED_CONSTANT.fullmatch(name):
-        return node.op_type in _PRODUCTS or scope_of_node(node).operation == "BiasAdd"
-    return VARIABLE.fullmatch(name) is not None and node.op_type in _PRODUCTS | _OTHER_READERS
+        return is_product or scope_of_node(node).operation == "BiasAdd"
+    return VARIABLE.fullmatch(name) is not None and (is_product or node.op_type in _OTHER_READERS)

@@ -15,18 +15,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.graph.nodes import bodies
+from lsuv_cli.graph.operators.table import names_of
 
 # Attributes that name an element type: of Cast, and of nodes that make new tensors.
 TYPE_ATTRIBUTES = frozenset(("to", "dtype", "stash_type"))
-
-FLOAT32_ONLY = frozenset(("Conv", "ConvTranspose", "GRU", "LSTM", "RNN"))
 
 Types = Mapping[int, int]
 
 
 def computing_types(nodes: Iterable[onnx.NodeProto]) -> Types:
     """What each floating-point type is computed in, for a graph of these nodes."""
-    in_float32 = any(node.op_type in FLOAT32_ONLY for node in nodes)
+    float32_only = names_of(lambda operator: operator.float32_only)
+    in_float32 = any(node.op_type in float32_only for node in nodes)
     return {
         TensorProto.FLOAT: TensorProto.FLOAT,
         TensorProto.FLOAT16: TensorProto.FLOAT,

@@ -18,12 +18,11 @@ from onnx import helper, numpy_helper
 
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.builder import SPLIT_NUM_OUTPUTS_OPSET
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, NewNames, attributes, node_name, unsqueeze
+from lsuv_cli.graph.nodes import NewNames, attributes, node_name, unsqueeze
+from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.views import IntegerConstants, Transposed, View
 from lsuv_cli.passes.joined import JoinedValues, pieces_of
 
-# The gates in ONNX's order and by its letters.
-GATE_LETTERS = {"LSTM": "iofc", "GRU": "zrh", "RNN": "i"}
 # A forget gate's bias is there to keep it open; it is left alone.
 FORGET = "f"
 
@@ -146,8 +145,8 @@ def _gates(
     views: Mapping[str, View],
 ) -> list[list[_Gate]] | None:
     """For each direction the gates; None for what can't be taken apart."""
-    letters = GATE_LETTERS.get(node.op_type, "")
-    if not letters or node.domain not in DEFAULT_DOMAINS:
+    letters = operator_of(node).gates
+    if not letters:
         return None
     found = attributes(node)
     hidden = int(found.get("hidden_size", 0))

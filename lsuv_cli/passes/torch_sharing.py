@@ -9,24 +9,9 @@ import numpy as np
 import onnx
 
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.torch_origin import MADE_UP, is_uniform, module_path, scopes
-
-# Operators with parameters of their own, that is of the module they come from.
-OWNERS = frozenset(
-    (
-        "Add",
-        "BatchNormalization",
-        "Conv",
-        "ConvTranspose",
-        "Gemm",
-        "GroupNormalization",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "MatMul",
-        "PRelu",
-    )
-)
 
 
 def separate_modules(
@@ -51,7 +36,7 @@ def separate_modules(
     copies: dict[str, str] = {}
     for node in nodes:
         path = _path(node)
-        if node.op_type not in OWNERS or not path:
+        if not operator_of(node).owns_parameters or not path:
             continue
         for position, name in enumerate(node.input):
             if name not in parameters or name in embeddings:
@@ -127,7 +112,7 @@ def repeated_calls(
     calls: dict[tuple[str, str], onnx.NodeProto] = {}
     same: dict[str, str] = {}
     for node in nodes:
-        path = module_path(node.name) if node.op_type in ("GRU", "LSTM", "RNN") else ""
+        path = module_path(node.name) if operator_of(node).gates else ""
         again = re.fullmatch(r"(.+)_\d+", path)
         first = calls.get((node.op_type, again[1])) if again else None
         pairs = list(zip(node.input[1:4], first.input[1:4], strict=False)) if first else []

@@ -1,4 +1,4 @@
-"""Products with a weight: where the weight of a linear node is, and how it lies."""
+"""Where the weight of a linear operator is, and how it lies in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from lsuv_cli.graph.nodes import attributes
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a node's operator and attributes say: weight's place, layout, and the addend."""
+    """A node's product of data with a weight; both are among its first two inputs.
+
+    Attributes:
+        data: the value that is multiplied.
+        weight: the parameter, or the view of one, that it is multiplied by.
+        layout: how the weight lies in memory.
+        channel_axis: the output's channel axis, counted from the end.
+        addend: the value that the node itself adds to the product; "" if none.
+        addend_factor: what the addend is multiplied by (Gemm's beta).
+        other_inputs: the inputs from the third on that the product needs, in their places; "" in
+            the addend's.
+    """
 
     data: str
     weight: str
@@ -21,23 +32,38 @@ class Product:
     channel_axis: int
     addend: str = ""
     addend_factor: float = 1.0
+    other_inputs: tuple[str, ...] = ()
 
 
-Weights = Mapping[str, TensorInfo]
+# Shape and dtype of every weight value: parameters, and views of them.
+WeightInfos = Mapping[str, TensorInfo]
+
+# What a node multiplies; None for a node that has no weight, or none of its operator's usual shape.
+ProductRule = Callable[[onnx.NodeProto, WeightInfos], Product | None]
 
 
-def _convolution(node: onnx.NodeProto, weights: Weights) -> Product | None:
+def convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+    """Conv's product: the weight is (out, in/groups, *kernel)."""
+    return _convolution(node, weights, Order.CONV)
+
+
+def transposed_convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+    """ConvTranspose's product: the weight is (in, out/groups, *kernel)."""
+    return _convolution(node, weights, Order.CONV_TRANSPOSE)
+
+
+def _convolution(node: onnx.NodeProto, weights: WeightInfos, order: Order) -> Product | None:
     data, weight = node.input[0], node.input[1]
     if weight not in weights or len(weights[weight].shape) < 3:
         return None
     shape = weights[weight].shape
-    order = Order.CONV if node.op_type == "Conv" else Order.CONV_TRANSPOSE
     layout = WeightLayout(shape, order, attributes(node).get("group", 1))
     addend = node.input[2] if len(node.input) > 2 else ""
     return Product(data, weight, layout, 1 - len(shape), addend)
 
 
-def _gemm(node: onnx.NodeProto, weights: Weights) -> Product | None:
+def gemm(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+    """Gemm's product: the weight is either input, transposed or not."""
     found = attributes(node)
     left, right = node.input[0], node.input[1]
     addend = node.input[2] if len(node.input) > 2 else ""
@@ -55,18 +81,11 @@ def _gemm(node: onnx.NodeProto, weights: Weights) -> Product | None:
     return None
 
 
-def _matmul(node: onnx.NodeProto, weights: Weights) -> Product | None:
+def matmul(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+    """MatMul's product: the weight is either input, (*batch, in, out) or (*batch, out, in)."""
     left, right = node.input[0], node.input[1]
     if right in weights and left not in weights and len(weights[right].shape) >= 2:
         return Product(left, right, WeightLayout(weights[right].shape, Order.IN_OUT), -1)
     if left in weights and right not in weights and len(weights[left].shape) >= 2:
         return Product(right, left, WeightLayout(weights[left].shape, Order.OUT_IN), -2)
     return None
-
-
-PRODUCTS: dict[str, Callable[[onnx.NodeProto, Weights], Product | None]] = {
-    "Conv": _convolution,
-    "ConvTranspose": _convolution,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-}

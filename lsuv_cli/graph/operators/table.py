@@ -1,0 +1,196 @@
+'''The table of operators.
+
+Rows are found by (domain, name); ONNX's own domain is "". A row says only what is known: a field
+that is left out has a default that is safe for any operator.
+
+A positively homogeneous activation is one row. With it, layers behind the activation are measured
+without their inputs being multiplied, and reports say that the activation is flat nowhere:
+
+>>> from lsuv_cli.graph.operators.table import OPERATORS, homogeneity_of, operator_of
+>>> node = onnx.helper.make_node("Neg", ["x"], ["y"])
+>>> homogeneity_of(node).name
+'NONE'
+>>> OPERATORS["", "Neg"] = Operator(Homogeneity.FIRST_INPUT, activation=flat_nowhere)
+>>> homogeneity_of(node).name
+'FIRST_INPUT'
+
+A linear operator is one row, too. Its `product` says where the weight is and how it lies; the
+functions of `products` serve operators that lie like ONNX's, another one is written like this:
+
+>>> from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
+>>> from lsuv_cli.graph.operators.products import Product
+>>> def dense(node, weights):
+...     """The weight is the second input, (out, in), and the bias the third."""
+...     data, weight, bias = [*node.input, ""][:3]
+...     if weight not in weights:
+...         return None
+...     layout = WeightLayout(weights[weight].shape, Order.OUT_IN)
+...     return Product(data, weight, layout, channel_axis=-1, addend=bias)
+>>> OPERATORS["example", "Dense"] = Operator(product=dense)
+>>> node = onnx.helper.make_node("Dense", ["x", "w"], ["y"], domain="example")
+>>> product = operator_of(node).product(node, {"w": TensorInfo((8, 3), np.dtype(np.float32))})
+>>> product.weight, product.layout.out_channels, product.layout.fan_in
+('w', 8, 3)
+'''
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, attributes
+from lsuv_cli.graph.operators.activations import (
+    SELU_ALPHA,
+    SELU_GAMMA,
+    SIGMOID_BOUND,
+    SOFTPLUS_BOUND,
+    SOFTSIGN_BOUND,
+    TANH_BOUND,
+    between_limits,
+    exponential,
+    flat_nowhere,
+    input_above,
+    input_above_alpha,
+    output_within,
+)
+from lsuv_cli.graph.operators.operator import Homogeneity, Operator
+from lsuv_cli.graph.operators.products import convolution, gemm, matmul, transposed_convolution
+
+UNKNOWN = Operator()
+
+
+def operator_of(node: onnx.NodeProto) -> Operator:
+    """Return the row of a node's operator; `UNKNOWN` for one that the table does not have."""
+    domain = "" if node.domain in DEFAULT_DOMAINS else node.domain
+    return OPERATORS.get((domain, node.op_type), UNKNOWN)
+
+
+def names_of(has: Callable[[Operator], bool]) -> frozenset[str]:
+    """Return the names of the operators, of any domain, whose rows have a property.
+
+    For questions in which an operator of the same name in another domain counts as well:
+    ONNX Runtime's own domains have several, such as a Conv for each layout.
+    """
+    return frozenset(name for (_, name), operator in OPERATORS.items() if has(operator))
+
+
+def homogeneity_of(node: onnx.NodeProto) -> Homogeneity:
+    """Return the inputs of a node whose pending scale its outputs take over."""
+    rule = operator_of(node).homogeneity
+    return rule if isinstance(rule, Homogeneity) else rule(node)
+
+
+def scaled_outputs(node: onnx.NodeProto) -> list[str]:
+    """Return the outputs that take the pending scale over; MaxPool's indices don't."""
+    return list(node.output)[: operator_of(node).scaled_outputs]
+
+
+def _padding(node: onnx.NodeProto) -> Homogeneity:
+    pads_with_zero = len(node.input) < 3 and not attributes(node).get("value", 0.0)
+    return FIRST if pads_with_zero else Homogeneity.NONE
+
+
+FIRST = Homogeneity.FIRST_INPUT
+JOINT = Homogeneity.JOINT
+
+_ONNX = {
+    "Abs": Operator(FIRST),
+    "Add": Operator(JOINT, owns_parameters=True),
+    "Attention": Operator(left_alone=True),
+    "AveragePool": Operator(FIRST),
+    "BatchNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "Cast": Operator(rearranges=True),
+    "Celu": Operator(activation=exponential(1.0)),
+    "Clip": Operator(activation=between_limits),
+    "Concat": Operator(JOINT),
+    "Conv": Operator(product=convolution, owns_parameters=True, float32_only=True),
+    "ConvInteger": Operator(integer_weights=True),
+    "ConvTranspose": Operator(
+        product=transposed_convolution, owns_parameters=True, float32_only=True
+    ),
+    "DeformConv": Operator(left_alone=True),
+    "DepthToSpace": Operator(FIRST),
+    "Div": Operator(FIRST),
+    "Dropout": Operator(FIRST, scaled_outputs=1, precedes_activation=True),
+    "Einsum": Operator(left_alone=True),
+    "Elu": Operator(activation=exponential(1.0)),
+    "Expand": Operator(FIRST),
+    "Flatten": Operator(FIRST, rearranges=True),
+    "GRU": Operator(left_alone=True, float32_only=True, gates="zrh"),
+    "Gather": Operator(FIRST),
+    "Gelu": Operator(activation=flat_nowhere),
+    "Gemm": Operator(product=gemm, owns_parameters=True),
+    "GlobalAveragePool": Operator(FIRST),
+    "GlobalLpPool": Operator(FIRST),
+    "GlobalMaxPool": Operator(FIRST),
+    "GroupNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "HardSigmoid": Operator(activation=output_within(0.0, 1.0)),
+    "HardSwish": Operator(activation=input_above(-3.0)),
+    "Identity": Operator(FIRST, precedes_activation=True, rearranges=True),
+    "InstanceNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "LSTM": Operator(left_alone=True, float32_only=True, gates="iofc"),
+    "LayerNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "LeakyRelu": Operator(FIRST, activation=flat_nowhere),
+    "LpPool": Operator(FIRST),
+    "MatMul": Operator(product=matmul, owns_parameters=True),
+    "MatMulInteger": Operator(integer_weights=True),
+    "Max": Operator(JOINT),
+    "MaxPool": Operator(FIRST, scaled_outputs=1),
+    "Mean": Operator(JOINT),
+    "Min": Operator(JOINT),
+    "Mish": Operator(activation=flat_nowhere),
+    "Mul": Operator(Homogeneity.EACH_INPUT),
+    "PRelu": Operator(FIRST, activation=flat_nowhere, owns_parameters=True),
+    "Pad": Operator(_padding),
+    "QLinearConv": Operator(integer_weights=True),
+    "QLinearMatMul": Operator(integer_weights=True),
+    "RNN": Operator(left_alone=True, float32_only=True, gates="i"),
+    "ReduceL1": Operator(FIRST),
+    "ReduceL2": Operator(FIRST),
+    "ReduceMax": Operator(FIRST),
+    "ReduceMean": Operator(FIRST),
+    "ReduceMin": Operator(FIRST),
+    "ReduceSum": Operator(FIRST),
+    "Relu": Operator(FIRST, activation=input_above(0.0)),
+    "Reshape": Operator(FIRST, rearranges=True),
+    "Selu": Operator(activation=exponential(SELU_ALPHA, SELU_GAMMA)),
+    "Sigmoid": Operator(activation=output_within(SIGMOID_BOUND, 1 - SIGMOID_BOUND)),
+    "Slice": Operator(FIRST, rearranges=True),
+    "Softplus": Operator(activation=input_above(SOFTPLUS_BOUND)),
+    "Softsign": Operator(activation=output_within(-SOFTSIGN_BOUND, SOFTSIGN_BOUND)),
+    "SpaceToDepth": Operator(FIRST),
+    "Split": Operator(FIRST),
+    "Squeeze": Operator(FIRST, rearranges=True),
+    "Sub": Operator(JOINT),
+    "Sum": Operator(JOINT),
+    "Swish": Operator(activation=flat_nowhere),
+    "Tanh": Operator(activation=output_within(-TANH_BOUND, TANH_BOUND)),
+    "ThresholdedRelu": Operator(activation=input_above_alpha),
+    "Tile": Operator(FIRST),
+    "Transpose": Operator(FIRST, rearranges=True),
+    "Unsqueeze": Operator(FIRST, rearranges=True),
+}
+
+# ONNX Runtime's own operators; those that `passes/unfuse.py` takes apart are not seen afterwards.
+_MICROSOFT = {
+    "Attention": Operator(left_alone=True),
+    "DynamicQuantizeMatMul": Operator(integer_weights=True),
+    "FusedConv": Operator(left_alone=True),
+    "FusedGemm": Operator(left_alone=True),
+    "FusedMatMul": Operator(left_alone=True),
+    "GatherBlockQuantized": Operator(integer_weights=True),
+    "GemmFastGelu": Operator(left_alone=True),
+    "MatMulBnb4": Operator(integer_weights=True),
+    "MatMulInteger16": Operator(integer_weights=True),
+    "MatMulIntegerToFloat": Operator(integer_weights=True),
+    "MatMulNBits": Operator(integer_weights=True),
+    "NhwcConv": Operator(left_alone=True),
+    "QAttention": Operator(integer_weights=True),
+    "QGemm": Operator(integer_weights=True),
+}
+
+OPERATORS: dict[tuple[str, str], Operator] = {
+    **{("", name): operator for name, operator in _ONNX.items()},
+    **{(MICROSOFT_DOMAIN, name): operator for name, operator in _MICROSOFT.items()},
+}
