@@ -2,8 +2,8 @@
 
 In: protobuf messages. Out: nodes, the parameters they read, views of these, and new graphs.
 `nodes` reads a node, `views` follows a parameter through nodes that only rearrange it,
-`parameters` holds values, `topology` orders nodes, `builder` makes a new graph, and `operators`
-and `homogeneity` say what is known of an operator.
+`parameters` holds values, `topology` orders nodes, `builder` makes a new graph, and
+`operators/table` is the table of all that is known of operators.
 
-A new activation or linear operator: its row in the table of operators.
+A new activation or linear operator: its row in `operators/table`.
 """
