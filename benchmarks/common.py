@@ -23,8 +23,8 @@ from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.draw import pre_initialise
 from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.norms import batch_norms
@@ -268,7 +268,7 @@ def work_on(
     spill: SpillFile | None = None,
     group: Group | None = None,
     device: Device | None = None,
-) -> Work:
+) -> Setup:
     """The engine's work on a model and samples, with the command's default options.
 
     Args:
@@ -284,7 +284,7 @@ def work_on(
     plan = plan_layers(
         [layer_node.layer for layer_node in layer_nodes], [None] * len(layer_nodes), _options(model)
     )
-    return Work(
+    return Setup(
         model,
         layer_nodes,
         plan,
@@ -301,7 +301,7 @@ def _options(model: OnnxModel) -> InitOptions:
     return InitOptions(model=model.path, out=Path(), samples=SampleOptions(()))
 
 
-def draw(work: Work, weights: Parameters) -> None:
+def draw(work: Setup, weights: Parameters) -> None:
     """Do what precedes the sweep: draw the weights and clear the biases."""
     factorisation = choose_qr(float("inf"))  # torch's, the quickest for large matrices
     drawn = work.plan.initialised()
@@ -309,7 +309,7 @@ def draw(work: Work, weights: Parameters) -> None:
     clear_biases(work, weights)
 
 
-def sweep(work: Work, weights: Parameters) -> Sweeper:
+def sweep(work: Setup, weights: Parameters) -> Sweeper:
     """One sweep, as the command does it: through all segments, each layer scaled on the way.
 
     Args:

@@ -18,8 +18,8 @@ from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.instrument.state import Found, Sweepable
-from lsuv_cli.instrument.sweep import sweeping_graph
+from lsuv_cli.instrument.state import SweepState, SweptModel
+from lsuv_cli.instrument.sweep import sweep_graph
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device
@@ -39,12 +39,12 @@ def sweep_of(model: OnnxModel, weights: Parameters, feeds: Feeds) -> Instrumente
     work = common.work_on(model, GivenBatches([feeds]))
     common.draw(work, weights)
     whole = Sweeper(work, weights, common.Silent().advance).segments[0]
-    about = Sweepable(model, work.layer_nodes, work.plan, work.norms, work.alone)
+    about = SweptModel(model, work.layer_nodes, work.plan, work.norms, work.single_batch)
     specs = {
         name: InputSpec(name, value.dtype.name, (None, *value.shape[1:]))
         for name, value in feeds.items()
     }
-    return sweeping_graph(about, weights, whole, specs, Found())[0]
+    return sweep_graph(about, weights, whole, specs, SweepState())[0]
 
 
 def measure(name: str, rounds: int, openings: int) -> list[str]:

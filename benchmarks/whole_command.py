@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.engine.measure import measure
+from lsuv_cli.engine.measure_outputs import measure
 from lsuv_cli.reading.onnx_file import read_model
 
 GOAL = 30.0

@@ -134,14 +134,14 @@ def test_sample_models_on_real_images(
         assert layer["iterations"] == 1
     weights = load_file(tmp_path / "out")
     layer_nodes = find_layers(read_model(model)[0])
-    assert [layer_node.layer.weight for layer_node in layer_nodes] == [
+    assert [layer_node.layer.weight_value for layer_node in layer_nodes] == [
         row["weight"] for row in report["layers"]
     ]
     for layer_node, row in zip(layer_nodes, report["layers"], strict=True):
-        drawn = weights[layer_node.layer.weight].numpy() / row["scale"]
+        drawn = weights[layer_node.layer.weight_value].numpy() / row["scale"]
         assert deviation(layer_node.layer.layout, drawn) <= 1e-5, layer_node.layer.name
-        if layer_node.layer.bias:
-            assert not weights[layer_node.layer.bias].any()
+        if layer_node.layer.bias_value:
+            assert not weights[layer_node.layer.bias_value].any()
     for parameter, value in originals(model).items():
         assert weights[parameter].shape == value.shape
         assert weights[parameter].numpy().dtype == value.dtype

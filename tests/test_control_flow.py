@@ -162,7 +162,7 @@ def test_branch_by_torch_export(tmp_path: Path) -> None:
     model, x = made(Conditional, WIDTH)
     export(model, (x,), tmp_path / "m.onnx", "dynamo")
     report, written = run(tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=16)
-    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     assert statuses == {
         "first.weight": Status.CONVERGED,
         "yes.weight": Status.UNREACHABLE,
@@ -183,7 +183,7 @@ def test_scan_by_torch_export(tmp_path: Path) -> None:
     report, written = run(tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=16, tol=1e-4)
     by_weight: dict[str, list[Status]] = {}
     for result in report.layers:
-        by_weight.setdefault(result.planned.layer.parameter, []).append(result.status)
+        by_weight.setdefault(result.planned.layer.weight_name, []).append(result.status)
     shared, converged = Status.SHARED, Status.CONVERGED
     # The state is zero at first, and the inner layer's output does not vary.
     assert by_weight["inner.weight"] == [shared, converged, shared, shared, shared]
@@ -233,7 +233,7 @@ def test_layers_in_bodies_by_hand(tmp_path: Path, name: str) -> None:
         first = x @ written["w"]
         outputs = [first, np.tanh(first) @ written["u"]]
         # In the first two rounds it is used, in the others it is not.
-        uses = [r.detail for r in report.layers if r.planned.layer.parameter == "u"]
+        uses = [r.detail for r in report.layers if r.planned.layer.weight_name == "u"]
         assert uses[:2] == ["", "scaled at MatMul_n0.0"]
         assert set(uses[2:]) == {"scaled at MatMul_n0.0; no data reaches it here"}
     else:
@@ -281,7 +281,7 @@ def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run, form: st
         onnx.save(proto, path)
     samples = save_samples(tmp_path, (WIDTH,))
     report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names=Names.ONNX)
-    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     assert statuses["large"] is Status.CONVERGED
     assert statuses["small"] is Status.UNREACHABLE
     np.testing.assert_array_equal(written["small"], W(WIDTH, WIDTH))
@@ -412,7 +412,7 @@ def test_what_is_nested_in_a_branch_that_is_not_taken_does_not_run(tmp_path: Pat
         tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
     )
     report, _ = run(path, save_samples(tmp_path, (WIDTH,)))
-    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     reached = dict.fromkeys("wtv", Status.CONVERGED)
     assert statuses == reached | dict.fromkeys("pqr", Status.UNREACHABLE)
 
@@ -459,7 +459,7 @@ def test_a_layer_in_both_branches(tmp_path: Path, bias: Bias) -> None:
     save_torchscript(model, (x,), tmp_path / "m.pt", "scripted")
     np.save(tmp_path / "x.npy", x.numpy())
     report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16, bias=bias)
-    statuses = [(r.planned.layer.parameter, r.status) for r in report.layers]
+    statuses = [(r.planned.layer.weight_name, r.status) for r in report.layers]
     assert statuses.count(("both.weight", Status.SHARED)) == 1
     assert statuses.count(("both.weight", Status.CONVERGED)) == 1
     found = check_in_pytorch(model, x, written, {"first": 1, "both": 1, "head": 1})
@@ -502,7 +502,7 @@ def test_batch_norm_in_branches(tmp_path: Path, threshold: float) -> None:
     save_torchscript(model, (x,), tmp_path / "m.pt", "scripted")
     np.save(tmp_path / "x.npy", x.numpy())
     report, written = run(tmp_path / "m.pt", tmp_path / "x.npy", count=16)
-    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     reached = threshold > 0
     assert statuses == {
         "first.weight": Status.CONVERGED,
@@ -542,7 +542,7 @@ def test_fused_layers_in_bodies_and_blocked_convolutions_are_named(tmp_path: Pat
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(proto, path)
     report, _ = run(path, save_samples(tmp_path, (WIDTH,)))
-    assert [(r.planned.layer.parameter, r.status) for r in report.layers] == [
+    assert [(r.planned.layer.weight_name, r.status) for r in report.layers] == [
         *(("w", Status.CONVERGED), ("w", Status.SHARED), ("v", Status.CONVERGED))
     ]
     blocked = helper.make_node(

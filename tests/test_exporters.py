@@ -54,7 +54,7 @@ def test_weights_load_and_hold_in_pytorch(tmp_path: Path, name: str, exporter: s
     model.load_state_dict(state, strict=True)
     if name == "encoder":
         # However the exporter has stored it: the draws are keyed by what the parts are called.
-        assert [result.planned.layer.parameter for result in report.layers] == ENCODER_PARAMETERS
+        assert [result.planned.layer.weight_name for result in report.layers] == ENCODER_PARAMETERS
     found = variances_by_call(model, inputs)
     assert sum(map(len, found.values())) == len(report.layers)
     for layer, values in found.items():

@@ -104,7 +104,7 @@ def test_packed_projections_are_drawn_and_scaled_each(tmp_path: Path) -> None:
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
     samples = save_samples(tmp_path, (8,))
     report, written = run(path, samples)
-    assert [r.planned.layer.parameter for r in report.layers] == [
+    assert [r.planned.layer.weight_name for r in report.layers] == [
         *("packed[0:8]", "packed[8:16]", "packed[16:24]")
     ]
     for part, result in zip(np.split(written["packed"], 3), report.layers, strict=True):
@@ -125,7 +125,7 @@ def test_a_packed_weight_that_the_file_slices_is_sliced_no_further(tmp_path: Pat
     weights = {"in_proj_weight": W(18, 6), "parts": i64(6, 12), "v": W(18, 4)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
     layer_nodes = find_layers(read_model(path)[0])
-    assert [layer_node.layer.parameter for layer_node in layer_nodes] == [
+    assert [layer_node.layer.weight_name for layer_node in layer_nodes] == [
         *("in_proj_weight[0:6]", "in_proj_weight[6:18]", "v")
     ]
 
@@ -177,7 +177,7 @@ def test_tied_in_another_layout_and_scaled_by_channel(tmp_path: Path) -> None:
     assert [r.status for r in report.layers] == [
         *(Status.CONVERGED, Status.SHARED, Status.CONVERGED)
     ]
-    assert report.layers[0].planned.inexact
+    assert report.layers[0].planned.needs_more_sweeps
     for value, channels in (("a", 6), ("z", 4)):
         variances = forward(path, written, {"x": np.load(samples)}, value).var(axis=0)
         np.testing.assert_allclose(variances, np.ones(channels), atol=1e-4)

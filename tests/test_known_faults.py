@@ -36,7 +36,7 @@ def test_later_tries_rescale_no_other_layer(tmp_path: Path) -> None:
     for result, name in zip(report.layers, ("u", "table"), strict=True):
         layer = result.planned.layer
         drawn = written[name] / float(result.scale)
-        drawn = drawn.T if layer.weight != name else drawn
+        drawn = drawn.T if layer.weight_value != name else drawn
         assert gram_deviation(layer.layout, drawn) <= 1e-5
     for value in ("m", "logits"):
         assert abs(forward(path, written, {"ids": ids}, value).var() - 1) <= 1e-4
@@ -51,14 +51,14 @@ def test_a_layer_that_no_data_reaches_gets_no_other_layers_statistics(tmp_path: 
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
     samples = save_samples(tmp_path, (8,))
     report, written = run(path, samples)
-    statuses = {r.planned.layer.parameter: r.status for r in report.layers}
+    statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     assert statuses == {
         "w1": Status.CONVERGED,
         "w2": Status.UNREACHABLE,
         "w3": Status.CONVERGED,
     }
     assert written["w2"].tobytes() == weights["w2"].tobytes()
-    unreached = next(r for r in report.layers if r.planned.layer.parameter == "w2")
+    unreached = next(r for r in report.layers if r.planned.layer.weight_name == "w2")
     assert unreached.after is None
 
 

@@ -29,10 +29,12 @@ def pre_initialised(model: Path, results: tuple[LayerResult, ...], seed: int = 0
     network = TorchNetwork(model)
     for result in results:
         layer = result.planned.layer
-        weight = draw(PreInit.ORTHONORMAL, layer.layout, generator(seed, layer.weight))
-        network.parameters[layer.weight] = torch.from_numpy(weight).double()
-        if layer.bias:
-            network.parameters[layer.bias] = torch.zeros_like(network.parameters[layer.bias])
+        weight = draw(PreInit.ORTHONORMAL, layer.layout, generator(seed, layer.weight_value))
+        network.parameters[layer.weight_value] = torch.from_numpy(weight).double()
+        if layer.bias_value:
+            network.parameters[layer.bias_value] = torch.zeros_like(
+                network.parameters[layer.bias_value]
+            )
     return network
 
 
@@ -46,13 +48,13 @@ def check_against_oracle(model: Path, samples: Path, tolerance: float = 1e-5) ->
     for result in report.layers:
         layer = result.planned.layer
         assert result.status is Status.CONVERGED, (layer.name, result.detail)
-        assert variances[layer.weight] == pytest.approx(1, abs=1e-9)
-        expected = network.parameters[layer.weight].numpy()
+        assert variances[layer.weight_value] == pytest.approx(1, abs=1e-9)
+        expected = network.parameters[layer.weight_value].numpy()
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(weights[layer.weight], expected, atol=tolerance * scale)
+        np.testing.assert_allclose(weights[layer.weight_value], expected, atol=tolerance * scale)
         assert result.after is not None
         assert result.after.deviation(1.0, per_channel=False) <= 1e-5
-    assert [r.planned.layer.weight for r in report.layers] == [
+    assert [r.planned.layer.weight_value for r in report.layers] == [
         network.weight(node) for node in network.layers()
     ]
     return report
@@ -280,18 +282,18 @@ def test_options_hold_in_an_independent_forward(
             assert result.status is Status.CONVERGED, result.detail
             layer = result.planned.layer
             output = outputs[network.output(layer_node)].numpy()
-            axis = 1 if layer.layout.is_convolution or layer.weight == "w2" else 2
+            axis = 1 if layer.layout.is_convolution or layer.weight_value == "w2" else 2
             by_channel = np.moveaxis(output, axis, 0).reshape(output.shape[axis], -1)
             if per is Per.CHANNEL:
                 np.testing.assert_allclose(by_channel.var(axis=1), target**2, rtol=1e-5)
             else:
                 np.testing.assert_allclose(output.var(), target**2, rtol=1e-5)
-            if layer.bias and bias is Bias.CENTER:
+            if layer.bias_value and bias is Bias.CENTER:
                 np.testing.assert_allclose(by_channel.mean(axis=1), 0, atol=1e-5)
-            if layer.bias and bias is Bias.ZERO:
-                assert not written[layer.bias].any()
-            if layer.bias and bias is Bias.KEEP:
-                np.testing.assert_array_equal(written[layer.bias], values[layer.bias])
+            if layer.bias_value and bias is Bias.ZERO:
+                assert not written[layer.bias_value].any()
+            if layer.bias_value and bias is Bias.KEEP:
+                np.testing.assert_array_equal(written[layer.bias_value], values[layer.bias_value])
 
 
 def test_one_number_as_bias_centres_the_blob(tmp_path: Path) -> None:

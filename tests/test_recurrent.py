@@ -133,7 +133,7 @@ def test_unrolled_by_the_exporter(tmp_path: Path) -> None:
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
     by_weight: dict[str, list[Status]] = {}
     for result in report.layers:
-        by_weight.setdefault(result.planned.layer.parameter, []).append(result.status)
+        by_weight.setdefault(result.planned.layer.weight_name, []).append(result.status)
     assert len(by_weight) == 11
     for weight, statuses in by_weight.items():
         if "weight_hh" in weight:
@@ -374,6 +374,6 @@ def test_one_direction_is_excluded_by_its_name(tmp_path: Path) -> None:
     batch = save_batch(tmp_path, (x,))
     excluded = ("rnn.weight_ih_l0", "rnn.weight_hh_l1_reverse[0:5]")
     report, _ = run(tmp_path / "m.onnx", batch, count=BATCH, exclude=excluded)
-    found = [r.planned.layer.parameter for r in report.layers if r.status is Status.EXCLUDED]
+    found = [r.planned.layer.weight_name for r in report.layers if r.status is Status.EXCLUDED]
     assert len(found) == 5
     assert all(name.startswith(("rnn.weight_ih_l0[", excluded[1])) for name in found)

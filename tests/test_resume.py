@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on(lsuv: Run, folder: Path, finished: Path, count: in
     if count % 2:
         # The process was killed while it wrote.
         with (folder / JOURNAL).open("ab") as journal:
-            journal.write(b'{"doubtful": fal')
+            journal.write(b'{"ill_conditioned": fal')
     process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert "going on from the checkpoint in c\n" in process.stderr

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Reading, Readings
+from lsuv_cli.core.records import Measurement, Measurements
 
 Entry = Mapping[str, Any]
 
@@ -49,21 +49,21 @@ def moments_of(entry: Sequence[Any]) -> Moments:
     return Moments(count, np.array(mean, np.float64), np.array(square, np.float64))
 
 
-def readings_entry(readings: Readings) -> Entry:
+def readings_entry(readings: Measurements) -> Entry:
     """What was measured in a segment."""
     return {
-        kind: [[index, *moments_entry(r.moments), r.incoming] for index, r in part.items()]
+        kind: [[index, *moments_entry(r.moments), r.pending_layers] for index, r in part.items()]
         for kind, part in (("layers", readings.layers), ("norms", readings.norms))
     }
 
 
-def readings_of(entry: Entry) -> Readings:
+def readings_of(entry: Entry) -> Measurements:
     """The inverse of `readings_entry`."""
     layers, norms = (
         {
-            index: Reading(moments_of(rest), tuple(incoming))
+            index: Measurement(moments_of(rest), tuple(incoming))
             for index, *rest, incoming in entry[kind]
         }
         for kind in ("layers", "norms")
     )
-    return Readings(layers, norms)
+    return Measurements(layers, norms)

@@ -22,9 +22,9 @@ def matches(layer: Layer, glob: str) -> bool:
 
     The weight's with its part or without.
     """
-    tensor = PART.sub("", layer.parameter)
+    tensor = PART.sub("", layer.weight_name)
     module = tensor.rpartition(".")[0]
-    names = (layer.name, layer.parameter, tensor, *([module] if module else []))
+    names = (layer.name, layer.weight_name, tensor, *([module] if module else []))
     # A part of a tensor has brackets behind its name, which mean something else in a glob.
     return glob in names or any(fnmatchcase(name, glob) for name in names)
 
@@ -56,10 +56,12 @@ def plan_layers(
                 target = std
         reason, first = skipped[index], index
         if reason is None:
-            first = next((first_uses[n] for n in layer.names if n in first_uses), index)
-            first_uses.setdefault(layer.weight, first)
+            first = next((first_uses[n] for n in layer.weight_values if n in first_uses), index)
+            first_uses.setdefault(layer.weight_value, first)
         # A scale for each channel of its first use lies along another axis here.
-        foreign_axis = options.per is Per.CHANNEL and layer.weight != layers[first].weight
+        foreign_axis = (
+            options.per is Per.CHANNEL and layer.weight_value != layers[first].weight_value
+        )
         planned.append(
             PlannedLayer(
                 layer,
@@ -75,7 +77,10 @@ def plan_layers(
         _refuse_nothing_left(planned, unusable)
     planned = [_reached_elsewhere(one, planned, first_uses) for one in planned]
     return Plan(
-        tuple(replace(one, inexact=one.swept and _is_inexact(one, planned)) for one in planned),
+        tuple(
+            replace(one, needs_more_sweeps=one.swept and _needs_more_sweeps(one, planned))
+            for one in planned
+        ),
         options.per,
     )
 
@@ -84,7 +89,7 @@ def _reached_elsewhere(
     one: PlannedLayer, planned: Sequence[PlannedLayer], first_uses: Mapping[str, int]
 ) -> PlannedLayer:
     """A use that no data reaches, of a weight that is initialised at another, is no failure."""
-    uses = [first_uses[name] for name in one.layer.names if name in first_uses]
+    uses = [first_uses[name] for name in one.layer.weight_values if name in first_uses]
     if one.skipped_status is not Status.UNREACHABLE or not uses:
         return one
     where = planned[min(uses)].layer.name
@@ -111,7 +116,7 @@ def _bias(
     sharing = [
         other
         for other, one in enumerate(layers)
-        if other != index and one.bias is not None and one.bias in layer.bias_tied
+        if other != index and one.bias_value is not None and one.bias_value in layer.bias_values
     ]
     reasons = [skipped[other] for other in sharing]
     if any(reason is not None and reason[1] is Status.EXCLUDED for reason in reasons):
@@ -130,12 +135,15 @@ def _refuse_nothing_left(
     raise UsageError(text)
 
 
-def _is_inexact(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
+def _needs_more_sweeps(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
     """Whether the weight is also read where the sweep does not follow its scale."""
     return (
         bool(one.layer.foreign_use)
         or one.layer.foreign_addend
-        or any(other.layer.weight in one.layer.names and not other.swept for other in planned)
+        or any(
+            other.layer.weight_value in one.layer.weight_values and not other.swept
+            for other in planned
+        )
     )
 
 
@@ -148,7 +156,7 @@ def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
     ]
     for option, glob in given:
         if not any(matches(layer, glob) for layer in layers):
-            some = ", ".join(f"{layer.name} ({layer.parameter})" for layer in layers[:4])
+            some = ", ".join(f"{layer.name} ({layer.weight_name})" for layer in layers[:4])
             raise UsageError(
                 f"{option} {glob} matches no layer or weight; the layers and weights are "
                 f"{some}{', ...' if len(layers) > 4 else ''}"

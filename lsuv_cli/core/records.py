@@ -22,45 +22,48 @@ class Layer:
     Attributes:
         name: the node's name, or its first output's where it has none.
         op: the node's operator.
-        weight: the weight's name in the graph: a parameter's or a view's.
-        parameter: the parameter that the weight is, and which part of it.
-        tied: other names in the graph under which elements of the weight are read.
-        bias: the bias's name in the graph, None without one.
-        bias_parameter: the parameter that the bias is, and which part of it; None without one.
-        bias_shape: the bias's shape in the graph; () without one.
-        bias_tied: names in the graph under which elements of the bias are read, its own included.
+        weight_value: the graph value that holds the weight: a parameter or a view of one.
+        weight_name: the name under which the weight is written, and which part of that tensor it
+            is; its name in the model until names are chosen.
+        original_weight_name: the parameter of the model that the weight is, and which part of it.
+        tied_values: other graph values that show elements of the weight.
+        bias_value: the graph value that holds the bias; None without one.
+        bias_name: the name under which the bias is written, like `weight_name`; None without one.
+        bias_shape: the shape of `bias_value`; () without one.
+        bias_values: the graph values that show elements of the bias, its own included.
         foreign_addend: whether the node itself adds something that is no bias of its own.
         foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
         dtype: the parameter's dtype.
         layout: the weight's shape and the meaning of its axes.
         output: the graph value that holds the layer's output, its bias added; "" for a recurrent
             matrix.
-        parameters: elements of weight and bias.
+        parameter_count: elements of weight and bias.
         recurrent: whether it is a recurrent layer's matrix on its own last output, which is drawn
             and never scaled.
     """
 
     name: str
     op: str
-    weight: str
-    parameter: str
-    tied: frozenset[str]
-    bias: str | None
-    bias_parameter: str | None
+    weight_value: str
+    weight_name: str
+    original_weight_name: str
+    tied_values: frozenset[str]
+    bias_value: str | None
+    bias_name: str | None
     bias_shape: tuple[int, ...]
-    bias_tied: frozenset[str]
+    bias_values: frozenset[str]
     foreign_addend: bool
     foreign_use: str
     dtype: np.dtype[Any]
     layout: WeightLayout
     output: str
-    parameters: int
+    parameter_count: int
     recurrent: bool = False
 
     @property
-    def names(self) -> frozenset[str]:
-        """Every name in the graph under which elements of the weight are read."""
-        return self.tied | {self.weight}
+    def weight_values(self) -> frozenset[str]:
+        """Every graph value that shows elements of the weight."""
+        return self.tied_values | {self.weight_value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ class PlannedLayer:
         target_std: the standard deviation its output is to have.
         bias: what becomes of its bias.
         first_use: the index of the first layer with this weight; the layer's own where it is it.
-        inexact: whether one sweep does not settle its scale, because the weight is also used
-            where the sweep does not follow it.
+        needs_more_sweeps: whether its scale may not be final after one sweep, because the weight is
+            also used where the sweep does not follow it.
         swept: whether the sweep measures it and follows its scale.
         skipped: why the layer is left as it is; None where it is initialised.
         skipped_status: the status of a skipped layer.
@@ -83,7 +86,7 @@ class PlannedLayer:
     target_std: float
     bias: Bias
     first_use: int
-    inexact: bool = False
+    needs_more_sweeps: bool = False
     swept: bool = True
     skipped: str | None = None
     skipped_status: Status = Status.EXCLUDED
@@ -96,7 +99,7 @@ class PlannedLayer:
         """
         layer = self.layer
         vector = max(layer.bias_shape, default=1) > 1 or layer.layout.out_channels == 1
-        return self.bias is Bias.CENTER and layer.bias is not None and vector
+        return self.bias is Bias.CENTER and layer.bias_value is not None and vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,9 @@ class Plan:
     per: Per
 
     @property
-    def is_inexact(self) -> bool:
-        """Whether one sweep may not settle every scale."""
-        return any(planned.inexact for planned in self.layers)
+    def needs_more_sweeps(self) -> bool:
+        """Whether one sweep may not be enough for every scale to be final."""
+        return any(planned.needs_more_sweeps for planned in self.layers)
 
     def initialised(self) -> list[int]:
         """The indices of the layers whose weight is drawn and scaled, one for each weight."""
@@ -170,13 +173,13 @@ class Tap:
 
     Attributes:
         output: the graph output, (2, c) float64: each channel's mean and mean square.
-        incoming: the layers by whose factors, multiplied, the measured values must be multiplied
-            to be true; empty where they are.
+        pending_layers: the layers whose pending scales, multiplied, are that of the measured value;
+            empty where it is scaled.
         channels: c.
     """
 
     output: str
-    incoming: tuple[int, ...]
+    pending_layers: tuple[int, ...]
     channels: int
 
 
@@ -200,20 +203,20 @@ class InstrumentedGraph:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Measurement:
     """What was measured at one layer.
 
     Attributes:
         moments: as measured.
-        incoming: see `Tap`.
+        pending_layers: see `Tap`.
     """
 
     moments: Moments
-    incoming: tuple[int, ...]
+    pending_layers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class Measurements:
     """What was measured.
 
     Attributes:
@@ -221,8 +224,8 @@ class Readings:
         norms: for each measured normalisation's index.
     """
 
-    layers: Mapping[int, Reading]
-    norms: Mapping[int, Reading]
+    layers: Mapping[int, Measurement]
+    norms: Mapping[int, Measurement]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer, LayerResult, Plan
-from lsuv_cli.core.solve import Solution
+from lsuv_cli.core.solve import LayerSolution
 
 
 @dataclass
@@ -19,14 +19,14 @@ class Outcome:
 
     Attributes:
         layers: for each swept layer's index what the last sweep found there.
-        homes: for each weight, told by the index of its first use, the use that decided its scale.
+        scaled_at: for each weight, by the index of its first use, the use that decided its scale.
         scales: for each weight its scale of all sweeps together.
         outputs: for each measured layer's index what its output measures after the last sweep; see
-            `Solutions`.
+            `SegmentSolution`.
     """
 
-    layers: dict[int, Solution] = field(default_factory=dict)
-    homes: dict[int, int] = field(default_factory=dict)
+    layers: dict[int, LayerSolution] = field(default_factory=dict)
+    scaled_at: dict[int, int] = field(default_factory=dict)
     scales: dict[int, Float64Array] = field(default_factory=dict)
     outputs: dict[int, Moments] = field(default_factory=dict)
 
@@ -83,13 +83,13 @@ def _status(
         return planned.skipped_status, planned.skipped
     if planned.layer.recurrent:
         return Status.UNSCALED, ""
-    home = outcome.homes.get(planned.first_use, planned.first_use)
+    deciding_use = outcome.scaled_at.get(planned.first_use, planned.first_use)
     failure = outcome.layers[index].failure if index in outcome.layers else None
     # Another use of the weight has decided its scale, where this one's output does not vary.
-    if failure is not None and (home == index or failure[0] is not Status.ZERO_VARIANCE):
+    if failure is not None and (deciding_use == index or failure[0] is not Status.ZERO_VARIANCE):
         return failure
-    if home != index:
-        return Status.SHARED, f"scaled at {plan.layers[home].layer.name}"
+    if deciding_use != index:
+        return Status.SHARED, f"scaled at {plan.layers[deciding_use].layer.name}"
     if measured is not None:
         deviation = measured.deviation(planned.target_std, per_channel=plan.per is Per.CHANNEL)
         # The negation also holds where the deviation is not a number.

@@ -16,11 +16,11 @@ from lsuv_cli.core.moments import (
     closed_form_factor,
     failure_of,
 )
-from lsuv_cli.core.records import Plan, PlannedLayer, Reading, Readings
+from lsuv_cli.core.records import Measurement, Measurements, Plan, PlannedLayer
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
+class LayerSolution:
     """What was found at one layer.
 
     Attributes:
@@ -34,79 +34,79 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a layer whose product has been measured, as long as it is handed on.
+class MeasuredProduct:
+    """The unscaled product of a layer, once all samples have been measured.
 
     Attributes:
-        factor: what makes its product true, () or (c,).
-        mean: (c,) the mean of each channel of the product, not multiplied by that.
+        pending_scale: () or (c,): the unscaled product times this is the scaled one.
+        mean: (c,) the mean of each channel of the unscaled product.
     """
 
-    factor: Float64Array
+    pending_scale: Float64Array
     mean: Float64Array
 
 
 @dataclass(frozen=True, slots=True)
-class Solutions:
+class SegmentSolution:
     """What follows from one sweep of a segment.
 
     Attributes:
         layers: for each swept layer's index what was found there.
         scales: for each weight, told by the index of its first use, () or (c,) float64, positive:
             final weight over the weight that was measured; 1 where no scale was found.
-        homes: for each weight the index of the use that decided its scale.
-        settled: for each weight 1 where its scale is decided and 0 elsewhere, like its scale.
+        scaled_at: for each weight the index of the use that decided its scale.
+        scale_is_final: for each weight 1 where its scale is final and 0 elsewhere, like its scale.
         norms: for each normalisation's index the moments of what it normalises.
-        known: what is known of each layer that has been measured so far.
+        products: the measured product of each layer so far.
         outputs: for each measured layer's index the moments that its output has with the scales
             and biases that were found, as long as the node adds nothing else.
     """
 
-    layers: Mapping[int, Solution]
+    layers: Mapping[int, LayerSolution]
     scales: Mapping[int, Float64Array]
-    homes: Mapping[int, int]
-    settled: Mapping[int, Float64Array]
+    scaled_at: Mapping[int, int]
+    scale_is_final: Mapping[int, Float64Array]
     norms: Mapping[int, Moments]
-    known: Mapping[int, Known]
+    products: Mapping[int, MeasuredProduct]
     outputs: Mapping[int, Moments]
 
 
 def solve(
     plan: Plan,
-    readings: Readings,
+    readings: Measurements,
     biases: Mapping[int, Float64Array],
-    settled: Mapping[int, Float64Array],
-    known: Mapping[int, Known],
-) -> Solutions:
+    scale_is_final: Mapping[int, Float64Array],
+    products: Mapping[int, MeasuredProduct],
+) -> SegmentSolution:
     """Every swept layer's scale, in closed form.
 
-    A layer was measured on unscaled values, which the factors of the layers in
-    `Reading.incoming`, multiplied, make true. Its own factor p brings the measured product to the
-    target, so its scale is p over that product. A weight that is used several times is scaled at
-    the first use whose output varies: that of a recurrent one on its initial state of zeros does
-    not.
+    A layer was measured on unscaled values: their pending scale is the product of those of the
+    layers in `Measurement.pending_layers`. Its own pending scale p brings the measured product to
+    the target, so the scale of its weight is p over that product. A weight that is used several
+    times is scaled at the first use whose output varies: that of a recurrent one on its initial
+    state of zeros does not.
 
     Args:
         plan: the layers and their targets.
         readings: what the sweep measured, for each swept layer's index, in execution order; of
             layers that are not swept, the moments of their output.
         biases: for layers whose bias is kept the (c,) that it adds.
-        settled: `Solutions.settled` of the segments before; their weights were measured as they
-            are going to stay.
-        known: `Solutions.known` of the segments before.
+        scale_is_final: that of the segments before; their weights were measured as they are going
+            to stay.
+        products: the measured products of the segments before.
     """
     per_channel = plan.per is Per.CHANNEL
-    factors = {index: layer.factor for index, layer in known.items()}
-    known = dict(known)
-    solutions: dict[int, Solution] = {}
-    scales: dict[int, Float64Array] = dict(settled)
-    homes: dict[int, int] = {}
+    pending = {index: product.pending_scale for index, product in products.items()}
+    products = dict(products)
+    solutions: dict[int, LayerSolution] = {}
+    scales: dict[int, Float64Array] = dict(scale_is_final)
+    scaled_at: dict[int, int] = {}
     used: set[int] = set()
     outputs: dict[int, Moments] = {}
     for index, reading in readings.layers.items():
         planned = plan.layers[index]
         first = planned.first_use
-        incoming, moments = _true(reading, factors)
+        incoming, moments = _scaled(reading, pending)
         if not planned.swept:
             outputs[index] = moments
             continue
@@ -129,19 +129,19 @@ def solve(
         scales[first] = np.where(before > 0, before, own)
         used.add(first)
         if np.any(scales[first] != before):
-            homes[first] = index
-        factors[index] = _applied(scales[first]) * incoming
-        known[index] = Known(factors[index], reading.moments.mean)
-        solutions[index] = Solution(moments, failure)
+            scaled_at[first] = index
+        pending[index] = _applied(scales[first]) * incoming
+        products[index] = MeasuredProduct(pending[index], reading.moments.mean)
+        solutions[index] = LayerSolution(moments, failure)
         outputs[index] = _output(planned, moments.scaled(_applied(scales[first])), bias)
-    norms = {index: _true(reading, factors)[1] for index, reading in readings.norms.items()}
-    return Solutions(
+    norms = {index: _scaled(reading, pending)[1] for index, reading in readings.norms.items()}
+    return SegmentSolution(
         solutions,
         {first: _applied(scales[first]) for first in sorted(used)},
-        homes,
+        scaled_at,
         {first: (scale > 0).astype(np.float64) for first, scale in scales.items()},
         norms,
-        known,
+        products,
         outputs,
     )
 
@@ -150,7 +150,7 @@ def _output(planned: PlannedLayer, product: Moments, bias: Float64Array | None) 
     """What a layer's scaled product measures with the bias added that it will have."""
     if bias is not None:
         return product.shifted(bias)
-    if planned.bias is not Bias.CENTER or planned.layer.bias is None:
+    if planned.bias is not Bias.CENTER or planned.layer.bias_value is None:
         return product
     return product.shifted(-product.mean if planned.centres else -product.mean.mean())
 
@@ -160,13 +160,15 @@ def _applied(scale: Float64Array) -> Float64Array:
     return np.where(scale > 0, scale, 1.0)
 
 
-def _true(reading: Reading, factors: Mapping[int, Float64Array]) -> tuple[Float64Array, Moments]:
-    """The factor that makes a reading true, and the true moments."""
-    incoming = np.asarray(math.prod(factors[i] for i in reading.incoming), np.float64)
+def _scaled(
+    reading: Measurement, pending: Mapping[int, Float64Array]
+) -> tuple[Float64Array, Moments]:
+    """Return the pending scale of a measured value, and the moments of the scaled value."""
+    incoming = np.asarray(math.prod(pending[i] for i in reading.pending_layers), np.float64)
     return incoming, reading.moments.scaled(incoming)
 
 
-def damped(
+def damp_overshoots(
     scales: Mapping[int, Float64Array], previous: Mapping[int, Float64Array]
 ) -> dict[int, Float64Array]:
     """Halve steps that overshoot, in the logarithm.

@@ -9,15 +9,15 @@ from lsuv_cli.core.distribution import Distribution, bin_shares, histogram_edges
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import InstrumentedGraph, Reading, Readings, Specs
-from lsuv_cli.engine.work import Work
-from lsuv_cli.instrument.distributions import distributing_graph
+from lsuv_cli.core.records import InstrumentedGraph, Measurement, Measurements, Specs
+from lsuv_cli.engine.setup import Setup
+from lsuv_cli.instrument.distribution_graph import distribution_graph
 from lsuv_cli.instrument.segments import cut_for_values
 from lsuv_cli.layers.activations import activations_behind
 
 
 def find_distributions(
-    work: Work,
+    setup: Setup,
     weights: Mapping[str, FloatArray],
     moments: Mapping[int, Moments],
     events: Events,
@@ -25,7 +25,7 @@ def find_distributions(
     """Have all samples pass through the untouched graph once more.
 
     Args:
-        work: what stays the same.
+        setup: what stays the same.
         weights: the model's.
         moments: for each layer to look at, what its output measures with these weights.
         events: told how the work goes.
@@ -39,34 +39,34 @@ def find_distributions(
         return {}
     activations = {
         index: node
-        for index, node in activations_behind(work.model, work.layer_nodes).items()
+        for index, node in activations_behind(setup.model, setup.layer_nodes).items()
         if index in edges
     }
-    outputs = [work.layer_nodes[index].layer.output for index in edges]
+    outputs = [setup.layer_nodes[index].layer.output for index in edges]
     outputs += [node.output[0] for node in activations.values()]
-    segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
-    data_pass = work.data_pass(events.advance)
-    found: dict[int, Reading] = {}
+    segments = cut_for_values(setup.model, outputs, setup.max_segment_bytes)
+    data_pass = setup.data_pass(events.advance)
+    found: dict[int, Measurement] = {}
     for position, segment in enumerate(segments):
         made = segment.makes()
 
         def build(
             start: int, specs: Specs, position: int = position, made: AbstractSet[str] = made
         ) -> InstrumentedGraph:
-            return distributing_graph(
-                work.model,
-                work.layer_nodes,
+            return distribution_graph(
+                setup.model,
+                setup.layer_nodes,
                 weights,
                 segments[start : position + 1],
                 specs,
-                {i: one for i, one in edges.items() if work.layer_nodes[i].layer.output in made},
+                {i: one for i, one in edges.items() if setup.layer_nodes[i].layer.output in made},
                 {i: node for i, node in activations.items() if node.output[0] in made},
             )
 
         counts = [one.node_count for one in segments[: position + 1]]
-        readings, _ = data_pass.run(position, segment.leaving, build, _never_doubtful, counts)
+        readings, _ = data_pass.run(position, segment.leaving, build, _no_suspects, counts)
         found |= readings.layers
-    work.store.clear()
+    setup.store.clear()
     return {
         index: Distribution(
             bounds,
@@ -78,5 +78,5 @@ def find_distributions(
     }
 
 
-def _never_doubtful(_readings: Readings) -> frozenset[int]:
+def _no_suspects(_readings: Measurements) -> frozenset[int]:
     return frozenset()

@@ -10,7 +10,7 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.preinit import Float32Array, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import Plan
-from lsuv_cli.engine.work import Work
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.weights.qr import Factorisation, choose_qr
@@ -25,7 +25,7 @@ def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> Facto
 
 
 def pre_initialise(
-    work: Work,
+    setup: Setup,
     weights: Parameters,
     layers: Sequence[int],
     options: WorkOptions,
@@ -38,16 +38,16 @@ def pre_initialise(
     events.stage("pre-initialising", len(layers))
 
     def drawn(index: int) -> Float32Array:
-        layer = work.plan.layers[index].layer
+        layer = setup.plan.layers[index].layer
         kind = PreInit.ORTHONORMAL if layer.recurrent else options.pre_init
-        rng = generator(options.seed, layer.parameter)
+        rng = generator(options.seed, layer.weight_name)
         return draw(kind, layer.layout, rng, factorisation.qr)
 
-    names = [work.plan.layers[index].layer.weight for index in layers]
-    parts = Counter(work.model.view(name).parameter for name in names)
+    names = [setup.plan.layers[index].layer.weight_value for index in layers]
+    parts = Counter(setup.model.view(name).parameter for name in names)
     for name in names:
         # Of a parameter that is drawn part by part, each part is set into what is there.
-        if parts[work.model.view(name).parameter] == 1:
+        if parts[setup.model.view(name).parameter] == 1:
             weights.release(name)
     with factorisation.mapping() as map_:
         for done, (name, weight) in enumerate(zip(names, map_(drawn, layers), strict=True), 1):

@@ -12,83 +12,83 @@ from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Plan
 from lsuv_cli.engine.draw import choose_factorisation, pre_initialise
 from lsuv_cli.engine.rescale import clear_biases, set_running_statistics
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment
 
 Forecast = Callable[[Sequence[Segment]], None]
 
 
-def draw_weights(work: Work, weights: Parameters, options: WorkOptions, events: Events) -> None:
+def draw_weights(setup: Setup, weights: Parameters, options: WorkOptions, events: Events) -> None:
     """Draw all weights of the plan, and set biases to zero unless they are to stay.
 
     Args:
-        work: what stays the same.
+        setup: what stays the same.
         weights: changed.
         options: what the weights become is `pre_init`; with KEEP they stay, and all biases too.
         events: told how the work goes.
     """
     if options.pre_init is PreInit.KEEP:
         return
-    qr = choose_factorisation(work.plan, options.pre_init, work.device)
-    pre_initialise(work, weights, work.plan.initialised(), options, qr, events)
-    clear_biases(replace(work, plan=_unscaled(work.plan)), weights)
+    qr = choose_factorisation(setup.plan, options.pre_init, setup.device)
+    pre_initialise(setup, weights, setup.plan.initialised(), options, qr, events)
+    clear_biases(replace(setup, plan=_unscaled(setup.plan)), weights)
 
 
-def measure_unscaled(
-    work: Work, weights: Parameters, events: Events, forecast: Forecast
+def measure_with_batch_statistics(
+    setup: Setup, weights: Parameters, events: Events, forecast: Forecast
 ) -> dict[int, Moments]:
     """The moments of every layer's output with the weights as they are, in one pass.
 
     Normalisations of the work use the samples' own statistics.
 
     Args:
-        work: what stays the same; its plan does not matter.
+        setup: what stays the same; its plan does not matter.
         weights: the model's; not changed.
         events: told how the work goes.
         forecast: told the segments.
     """
-    measured, _ = _measure_unscaled(work, weights, events, forecast)
+    measured, _ = _measure_with_batch_statistics(setup, weights, events, forecast)
     return measured
 
 
-def measure_normalised(
-    work: Work, weights: Parameters, events: Events, forecast: Forecast
+def measure_and_set_statistics(
+    setup: Setup, weights: Parameters, events: Events, forecast: Forecast
 ) -> dict[int, Moments]:
     """The same; the normalisations' running statistics become those of the samples.
 
     So what else is measured with these weights uses the same statistics.
 
     Args:
-        work: what stays the same; its plan does not matter.
+        setup: what stays the same; its plan does not matter.
         weights: the model's; the running statistics of the work's normalisations are changed.
         events: told how the work goes.
         forecast: told the segments.
     """
-    measured, norms = _measure_unscaled(work, weights, events, forecast)
-    set_running_statistics(work, weights, norms)
+    measured, norms = _measure_with_batch_statistics(setup, weights, events, forecast)
+    set_running_statistics(setup, weights, norms)
     return measured
 
 
-def measure_norms(work: Work, weights: Parameters, events: Events) -> dict[int, Moments]:
+def measure_norm_inputs(setup: Setup, weights: Parameters, events: Events) -> dict[int, Moments]:
     """The moments of what every normalisation takes in, with the weights as they are.
 
     Args:
-        work: what stays the same; its plan does not matter.
+        setup: what stays the same; its plan does not matter.
         weights: the model's; not changed.
         events: told how the work goes.
     """
-    _, norms = _measure_unscaled(work, weights, events, lambda _segments: None)
+    _, norms = _measure_with_batch_statistics(setup, weights, events, lambda _segments: None)
     return norms
 
 
-def _measure_unscaled(
-    work: Work, weights: Parameters, events: Events, forecast: Forecast
+def _measure_with_batch_statistics(
+    setup: Setup, weights: Parameters, events: Events, forecast: Forecast
 ) -> tuple[dict[int, Moments], dict[int, Moments]]:
     """The moments of every layer's output, and of what every normalisation takes in."""
-    work = replace(work, plan=_unscaled(work.plan))
-    sweeper = Sweeper(work, weights, events.advance, work.measurable)
+    setup = replace(setup, plan=_unscaled(setup.plan))
+    sweeper = Sweeper(setup, weights, events.advance, setup.measurable)
     forecast(sweeper.segments)
     measured: dict[int, Moments] = {}
     norms: dict[int, Moments] = {}
@@ -105,7 +105,7 @@ def _unscaled(plan: Plan) -> Plan:
         replace(
             one,
             swept=False,
-            inexact=False,
+            needs_more_sweeps=False,
             bias=one.bias if one.bias is Bias.KEEP else Bias.ZERO,
         )
         for one in plan.layers

@@ -12,19 +12,19 @@ from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
-from lsuv_cli.core.solve import damped
+from lsuv_cli.core.solve import damp_overshoots
 from lsuv_cli.engine.draw import choose_factorisation, pre_initialise
-from lsuv_cli.engine.forward import Forecast, measure_norms
-from lsuv_cli.engine.measure import measure
+from lsuv_cli.engine.forward import Forecast, measure_norm_inputs
+from lsuv_cli.engine.measure_outputs import measure
 from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.engine.sweep import Sweeper
-from lsuv_cli.engine.work import Work
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment
 
 
-def measure_scaled(
-    work: Work, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
+def scale_and_measure(
+    setup: Setup, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
 ) -> tuple[dict[int, Moments], tuple[str, ...]]:
     """Scale the weights by LSUV, and return the moments of every layer's output afterwards.
 
@@ -32,7 +32,7 @@ def measure_scaled(
     weight, twice for each sweep.
 
     Args:
-        work: what stays the same.
+        setup: what stays the same.
         weights: changed.
         options: what the user asked for; with KEEP as `pre_init` the weights are scaled as they
             are.
@@ -42,16 +42,16 @@ def measure_scaled(
     Returns:
         The moments by layer index, and a sentence for each layer that missed its target.
     """
-    watched = [index for index in work.measurable if not work.plan.layers[index].swept]
-    lsuv = Iterations(work, weights, options, events, watched)
+    observed = [index for index in setup.measurable if not setup.plan.layers[index].swept]
+    lsuv = Iterations(setup, weights, options, events, observed)
     while True:
         for segment in lsuv.next_sweep(forecast):
             lsuv.draw(segment)
             lsuv.scale(segment)
         measured = lsuv.outcome.outputs
-        if work.plan.is_inexact:
-            events.stage("measuring", len(work.batches.counts))
-            measured = measure(work, weights, events)
+        if setup.plan.needs_more_sweeps:
+            events.stage("measuring", len(setup.batches.counts))
+            measured = measure(setup, weights, events)
         results = lsuv.results({}, measured)
         if lsuv.is_done(results):
             failures = tuple(
@@ -66,12 +66,12 @@ class Iterations:
     """LSUV in steps, for a job to take: sweep after sweep, and in each segment after segment.
 
     Example:
-        lsuv = Iterations(work, weights, options, events)
+        lsuv = Iterations(setup, weights, options, events)
         while True:
             for segment in lsuv.next_sweep(forecast):
                 lsuv.draw(segment)
                 final = lsuv.scale(segment)  # these parameters may be written
-            after = measure(work, weights, events)
+            after = measure(setup, weights, events)
             results = lsuv.results(before, after)
             if lsuv.is_done(results):
                 break
@@ -84,32 +84,32 @@ class Iterations:
 
     def __init__(
         self,
-        work: Work,
+        setup: Setup,
         weights: Parameters,
         options: WorkOptions,
         events: Events,
-        watched: Collection[int] = (),
+        observed: Collection[int] = (),
     ) -> None:
         """Set the biases of layers that are not swept to zero, unless they are to be kept.
 
         Args:
-            work: what stays the same.
+            setup: what stays the same.
             weights: the model's; changed.
             options: what the user asked for.
             events: receives progress events.
-            watched: see `Sweeper`.
+            observed: see `Sweeper`.
         """
         self.outcome = Outcome()
-        self._work = work
+        self._setup = setup
         self._weights = weights
         self._options = options
         self._events = events
-        self._watched = watched
+        self._observed = observed
         self._iterations = 0
         self._scales: dict[int, Float64Array] = {}
         self._last_scales: dict[int, Float64Array] = {}
-        self._draws = _Draws(work, weights, options, events)
-        clear_biases(work, weights)
+        self._draws = _Draws(setup, weights, options, events)
+        clear_biases(setup, weights)
 
     def next_sweep(self, forecast: Forecast) -> Iterator[Segment]:
         """Begin a sweep, and yield each segment that the samples pass through next.
@@ -120,7 +120,7 @@ class Iterations:
             forecast: called with the segments before the first sweep.
         """
         self._iterations += 1
-        self._sweeper = Sweeper(self._work, self._weights, self._events.advance, self._watched)
+        self._sweeper = Sweeper(self._setup, self._weights, self._events.advance, self._observed)
         if self._iterations == 1:
             forecast(self._sweeper.segments)
         self._last_scales, self._scales = self._scales, {}
@@ -148,16 +148,16 @@ class Iterations:
             The parameters that this sweep does not change any more; none after the last segment,
             when all are.
         """
-        work, weights, sweeper = self._work, self._weights, self._sweeper
+        setup, weights, sweeper = self._setup, self._weights, self._sweeper
         number, total = sweeper.position + 1, len(sweeper.segments)
         part = f", part {number} of {total}" if total > 1 else ""
-        self._events.stage(f"sweeping{part}", len(work.batches.counts))
+        self._events.stage(f"sweeping{part}", len(setup.batches.counts))
         segment, swept = sweeper.run()
-        solved = damped(swept.scales, self._last_scales)
-        apply(work, weights, swept.layers, solved)
+        solved = damp_overshoots(swept.scales, self._last_scales)
+        apply(setup, weights, swept.layers, solved)
         self._set_statistics(swept.norms)
         self.outcome.layers |= swept.layers
-        self.outcome.homes |= swept.homes
+        self.outcome.scaled_at |= swept.scaled_at
         self.outcome.outputs |= swept.outputs
         for first, scale in solved.items():
             self._scales[first] = self._scales.get(first, np.asarray(1.0)) * scale
@@ -170,26 +170,26 @@ class Iterations:
         stats = self._sweeper.stats
         self._events.detail(
             f"{stats.executions:,} node executions, {stats.repeated:,} of them again; "
-            f"{self._work.store.spilled_bytes:,} bytes written to disk"
+            f"{self._setup.store.spilled_bytes:,} bytes written to disk"
         )
-        if self._work.plan.is_inexact and self._work.norms:
+        if self._setup.plan.needs_more_sweeps and self._setup.norms:
             # What they took in was not measured with the weights that there are now.
-            self._events.stage("measuring what is normalised", len(self._work.batches.counts))
-            self._set_statistics(measure_norms(self._work, self._weights, self._events))
+            self._events.stage("measuring what is normalised", len(self._setup.batches.counts))
+            self._set_statistics(measure_norm_inputs(self._setup, self._weights, self._events))
         total = self.outcome.scales
         for first, scale in self._scales.items():
             total[first] = total.get(first, np.asarray(1.0)) * scale
 
     def _set_statistics(self, norms: Mapping[int, Moments]) -> None:
         finite = {index: one for index, one in norms.items() if one.is_finite}
-        set_running_statistics(self._work, self._weights, finite)
+        set_running_statistics(self._setup, self._weights, finite)
 
     def results(
         self, before: Mapping[int, Moments], after: Mapping[int, Moments]
     ) -> list[LayerResult]:
         """Return every layer's status and scale; see `layer_results`."""
         return layer_results(
-            self._work.plan,
+            self._setup.plan,
             self.outcome,
             before,
             after,
@@ -212,22 +212,22 @@ class _Draws:
     """Replaces weights by draws, each shortly before it is needed."""
 
     def __init__(
-        self, work: Work, weights: Parameters, options: WorkOptions, events: Events
+        self, setup: Setup, weights: Parameters, options: WorkOptions, events: Events
     ) -> None:
-        self._work = work
+        self._setup = setup
         self._weights = weights
         self._options = options
         self._events = events
-        self._pending = work.plan.initialised()
-        self._factorisation = choose_factorisation(work.plan, options.pre_init, work.device)
+        self._pending = setup.plan.initialised()
+        self._factorisation = choose_factorisation(setup.plan, options.pre_init, setup.device)
 
     def before(self, parameters: Collection[str] | None) -> None:
         """Draw what has not been drawn of some parameters; None for all."""
         here = [i for i in self._pending if parameters is None or self._source(i) in parameters]
         self._pending = [index for index in self._pending if index not in here]
         pre_initialise(
-            self._work, self._weights, here, self._options, self._factorisation, self._events
+            self._setup, self._weights, here, self._options, self._factorisation, self._events
         )
 
     def _source(self, index: int) -> str:
-        return self._work.model.view(self._work.plan.layers[index].layer.weight).parameter
+        return self._setup.model.view(self._setup.plan.layers[index].layer.weight_value).parameter

@@ -8,55 +8,57 @@ import numpy as np
 
 from lsuv_cli.core.choices import Bias
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.solve import Solution
-from lsuv_cli.engine.work import Work
+from lsuv_cli.core.solve import LayerSolution
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.biases import stored_bias
 
 
-def clear_biases(work: Work, weights: Parameters) -> None:
+def clear_biases(setup: Setup, weights: Parameters) -> None:
     """Set the biases to zero of those layers that a sweep does not measure."""
-    for planned in work.plan.layers:
+    for planned in setup.plan.layers:
         layer = planned.layer
-        if not (planned.skipped or planned.swept or planned.bias is Bias.KEEP) and layer.bias:
-            weights.set(layer.bias, np.zeros(layer.bias_shape, np.float32))
+        if not (planned.skipped or planned.swept or planned.bias is Bias.KEEP) and layer.bias_value:
+            weights.set(layer.bias_value, np.zeros(layer.bias_shape, np.float32))
 
 
 def apply(
-    work: Work,
+    setup: Setup,
     weights: Parameters,
-    solutions: Mapping[int, Solution],
+    solutions: Mapping[int, LayerSolution],
     scales: Mapping[int, Float64Array],
 ) -> None:
     """Scale the weights and set the biases.
 
     Args:
-        work: what stays the same.
+        setup: what stays the same.
         weights: modified.
         solutions: for each swept layer's index what was found there.
         scales: for each weight, told by the index of its first use, its scale.
     """
     for first, scale in scales.items():
-        layer = work.plan.layers[first].layer
+        layer = setup.plan.layers[first].layer
         if np.any(scale != 1):
-            weights.set(layer.weight, layer.layout.rescale(weights[layer.weight], scale))
+            weights.set(
+                layer.weight_value, layer.layout.rescale(weights[layer.weight_value], scale)
+            )
     for index, solution in solutions.items():
-        planned, layer_node = work.plan.layers[index], work.layer_nodes[index]
+        planned, layer_node = setup.plan.layers[index], setup.layer_nodes[index]
         layer = planned.layer
-        if layer.bias is None or planned.bias is Bias.KEEP:
+        if layer.bias_value is None or planned.bias is Bias.KEEP:
             continue
-        old = weights[layer.bias]
+        old = weights[layer.bias_value]
         new = np.zeros_like(old)
         mean = solution.moments.mean * scales[planned.first_use]
         if planned.bias is Bias.CENTER and np.isfinite(mean).all():
             new = stored_bias(layer_node, -mean).astype(old.dtype)
-        weights.set(layer.bias, new)
+        weights.set(layer.bias_value, new)
 
 
-def set_running_statistics(work: Work, weights: Parameters, norms: Mapping[int, Moments]) -> None:
+def set_running_statistics(setup: Setup, weights: Parameters, norms: Mapping[int, Moments]) -> None:
     """Set BatchNormalization's running mean and population variance to those of the samples."""
     for index, moments in norms.items():
-        norm = work.norms[index]
+        norm = setup.norms[index]
         # What exceeds the dtype is infinite, as it is where the samples' statistics are used.
         with np.errstate(over="ignore"):
             weights.set(norm.running_mean, moments.mean)

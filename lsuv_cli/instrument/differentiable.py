@@ -77,7 +77,7 @@ def differentiable_graph(
         ),
         inputs=inputs,
         parameters=parameters,
-        weights=frozenset(layer_nodes[index].layer.weight for index in layers),
+        weights=frozenset(layer_nodes[index].layer.weight_value for index in layers),
         own_outputs=len(own),
         layers={index: outputs.index(layer_nodes[index].layer.output) for index in sorted(layers)},
     )

@@ -16,7 +16,7 @@ import onnx
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.topology import needed_nodes
-from lsuv_cli.instrument.steps import Step, count_nodes, node_step, sizes_read
+from lsuv_cli.instrument.steps import SweepStep, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
 
 # Operators whose outputs are sequences of tensors.
@@ -48,7 +48,7 @@ class Segment:
         cautious: whether each scale is multiplied in at once and measured around the mean.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[SweepStep, ...]
     entering: frozenset[str]
     leaving: frozenset[str]
     parameters: frozenset[str]
@@ -72,7 +72,7 @@ class Segment:
 class Tracer(Protocol):
     """Tells where a segment must end."""
 
-    def takes(self, step: Step) -> bool:
+    def takes(self, step: SweepStep) -> bool:
         """Whether the segment can go on with a step."""
 
     def end(self) -> None:
@@ -93,7 +93,7 @@ def cut_for_values(model: OnnxModel, values: Iterable[str], max_bytes: int) -> l
 
 def cut_steps(
     model: OnnxModel,
-    steps: Sequence[Step],
+    steps: Sequence[SweepStep],
     max_bytes: int,
     tracer: Tracer | None = None,
     *,
@@ -115,7 +115,7 @@ def cut_steps(
     """
     sizes = {name: info.nbytes for name, info in model.weight_values.items()}
     whole = _with_sequences(steps)
-    parts: list[list[Step]] = [[]]
+    parts: list[list[SweepStep]] = [[]]
     loaded: dict[str, int] = {}
 
     def end() -> None:
@@ -143,7 +143,7 @@ def cut_steps(
     return _closed(parts, model, later, cautious=cautious)
 
 
-def _with_sequences(steps: Sequence[Step]) -> set[int]:
+def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
     """The steps before which a sequence is still wanted, which can't be handed on."""
     inside: set[int] = set()
     made: dict[str, int] = {}
@@ -156,7 +156,7 @@ def _with_sequences(steps: Sequence[Step]) -> set[int]:
 
 
 def _closed(
-    parts: Sequence[Sequence[Step]], model: OnnxModel, later: Iterable[str], *, cautious: bool
+    parts: Sequence[Sequence[SweepStep]], model: OnnxModel, later: Iterable[str], *, cautious: bool
 ) -> list[Segment]:
     """The segments, with what each hands on."""
     constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(

@@ -10,21 +10,21 @@ import numpy as np
 
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan
-from lsuv_cli.core.solve import Known
-from lsuv_cli.instrument.steps import Step
+from lsuv_cli.core.solve import MeasuredProduct
+from lsuv_cli.instrument.steps import SweepStep
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
-    """What a value must be multiplied by to be true.
+class PendingScale:
+    """The scale that a value of the graph must still be multiplied by.
 
     Attributes:
-        layers: the layers whose factors, multiplied, are this one.
-        shape: what the factor is reshaped to before it multiplies; () for a scalar.
-        depth: how many layers it has passed.
+        layers: the layers whose pending scales, multiplied, are this one.
+        shape: the shape in which it is multiplied; () for a scalar.
+        depth: the number of layers it has passed.
     """
 
     layers: tuple[int, ...]
@@ -32,11 +32,11 @@ class Factor:
     depth: int
 
 
-Factors = Mapping[str, Factor]
+PendingScales = Mapping[str, PendingScale]
 
 
 @dataclass(frozen=True, slots=True)
-class Sweepable:
+class SweptModel:
     """What a sweep is about; the same for each of its segments.
 
     Attributes:
@@ -44,49 +44,49 @@ class Sweepable:
         layer_nodes: its layers, in execution order.
         plan: which of them are initialised, and how.
         norms: batch normalisations that are to normalise with the samples' own statistics.
-        alone: whether all samples are one batch, so that a scale follows from it in the graph.
-        watched: layers that are not swept but measured all the same.
+        single_batch: whether all samples are one batch, so that scales are found in the graph.
+        observed: layers that are not swept but measured all the same.
     """
 
     model: OnnxModel
     layer_nodes: Sequence[LayerNode]
     plan: Plan
     norms: Sequence[NormNode]
-    alone: bool
-    watched: Collection[int] = ()
+    single_batch: bool
+    observed: Collection[int] = ()
 
     def dtype(self, index: int) -> np.dtype[Any]:
-        """The dtype a layer is computed in, and everything that carries its factor."""
-        return self.model.weight_values[self.layer_nodes[index].layer.weight].dtype
+        """The dtype a layer is computed in, and every value with its pending scale."""
+        return self.model.weight_values[self.layer_nodes[index].layer.weight_value].dtype
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SweepState:
     """What is known of a model when a segment begins.
 
     Attributes:
-        layers: what is known of each layer that earlier segments have measured.
-        norms: the moments of what each normalisation normalises, the true value.
-        settled: for each weight of an earlier segment, told by the index of its first use, 1 where
-            that has decided its scale and 0 elsewhere, like its scale.
-        factors: the values handed on that are not true, and what makes them.
+        products: the measured products of the layers of earlier segments.
+        norms: the moments of what each normalisation normalises, scaled.
+        scale_is_final: for each weight of an earlier segment, by its first use, 1 where
+            its scale is final and 0 elsewhere, like its scale.
+        pending_scales: those of the values handed on.
     """
 
-    layers: Mapping[int, Known] = field(default_factory=dict)
+    products: Mapping[int, MeasuredProduct] = field(default_factory=dict)
     norms: Mapping[int, Moments] = field(default_factory=dict)
-    settled: Mapping[int, Float64Array] = field(default_factory=dict)
-    factors: Factors = field(default_factory=dict)
+    scale_is_final: Mapping[int, Float64Array] = field(default_factory=dict)
+    pending_scales: PendingScales = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class Replay:
     """Segments whose work is done again, because what they handed on was not kept.
 
     Attributes:
         steps: theirs, in execution order.
-        found: what was known before the first of them; and of their own layers that the weights are
+        state: what was known before the first of them; and of their own layers that the weights are
             final by now, and their own normalisations' moments.
     """
 
-    steps: Sequence[Step]
-    found: Found
+    steps: Sequence[SweepStep]
+    state: SweepState

@@ -18,7 +18,7 @@ from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 
 
-class Kind(Enum):
+class StepKind(Enum):
     """What is done with a step's node."""
 
     NODE = auto()  # it runs as it is
@@ -29,7 +29,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SweepStep:
     """A part of the work that is not taken apart.
 
     Attributes:
@@ -40,17 +40,17 @@ class Step:
         makes: the values it makes; one that a layer adds to in place is made twice.
     """
 
-    kind: Kind
+    kind: StepKind
     node: onnx.NodeProto
     index: int
     reads: frozenset[str]
     makes: tuple[str, ...]
 
 
-def node_step(node: onnx.NodeProto) -> Step:
+def node_step(node: onnx.NodeProto) -> SweepStep:
     """The step that runs a node as it is."""
     made = tuple(name for name in node.output if name)
-    return Step(Kind.NODE, node, -1, frozenset(values_read(node)), made)
+    return SweepStep(StepKind.NODE, node, -1, frozenset(values_read(node)), made)
 
 
 def sweep_steps(
@@ -58,7 +58,7 @@ def sweep_steps(
     layer_nodes: Sequence[LayerNode],
     plan: Plan,
     norms: Sequence[NormNode],
-) -> list[Step]:
+) -> list[SweepStep]:
     """The steps of a sweep over some nodes.
 
     Args:
@@ -78,7 +78,7 @@ def sweep_steps(
         for layer_node in map(layer_nodes.__getitem__, layers.values())
         if layer_node.bias_node is not None
     }
-    steps: list[Step] = []
+    steps: list[SweepStep] = []
     for node in nodes:
         output = next(iter(node.output), "")
         if output in layers:
@@ -90,40 +90,40 @@ def sweep_steps(
     return _without_idle(steps)
 
 
-def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[Step]:
+def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[SweepStep]:
     product = layer_node.node.output[0]
     read = frozenset(layer_node.product_inputs) - {""}
-    yield Step(Kind.PRODUCT, layer_node.node, index, read, (product,))
-    added = layer_node.layer.bias or layer_node.addend
+    yield SweepStep(StepKind.PRODUCT, layer_node.node, index, read, (product,))
+    added = layer_node.layer.bias_value or layer_node.addend
     if added:
-        made = layer_node.layer.output if layer_node.layer.bias else product
-        yield Step(Kind.BIAS, layer_node.node, index, frozenset((product, added)), (made,))
+        made = layer_node.layer.output if layer_node.layer.bias_value else product
+        yield SweepStep(StepKind.BIAS, layer_node.node, index, frozenset((product, added)), (made,))
 
 
-def _norm_steps(index: int, norm: NormNode) -> Iterable[Step]:
+def _norm_steps(index: int, norm: NormNode) -> Iterable[SweepStep]:
     x = norm.node.input[0]
-    yield Step(Kind.STATISTICS, norm.node, index, frozenset((x,)), ())
+    yield SweepStep(StepKind.STATISTICS, norm.node, index, frozenset((x,)), ())
     read = frozenset((x, norm.scale, norm.shift))
-    yield Step(Kind.NORMALISE, norm.node, index, read, (norm.node.output[0],))
+    yield SweepStep(StepKind.NORMALISE, norm.node, index, read, (norm.node.output[0],))
 
 
-def _without_idle(steps: Sequence[Step]) -> list[Step]:
+def _without_idle(steps: Sequence[SweepStep]) -> list[SweepStep]:
     """Without the second halves of layers and normalisations that nothing reads from."""
-    kept: list[Step] = []
+    kept: list[SweepStep] = []
     wanted: set[str] = set()
     for step in reversed(steps):
-        if step.kind in (Kind.BIAS, Kind.NORMALISE) and wanted.isdisjoint(step.makes):
+        if step.kind in (StepKind.BIAS, StepKind.NORMALISE) and wanted.isdisjoint(step.makes):
             continue
         kept.append(step)
         wanted |= step.reads
     return kept[::-1]
 
 
-def count_nodes(steps: Sequence[Step]) -> int:
+def count_nodes(steps: Sequence[SweepStep]) -> int:
     """How many of the model's nodes some steps run; a layer and its bias as one."""
-    return sum(step.kind not in (Kind.BIAS, Kind.STATISTICS) for step in steps)
+    return sum(step.kind not in (StepKind.BIAS, StepKind.STATISTICS) for step in steps)
 
 
-def sizes_read(step: Step, sizes: Mapping[str, int]) -> dict[str, int]:
+def sizes_read(step: SweepStep, sizes: Mapping[str, int]) -> dict[str, int]:
     """The bytes of each parameter that a step reads."""
     return {name: sizes[name] for name in step.reads & sizes.keys()}

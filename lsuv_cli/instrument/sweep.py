@@ -15,24 +15,24 @@ from lsuv_cli.graph.nodes import captured_values, rename_captured
 from lsuv_cli.graph.operators.operator import Homogeneity
 from lsuv_cli.graph.operators.table import homogeneity_of, scaled_outputs
 from lsuv_cli.instrument.close import add_parameters, instrumented
-from lsuv_cli.instrument.pending import Representation
-from lsuv_cli.instrument.scales import GraphScales
+from lsuv_cli.instrument.graph_scales import GraphScales
+from lsuv_cli.instrument.graph_values import GraphValues
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.instrument.state import Factor, Factors, Found, Replayed, Sweepable
-from lsuv_cli.instrument.steps import Kind, Step
+from lsuv_cli.instrument.state import PendingScale, PendingScales, Replay, SweepState, SweptModel
+from lsuv_cli.instrument.steps import StepKind, SweepStep
 from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.passes.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
 
 
-def sweeping_graph(
-    about: Sweepable,
+def sweep_graph(
+    about: SweptModel,
     weights: Mapping[str, FloatArray],
     segment: Segment,
     feeds: Specs,
-    found: Found,
-    replayed: Replayed | None = None,
-) -> tuple[InstrumentedGraph, Factors]:
+    found: SweepState,
+    replay: Replay | None = None,
+) -> tuple[InstrumentedGraph, PendingScales]:
     """A graph that computes every planned layer's scale while the data passes through it.
 
     Args:
@@ -42,15 +42,15 @@ def sweeping_graph(
         segment: the part of the model to sweep.
         feeds: dtype and rank of what will be fed: inputs, and what earlier segments hand on.
         found: what those have found.
-        replayed: segments before, whose work is done again because their results were not kept.
+        replay: segments before, whose work is done again because their results were not kept.
 
     Returns:
         The graph, and which of the values it hands on are not true.
     """
-    sweep = Sweep(about, weights, segment, found if replayed is None else replayed.found)
-    if replayed is not None:
-        sweep.watching = False
-        for step in replayed.steps:
+    sweep = Sweep(about, weights, segment, found if replay is None else replay.state)
+    if replay is not None:
+        sweep.observing = False
+        for step in replay.steps:
             sweep.take(step)
         sweep.reenter(found)
     for step in segment.steps:
@@ -66,91 +66,91 @@ class Sweep:
 
     def __init__(
         self,
-        about: Sweepable,
+        about: SweptModel,
         weights: Mapping[str, FloatArray],
         segment: Segment,
-        found: Found,
+        found: SweepState,
     ) -> None:
         self.model = about.model
         self.layer_nodes = about.layer_nodes
         self.plan = about.plan
         self.norms = about.norms
-        self.alone = about.alone
-        self.watched = {about.layer_nodes[index].layer.output: index for index in about.watched}
-        self.watching = True
+        self.single_batch = about.single_batch
+        self.observed = {about.layer_nodes[index].layer.output: index for index in about.observed}
+        self.observing = True
         self.weights = weights
         self.segment = segment
         self.found = found
         self.builder = GraphBuilder(about.model.opset)
         self.dtype = about.dtype
-        self.values = Representation(
-            self.builder, found.factors, about.dtype, cautious=segment.cautious
+        self.values = GraphValues(
+            self.builder, found.pending_scales, about.dtype, cautious=segment.cautious
         )
         self.norm_taps: dict[int, Tap] = {}
         self.product_moments: dict[str, GraphValue] = {}
         self.made: set[str] = set()
-        self.active = [step.index for step in segment.steps if step.kind is Kind.PRODUCT]
+        self.active = [step.index for step in segment.steps if step.kind is StepKind.PRODUCT]
         self.scaling = self._scales(found)
 
-    def _scales(self, found: Found) -> GraphScales:
+    def _scales(self, found: SweepState) -> GraphScales:
         return GraphScales(
             self.builder,
             self.layer_nodes,
             self.plan,
             self.weights,
-            found.layers,
-            found.settled,
+            found.products,
+            found.scale_is_final,
             self.active,
-            alone=self.alone,
+            single_batch=self.single_batch,
         )
 
-    def take(self, step: Step) -> None:
+    def take(self, step: SweepStep) -> None:
         """Append a step.
 
         Raises:
-            ScaleWantedError: it wants a scale that is not known yet.
+            ScaleUnknownError: it wants a scale that is not known yet.
         """
         self.made.update(step.makes)
         match step.kind:
-            case Kind.NODE:
+            case StepKind.NODE:
                 self._other(step.node)
                 for name in step.node.output:
-                    if self.watching and name in self.watched:
-                        self._watch(self.watched[name])
-            case Kind.PRODUCT:
+                    if self.observing and name in self.observed:
+                        self._observe(self.observed[name])
+            case StepKind.PRODUCT:
                 self._product(step.index)
-            case Kind.BIAS:
+            case StepKind.BIAS:
                 self._bias(step.index)
-            case Kind.STATISTICS:
+            case StepKind.STATISTICS:
                 if step.index not in self.found.norms:
                     self._measure_norm(step.index)
-            case Kind.NORMALISE:
+            case StepKind.NORMALISE:
                 self._normalise(step.index)
 
-    def reenter(self, found: Found) -> None:
+    def reenter(self, found: SweepState) -> None:
         """Bring values to the factors with which they would have been handed on."""
         scaling = self._scales(found)
         for name in sorted(self.segment.entering):
-            factor = found.factors.get(name)
-            if factor == self.values.factor(name):
+            factor = found.pending_scales.get(name)
+            if factor == self.values.pending_scale(name):
                 continue
-            true = self._true_value(name)
+            true = self._scaled(name)
             if factor is not None:
-                product = 1.0 / scaling.product(factor.layers)
+                product = 1.0 / scaling.combined_scale(factor.layers)
                 value = product.rounded(self.dtype(factor.layers[0]), factor.shape)
                 true = self.builder.node("Mul", [true, value])
             self.values.set(name, true, factor)
         self.found, self.scaling = found, scaling
-        self.watching = True
+        self.observing = True
 
     def close(self, feeds: Specs) -> InstrumentedGraph:
         """Close the graph.
 
         Args:
-            feeds: see `sweeping_graph`.
+            feeds: see `sweep_graph`.
         """
         made = sorted(self.segment.leaving & self.made)
-        carried = {name: self.values.raw(name) for name in made}
+        carried = {name: self.values.unscaled(name) for name in made}
         for name, current in carried.items():
             if current in feeds:
                 # What is fed can't be fetched as it is.
@@ -160,20 +160,22 @@ class Sweep:
             self.builder, self.model, feeds, self.scaling.taps, self.norm_taps, carried
         )
 
-    def handed_on(self) -> Factors:
+    def handed_on(self) -> PendingScales:
         """Which of the values that the segment hands on are not true."""
         leaving = self.segment.leaving
-        return {name: lacks for name, lacks in self.values.factors.items() if name in leaving}
+        return {
+            name: pending for name, pending in self.values.pending_scales.items() if name in leaving
+        }
 
     def _product(self, index: int) -> None:
         layer_node = self.layer_nodes[index]
         builder = self.builder
-        incoming = self.values.carried(layer_node.data)
+        incoming = self.values.deferrable_scale(layer_node.data)
         raw = builder.new_name("product")
-        is_done_again = index in self.found.layers
-        current = self._true_value if is_done_again else self._current
+        is_done_again = index in self.found.products
+        current = self._scaled if is_done_again else self._deferred
         inputs = [current(name) for name in layer_node.product_inputs[:2]]
-        inputs += [self._true_value(name) for name in layer_node.product_inputs[2:]]
+        inputs += [self._scaled(name) for name in layer_node.product_inputs[2:]]
         if layer_node.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
             inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
         self._emit(layer_node.node, inputs, [raw])
@@ -190,17 +192,17 @@ class Sweep:
             layer_node.layer.layout.out_channels,
         )
         self.scaling.measured(index, moments, tap)
-        factor = Factor(
+        factor = PendingScale(
             (index,),
             _channel_shape(layer_node) if self.plan.per is Per.CHANNEL else (),
             incoming.depth + 1 if incoming else 1,
         )
         self.values.set(layer_node.node.output[0], raw, factor)
 
-    def _watch(self, index: int) -> None:
+    def _observe(self, index: int) -> None:
         """Measure the output of a layer that is not swept."""
         layer_node, builder = self.layer_nodes[index], self.builder
-        value = self._true_value(layer_node.layer.output)
+        value = self._scaled(layer_node.layer.output)
         moments = add_tap(builder, layer_axes(layer_node), value, centred=self.segment.cautious)
         channels = layer_node.layer.layout.out_channels
         self.scaling.taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
@@ -208,16 +210,16 @@ class Sweep:
     def _bias(self, index: int) -> None:
         layer_node = self.layer_nodes[index]
         product = layer_node.node.output[0]
-        raw, factor = self.values.raw(product), self.values.factor(product)
-        if layer_node.layer.bias is not None:
+        raw, factor = self.values.unscaled(product), self.values.pending_scale(product)
+        if layer_node.layer.bias_value is not None:
             self.values.set(layer_node.layer.output, self._add_bias(index, raw), factor)
         else:
             self.values.set(product, self._add_foreign(index), None)
 
     def _measure_norm(self, index: int) -> None:
         norm, builder = self.norms[index], self.builder
-        incoming = self.values.carried(norm.node.input[0])
-        x = self._current(norm.node.input[0])
+        incoming = self.values.deferrable_scale(norm.node.input[0])
+        x = self._deferred(norm.node.input[0])
         dtype = self.model.weight_values[norm.running_mean].dtype
         # What it normalises is often a convolution's product, which has been measured just before.
         moments = self.product_moments.get(x) or add_norm_tap(
@@ -241,21 +243,21 @@ class Sweep:
         norm, builder = self.norms[index], self.builder
         known = self.found.norms.get(index)
         mean, square = self.scaling.norm_mean_and_square(index, known)
-        incoming = self.values.carried(norm.node.input[0])
-        factor = self.scaling.product(incoming.layers) if incoming else None
+        incoming = self.values.deferrable_scale(norm.node.input[0])
+        factor = self.scaling.combined_scale(incoming.layers) if incoming else None
         if factor and known is None:
             mean, square = mean * factor, square * factor * factor
-        x = self._current(norm.node.input[0])
+        x = self._deferred(norm.node.input[0])
         dtype = self.model.weight_values[norm.running_mean].dtype
         variance = square - mean * mean
         variance = GRAPH.where_greater(variance, 0.0, variance, 0.0)
         gain = 1.0 / GRAPH.sqrt(variance + norm.epsilon)
         if factor:
             gain, mean = gain * factor, mean / factor
-        scale = self._true_value(norm.scale)
+        scale = self._scaled(norm.scale)
         parts = [
             builder.node("Mul", [scale, gain.rounded(dtype)]),
-            self._true_value(norm.shift),
+            self._scaled(norm.shift),
             mean.rounded(dtype),
             builder.constant(np.ones(norm.channels, dtype)),
         ]
@@ -266,12 +268,12 @@ class Sweep:
         layer_node = self.layer_nodes[index]
         planned, kept = self.plan.layers[index], self.scaling.kept_bias(index)
         if kept is not None:
-            addend = kept / self.scaling.factor_of(index)
+            addend = kept / self.scaling.pending_scale(index)
         elif planned.bias is Bias.CENTER:
             mean = self.scaling.mean_of(index)
             if not planned.centres:
                 # One bias for all channels can only centre the blob.
-                factor = self.scaling.factor_of(index)
+                factor = self.scaling.pending_scale(index)
                 mean = mean * 0.0 + GRAPH.mean(mean * factor) / factor
             addend = mean * -1.0
         else:
@@ -283,59 +285,61 @@ class Sweep:
     def _add_foreign(self, index: int) -> str:
         """Add what the node itself adds but is no bias of its own; to the true value only."""
         layer_node = self.layer_nodes[index]
-        addend = self._true_value(layer_node.addend)
+        addend = self._scaled(layer_node.addend)
         if layer_node.addend_factor != 1.0:
             factor = self.builder.constant(np.asarray(layer_node.addend_factor, self.dtype(index)))
             addend = self.builder.node("Mul", [addend, factor])
         if layer_node.layer.layout.is_convolution:
             shape = self.builder.constant(_channel_shape(layer_node))
             addend = self.builder.node("Reshape", [addend, shape])
-        return self.builder.node("Add", [self._true_value(layer_node.node.output[0]), addend])
+        return self.builder.node("Add", [self._scaled(layer_node.node.output[0]), addend])
 
     def _other(self, node: onnx.NodeProto) -> None:
         """Append any node that is no planned layer, letting factors through where it can."""
         homogeneity = homogeneity_of(node)
-        factors = [self.values.carried(name) for name in node.input]
-        factor: Factor | None = None
+        factors = [self.values.deferrable_scale(name) for name in node.input]
+        factor: PendingScale | None = None
         names = list[str]()
         if homogeneity is Homogeneity.NONE:
-            names = [self._true_value(name) for name in node.input]
+            names = [self._scaled(name) for name in node.input]
         elif homogeneity is Homogeneity.FIRST_INPUT:
-            names = [self._current(node.input[0]), *map(self._true_value, node.input[1:])]
+            names = [self._deferred(node.input[0]), *map(self._scaled, node.input[1:])]
             factor = factors[0]
         elif homogeneity is Homogeneity.EACH_INPUT:
-            names = [self._current(name) for name in node.input]
+            names = [self._deferred(name) for name in node.input]
             parts = [part for part in factors if part is not None]
             if parts:
                 layers = tuple(sorted(index for part in parts for index in part.layers))
-                factor = Factor(layers, (), sum(part.depth for part in parts))
+                factor = PendingScale(layers, (), sum(part.depth for part in parts))
         elif homogeneity is Homogeneity.JOINT:
             names, factor = self._join(node, factors)
-        captured = {name: self._true_value(name) for name in captured_values(node)}
+        captured = {name: self._scaled(name) for name in captured_values(node)}
         self._emit(node, names, node.output)
         rename_captured(self.builder.nodes[-1], captured)
         if factor is not None:
-            self.values.lacks(scaled_outputs(node), factor)
+            self.values.set_pending(scaled_outputs(node), factor)
 
     def _join(
-        self, node: onnx.NodeProto, factors: Sequence[Factor | None]
-    ) -> tuple[list[str], Factor | None]:
+        self, node: onnx.NodeProto, factors: Sequence[PendingScale | None]
+    ) -> tuple[list[str], PendingScale | None]:
         """Bring all inputs to the first one's factor, or to true values where one is true."""
         common = factors[0]
         if common is None or None in factors:
-            return [self._true_value(name) for name in node.input], None
+            return [self._scaled(name) for name in node.input], None
         names = []
         depth = common.depth
         for name, factor in zip(node.input, factors, strict=True):
-            current = self._current(name)
+            current = self._deferred(name)
             if factor is not None and factor.layers != common.layers:
-                ratio = self.scaling.product(factor.layers) / self.scaling.product(common.layers)
+                ratio = self.scaling.combined_scale(factor.layers) / self.scaling.combined_scale(
+                    common.layers
+                )
                 current = self.builder.node(
                     "Mul", [current, ratio.rounded(self.dtype(common.layers[0]))]
                 )
                 depth = max(depth, factor.depth)
             names.append(current)
-        return names, Factor(common.layers, (), depth)
+        return names, PendingScale(common.layers, (), depth)
 
     def _emit(self, node: onnx.NodeProto, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         copy = onnx.NodeProto()
@@ -345,11 +349,11 @@ class Sweep:
         copy.output.extend(outputs)
         self.builder.nodes.append(copy)
 
-    def _current(self, name: str) -> str:
-        return self.values.current(name, self.scaling)
+    def _deferred(self, name: str) -> str:
+        return self.values.deferred(name, self.scaling)
 
-    def _true_value(self, name: str) -> str:
-        return self.values.true(name, self.scaling)
+    def _scaled(self, name: str) -> str:
+        return self.values.scaled(name, self.scaling)
 
 
 def _channel_shape(layer_node: LayerNode) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ import numpy as np
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.solve import Known
-from lsuv_cli.instrument.scales import ScaleWantedError
+from lsuv_cli.core.solve import MeasuredProduct
+from lsuv_cli.instrument.graph_scales import ScaleUnknownError
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.instrument.state import Found, Sweepable
-from lsuv_cli.instrument.steps import Kind, Step
+from lsuv_cli.instrument.state import SweepState, SweptModel
+from lsuv_cli.instrument.steps import StepKind, SweepStep
 from lsuv_cli.instrument.sweep import Sweep
 
 
@@ -22,10 +22,10 @@ class SweepTracer:
 
     def __init__(
         self,
-        about: Sweepable,
+        about: SweptModel,
         weights: Mapping[str, FloatArray],
-        steps: Sequence[Step],
-        found: Found,
+        steps: Sequence[SweepStep],
+        found: SweepState,
         *,
         cautious: bool,
     ) -> None:
@@ -42,16 +42,16 @@ class SweepTracer:
         self._weights = weights
         nothing: frozenset[str] = frozenset()
         self._segment = Segment(tuple(steps), nothing, nothing, nothing, cautious)
-        self._layers = dict(found.layers)
+        self._products = dict(found.products)
         self._norms = dict(found.norms)
         self._sweep = Sweep(about, weights, self._segment, found)
-        self._taken: list[Step] = []
+        self._taken: list[SweepStep] = []
 
-    def takes(self, step: Step) -> bool:
+    def takes(self, step: SweepStep) -> bool:
         """Whether the segment can go on with a step, which wants no scale found in it."""
         try:
             self._sweep.take(step)
-        except ScaleWantedError:
+        except ScaleUnknownError:
             return False
         self._taken.append(step)
         return True
@@ -59,13 +59,13 @@ class SweepTracer:
     def end(self) -> None:
         """From here on the scales of the layers so far are known; what they are does not matter."""
         for step in self._taken:
-            if step.kind is Kind.PRODUCT:
+            if step.kind is StepKind.PRODUCT:
                 channels = self._about.layer_nodes[step.index].layer.layout.out_channels
                 shape = (channels,) if self._about.plan.per is Per.CHANNEL else ()
-                self._layers[step.index] = Known(np.ones(shape), np.zeros(channels))
-            elif step.kind is Kind.STATISTICS:
+                self._products[step.index] = MeasuredProduct(np.ones(shape), np.zeros(channels))
+            elif step.kind is StepKind.STATISTICS:
                 channels = self._about.norms[step.index].channels
                 self._norms[step.index] = Moments(1, np.zeros(channels), np.ones(channels))
         self._taken = []
-        found = Found(self._layers, self._norms, {}, self._sweep.values.factors)
+        found = SweepState(self._products, self._norms, {}, self._sweep.values.pending_scales)
         self._sweep = Sweep(self._about, self._weights, self._segment, found)

@@ -14,10 +14,10 @@ from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.engine.forward import draw_weights, measure_unscaled
+from lsuv_cli.engine.forward import draw_weights, measure_with_batch_statistics
 from lsuv_cli.engine.gradients import Differentiator, NoGradientsError, refuse_different
-from lsuv_cli.engine.iterate import measure_scaled
-from lsuv_cli.engine.work import Work
+from lsuv_cli.engine.iterate import scale_and_measure
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.differentiable import differentiable_graph
 from lsuv_cli.jobs.facts import run_facts
@@ -58,8 +58,8 @@ def _compare(
     options: CompareOptions, given: Given, model: OnnxModel, weights: Parameters
 ) -> Comparison:
     prepared = prepare(given, model, weights, find_planned_layers(given, model, weights))
-    with prepared.opened_work({}) as work:
-        return _Trials(options, prepared, work).compare(weights)
+    with prepared.opened_setup({}) as setup:
+        return _Trials(options, prepared, setup).compare(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class _Backward:
 class _Trials:
     """The initialisations, one after the other; each on weights of its own."""
 
-    def __init__(self, options: CompareOptions, prepared: Prepared, work: Work) -> None:
+    def __init__(self, options: CompareOptions, prepared: Prepared, setup: Setup) -> None:
         self._options = options
         self._prepared = prepared
-        self._work = work
+        self._setup = setup
         self._events = prepared.given.events
-        self._forecast = partial(prepared.tell_plan, work)
+        self._forecast = partial(prepared.tell_plan, setup)
         self._backward: _Backward | None = None
         self._no_gradients = ""
         self._is_checked = False
@@ -103,7 +103,7 @@ class _Trials:
             trials = [replace(trial, backward={}) for trial in trials]
         return Comparison(
             **run_facts(self._prepared),
-            layers=self._work.plan.layers,
+            layers=self._setup.plan.layers,
             trials=tuple(trials),
             gradient_samples=self._backward.samples if self._backward else 0,
             no_gradients=self._no_gradients,
@@ -118,7 +118,7 @@ class _Trials:
             if kind is None:
                 continue
             own = weights.copy()
-            draw_weights(self._work, own, replace(options, pre_init=kind), self._events)
+            draw_weights(self._setup, own, replace(options, pre_init=kind), self._events)
             yield self._try(init, own, options)
             if wants_lsuv and kind is options.pre_init:
                 wants_lsuv = False
@@ -134,13 +134,13 @@ class _Trials:
             weights: drawn, unless LSUV is to draw them; changed.
             options: with what `pre_init` LSUV begins.
         """
-        work, events = self._work, self._events
-        events.stage(f"{init}: forward", len(work.batches.counts))
+        setup, events = self._setup, self._events
+        events.stage(f"{init}: forward", len(setup.batches.counts))
         failures: tuple[str, ...] = ()
         if init is Init.LSUV:
-            forward, failures = measure_scaled(work, weights, options, events, self._forecast)
+            forward, failures = scale_and_measure(setup, weights, options, events, self._forecast)
         else:
-            forward = measure_unscaled(work, weights, events, self._forecast)
+            forward = measure_with_batch_statistics(setup, weights, events, self._forecast)
         self._warn_of_other_way(init, weights)
         backward: Mapping[int, float] = {}
         if self._backward is not None:
@@ -152,7 +152,7 @@ class _Trials:
         return Trial(init, forward, backward, failures)
 
     def _translated(self) -> _Backward:
-        work, batches = self._work, self._prepared.loaded.batches
+        setup, batches = self._setup, self._prepared.loaded.batches
         if not batches.counts:
             raise NoGradientsError("the first process has no samples")
         self._events.stage("translating to PyTorch")
@@ -160,7 +160,7 @@ class _Trials:
         budget, room = self._prepared.budget, self._options.memory_bytes
         while samples > 1 and HELD * budget.total_bytes(samples) > room:
             samples -= 1
-        graph = differentiable_graph(work.model, work.layer_nodes, work.norms, work.measurable)
+        graph = differentiable_graph(setup.model, setup.layer_nodes, setup.norms, setup.measurable)
         differentiator = Differentiator(graph, self._options.threads)
         return _Backward(differentiator, first_samples(batches, samples), samples)
 
@@ -170,7 +170,7 @@ class _Trials:
         signal = backward.differentiator.run(weights, backward.feeds, self._options.seed)
         if not self._is_checked:
             # Once is enough: the translated graph is the same for all.
-            names = [planned.layer.name for planned in self._work.plan.layers]
+            names = [planned.layer.name for planned in self._setup.plan.layers]
             refuse_different(signal, self._on_the_same(backward, weights, forward), names)
             self._is_checked = True
         return signal.backward
@@ -179,15 +179,15 @@ class _Trials:
         self, backward: _Backward, weights: Parameters, forward: Mapping[int, Moments]
     ) -> Mapping[int, Moments]:
         """What ONNX Runtime measures on the samples of the gradients."""
-        work = self._work
-        if work.alone and work.batches.total == backward.samples:
+        setup = self._setup
+        if setup.single_batch and setup.batches.total == backward.samples:
             return forward
-        few = replace(work, batches=GivenBatches([backward.feeds]), group=SingleProcess())
-        return measure_unscaled(few, weights, Silent(), lambda _segments: None)
+        few = replace(setup, batches=GivenBatches([backward.feeds]), group=SingleProcess())
+        return measure_with_batch_statistics(few, weights, Silent(), lambda _segments: None)
 
     def _warn_of_other_way(self, init: Init, weights: Parameters) -> None:
         given, loaded = self._prepared.given, self._prepared.loaded
-        if given.other_way(weights.sources(self._work.model.parameters), loaded) is not None:
+        if given.other_way(weights.sources(self._setup.model.parameters), loaded) is not None:
             self._events.warn(
                 f"with {init} the samples take another branch of If, Loop or Scan than with the "
                 "model's own weights; its figures are those of the branches that these take"

@@ -18,8 +18,8 @@ from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.iterate import Iterations
-from lsuv_cli.engine.measure import measure
-from lsuv_cli.engine.work import Work
+from lsuv_cli.engine.measure_outputs import measure
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.jobs.apply import refuse_model_name, written_model
@@ -79,12 +79,12 @@ def _initialize(
     prepared = prepare(given, model, weights, layers)
     prepared.loaded.refuse_overwriting([*layout.files, *files_of_model])
     events, settings = given.events, prepared.settings
-    with prepared.opened_work({"verify": options.verify}) as work:
+    with prepared.opened_setup({"verify": options.verify}) as setup:
         before: Mapping[int, Moments] = {}
         if options.verify:
-            events.stage("measuring the weights as they are", len(work.batches.counts))
-            before = measure(work, weights, events)
-        describe = header_texts(model, work.plan, settings, {})
+            events.stage("measuring the weights as they are", len(setup.batches.counts))
+            before = measure(setup, weights, events)
+        describe = header_texts(model, setup.plan, settings, {})
         with (
             # Left last, so that the model gets its name when the weights have theirs.
             ExitStack() as stack,
@@ -92,26 +92,26 @@ def _initialize(
                 layout, model, layers.naming, layers.others, describe=describe, force=options.force
             ) as file,
         ):
-            lsuv = Iterations(work, weights, options, events)
+            lsuv = Iterations(setup, weights, options, events)
             while True:
-                for segment in lsuv.next_sweep(partial(prepared.tell_plan, work)):
+                for segment in lsuv.next_sweep(partial(prepared.tell_plan, setup)):
                     lsuv.draw(segment)
                     file.settle(lsuv.scale(segment), weights)
                 events.stage("writing", len(model.parameters))
                 file.finish(weights, events.advance)
                 file.writer.set_metadata(
-                    header_texts(model, work.plan, settings, lsuv.outcome.scales)
+                    header_texts(model, setup.plan, settings, lsuv.outcome.scales)
                 )
                 after: Mapping[int, Moments] = {}
                 # Where one sweep may not find the final scale, only a measurement tells when it is.
-                if options.verify or work.plan.is_inexact:
+                if options.verify or setup.plan.needs_more_sweeps:
                     events.stage("verifying the written file")
-                    after = measure(work, weights, events)
+                    after = measure(setup, weights, events)
                 results = lsuv.results(before, after)
                 if lsuv.is_done(results):
                     break
             given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
-            distributions = _distributions(options, given, work, weights, results)
+            distributions = _distributions(options, given, setup, weights, results)
             if options.out_model is not None:
                 _write_model(prepared, options, options.out_model, weights, file, stack)
             # Until all have come so far, none must write.
@@ -130,7 +130,7 @@ def _initialize(
 def _distributions(
     options: InitOptions,
     given: Given,
-    work: Work,
+    setup: Setup,
     weights: Parameters,
     results: Sequence[LayerResult],
 ) -> Mapping[int, Distribution]:
@@ -143,8 +143,8 @@ def _distributions(
     if not options.verify or wanted != str(True):
         return {}
     after = {index: one.after for index, one in enumerate(results) if one.after is not None}
-    given.events.stage("looking at the distributions", len(work.batches.counts))
-    return find_distributions(work, weights, after, given.events)
+    given.events.stage("looking at the distributions", len(setup.batches.counts))
+    return find_distributions(setup, weights, after, given.events)
 
 
 def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:

@@ -17,15 +17,13 @@ from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import InputSpec, Plan, PlannedLayer
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.opening import Given, device_of
-from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, work_of
+from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, setup_of
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
-from lsuv_cli.layers.find import find_layers
-from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import constants_outside
 from lsuv_cli.reading.formats import open_model_file
@@ -65,7 +63,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
         nodes=len(model.nodes),
         parameters=sum(math.prod(stored.info.shape) for stored in layers.naming.values()),
         inputs=tuple(InspectedInput(spec, describe_feed(spec)) for spec in specs),
-        layers=tuple(_inspected(model, layers)),
+        layers=tuple(_inspected(layers)),
         left_alone=tuple(layers.left_alone),
         plan=plan,
     )
@@ -92,27 +90,21 @@ def _source(given: Given, options: InspectOptions) -> tuple[Given, ModelSource]:
     return replace(given, state=file.state), file.source(feeds)
 
 
-def _inspected(model: OnnxModel, layers: Layers) -> list[InspectedLayer]:
-    originals = find_layers(model)
-    names = [planned.layer.name for planned in layers.plan.layers]
+def _inspected(layers: Layers) -> list[InspectedLayer]:
     return [
-        InspectedLayer(
-            planned,
-            originals[index].layer.parameter,
-            tuple(names[other] for other in _sharing(index, originals)),
-        )
-        for index, planned in enumerate(layers.plan.layers)
+        InspectedLayer(planned, planned.layer.original_weight_name, _sharing(planned, layers.plan))
+        for planned in layers.plan.layers
     ]
 
 
-def _sharing(index: int, layer_nodes: Sequence[LayerNode]) -> list[int]:
-    """The other layers that use elements of a layer's weight."""
-    mine = layer_nodes[index].layer.names
-    return [
-        other
-        for other, layer_node in enumerate(layer_nodes)
-        if other != index and layer_node.layer.weight in mine
-    ]
+def _sharing(planned: PlannedLayer, plan: Plan) -> tuple[str, ...]:
+    """Return the names of the other layers that use elements of a layer's weight."""
+    shared = planned.layer.weight_values
+    return tuple(
+        other.layer.name
+        for other in plan.layers
+        if other is not planned and other.layer.weight_value in shared
+    )
 
 
 def _planned_run(
@@ -135,8 +127,8 @@ def _planned_run(
     if spill is not None:
         given.stack.callback(spill.close)
     store = ValueStore(budget.live_bytes, spill, budget.device_live_bytes)
-    work = work_of(given, model, layers, batches, store, NoJournal())
-    segments = Sweeper(work, weights, lambda _done, _total: None).segments
+    setup = setup_of(given, model, layers, batches, store, NoJournal())
+    segments = Sweeper(setup, weights, lambda _done, _total: None).segments
     prediction = predict(budget, segments, batches.counts, store.free_bytes)
     return PlannedRun(
         samples=count,

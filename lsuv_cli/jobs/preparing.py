@@ -19,7 +19,7 @@ from lsuv_cli.core.journal import Journal
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
-from lsuv_cli.engine.work import Work
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.topology import operators_used
 from lsuv_cli.graph.written_tensors import Naming
@@ -156,14 +156,14 @@ class Prepared:
             "model": self.model.sha256,
             "settings": self.settings,
             # The draws of weights depend on them.
-            "names": [planned.layer.parameter for planned in self.layers.plan.layers],
+            "names": [planned.layer.weight_name for planned in self.layers.plan.layers],
             "processes": self.given.group.size,
             "device": self.given.device.label,
             **more,
         }
 
     @contextmanager
-    def opened_work(self, more: Mapping[str, object]) -> Iterator[Work]:
+    def opened_setup(self, more: Mapping[str, object]) -> Iterator[Setup]:
         """Open what holds values between segments; with it there is all that the engine needs.
 
         Args:
@@ -179,22 +179,22 @@ class Prepared:
         refuse_different({**about, **alike}, given.group)
         stored = open_store(given.options, given.group, self.budget, batches, about, given.events)
         with stored as (store, journal):
-            yield work_of(given, self.model, self.layers, batches, store, journal)
+            yield setup_of(given, self.model, self.layers, batches, store, journal)
 
-    def tell_plan(self, work: Work, segments: Sequence[Segment]) -> None:
+    def tell_plan(self, setup: Setup, segments: Sequence[Segment]) -> None:
         """Say what a sweep through some segments is going to take, before it does."""
-        counts, free_bytes = work.batches.counts, work.store.free_bytes
+        counts, free_bytes = setup.batches.counts, setup.store.free_bytes
         tell_plan(self.budget, counts, free_bytes, self.given.events, segments)
 
 
-def work_of(
+def setup_of(
     given: Given,
     model: OnnxModel,
     layers: Layers,
     batches: Batches,
     store: ValueStore,
     journal: Journal,
-) -> Work:
+) -> Setup:
     """All that the engine needs.
 
     Args:
@@ -206,7 +206,7 @@ def work_of(
         journal: what has been measured before.
     """
     options = given.options
-    return Work(
+    return Setup(
         model,
         layers.layer_nodes,
         layers.plan,

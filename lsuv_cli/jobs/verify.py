@@ -9,8 +9,8 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.engine.distributions import find_distributions
-from lsuv_cli.engine.forward import measure_normalised
-from lsuv_cli.engine.measure import measure
+from lsuv_cli.engine.forward import measure_and_set_statistics
+from lsuv_cli.engine.measure_outputs import measure
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
@@ -56,15 +56,15 @@ def _verify(
     if options.weights is not None:
         given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
     batches, events = prepared.loaded.batches, given.events
-    with prepared.opened_work({"weights": str(options.weights)}) as work:
+    with prepared.opened_setup({"weights": str(options.weights)}) as setup:
         events.stage("measuring", len(batches.counts))
-        if work.norms:
-            forecast = partial(prepared.tell_plan, work)
-            measured = measure_normalised(work, weights, events, forecast)
+        if setup.norms:
+            forecast = partial(prepared.tell_plan, setup)
+            measured = measure_and_set_statistics(setup, weights, events, forecast)
         else:
-            measured = measure(work, weights, events)
+            measured = measure(setup, weights, events)
         events.stage("looking at the distributions", len(batches.counts))
-        distributions = find_distributions(work, weights, measured, events)
+        distributions = find_distributions(setup, weights, measured, events)
     found = verdicts(layers.plan, measured, distributions, options.tol)
     weights_path = None if options.weights is None else str(options.weights)
     return Verification(

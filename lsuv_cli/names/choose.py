@@ -62,7 +62,7 @@ def choose_names(
     parameters = model.written(
         name
         for layer_node in layer_nodes
-        for name in (layer_node.layer.weight, layer_node.layer.bias)
+        for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
         if name
     )
     if names is Names.TORCH or (names is Names.AUTO and model.is_from_torch):

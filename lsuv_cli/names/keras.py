@@ -197,7 +197,7 @@ class _Reader:
 
     def sources(self, layer_node: LayerNode) -> list[str]:
         """The parameters that hold a layer's weight and, if it has one, its bias."""
-        names = (layer_node.layer.weight, layer_node.layer.bias)
+        names = (layer_node.layer.weight_value, layer_node.layer.bias_value)
         return [self.model.view(name).parameter for name in names if name]
 
     def is_folded(self, layer_node: LayerNode) -> bool:
@@ -213,7 +213,7 @@ class _Reader:
 
     def kernel(self, layer_node: LayerNode) -> _Variable | None:
         """A layer's weight."""
-        path, view = self.path(layer_node), self.model.view(layer_node.layer.weight)
+        path, view = self.path(layer_node), self.model.view(layer_node.layer.weight_value)
         name = "kernel"
         if layer_node.layer.layout.is_convolution:
             depthwise = FOLDED_CONSTANT.fullmatch(view.parameter) is not None
@@ -232,9 +232,9 @@ class _Reader:
         adder = scope_of_node(
             layer_node.node if layer_node.bias_node is None else layer_node.bias_node
         )
-        if layer.bias is None or not path or adder.layers not in ((), path):
+        if layer.bias_value is None or not path or adder.layers not in ((), path):
             return None
-        source = self.model.view(layer.bias).parameter
+        source = self.model.view(layer.bias_value).parameter
         # Attention's has an axis for the heads, as it is stored; others may have axes of one.
         stored = "ReadVariableOp" in source
         steps = () if stored else (Reshaped((math.prod(layer.bias_shape),)),)
@@ -282,7 +282,7 @@ class _Reader:
     def _is_flat(self, layer_node: LayerNode, path: Path) -> bool | None:
         """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
         kernel = layer_node.layer.layout.kernel
-        source = self.model.view(layer_node.layer.weight).parameter
+        source = self.model.view(layer_node.layer.weight_value).parameter
         if len(kernel) != 2 or kernel[0] != 1 or not path:
             return False
         if "ExpandDims" in source:
@@ -296,7 +296,7 @@ class _Reader:
 
     def _product(self, layer_node: LayerNode, path: Path) -> tuple[ViewStep, ...] | None:
         """From the matrix to the kernel, which in attention has the heads as an axis."""
-        layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight)
+        layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight_value)
         if len(layout.shape) != 2:
             return None
         if layout.order is Order.OUT_IN:

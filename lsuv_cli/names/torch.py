@@ -56,7 +56,7 @@ def torch_names(
     gates = [name for tensors in recurrent.values() for name in tensors]
     uses = Counter([*kept, *gates, *(name for name, _ in recovered.values())])
     for layer_node in layer_nodes:
-        name, _ = recovered.get(model.view(layer_node.layer.weight).parameter, ("", ()))
+        name, _ = recovered.get(model.view(layer_node.layer.weight_value).parameter, ("", ()))
         if uses[name] > 1:
             lost.append(layer_node.layer.name)
     naming: dict[str, Stored] = {}
@@ -80,7 +80,7 @@ def _recovered(
     recovered: dict[str, tuple[str, tuple[ViewStep, ...]]] = {}
     lost: list[str] = []
     for layer_node in layer_nodes:
-        for name in filter(None, (layer_node.layer.weight, layer_node.layer.bias)):
+        for name in filter(None, (layer_node.layer.weight_value, layer_node.layer.bias_value)):
             source = model.view(name).parameter
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
@@ -88,7 +88,7 @@ def _recovered(
             found = (
                 None
                 if layer_node.layer.recurrent
-                else _recover(model, layer_node, name == layer_node.layer.bias)
+                else _recover(model, layer_node, name == layer_node.layer.bias_value)
             )
             if found is None:
                 lost.append(layer_node.layer.name)
@@ -111,7 +111,7 @@ def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
             "batch_norm" in "".join(scopes(layer_node.node)[-1:])
             or (
                 layer_node.node.name.startswith("/")
-                and MADE_UP.fullmatch(layer_node.layer.parameter)
+                and MADE_UP.fullmatch(layer_node.layer.original_weight_name)
             )
         )
     ]
@@ -130,8 +130,10 @@ def renamed(model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming) 
             layer_node,
             layer=replace(
                 layer_node.layer,
-                parameter=name(layer_node.layer.weight),
-                bias_parameter=name(layer_node.layer.bias) if layer_node.layer.bias else None,
+                weight_name=name(layer_node.layer.weight_value),
+                bias_name=name(layer_node.layer.bias_value)
+                if layer_node.layer.bias_value
+                else None,
             ),
         )
         for layer_node in layer_nodes
@@ -158,7 +160,7 @@ def _recover(
 ) -> tuple[str, tuple[ViewStep, ...]] | None:
     """The name of a layer's parameter, and what PyTorch has done with it."""
     layer = layer_node.layer
-    known = model.view(layer.bias).parameter if layer.bias else ""
+    known = model.view(layer.bias_value).parameter if layer.bias_value else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):

@@ -111,7 +111,7 @@ def weight_columns(layers: Sequence[Layer]) -> tuple[LayerColumn, ...]:
     """Return the columns on the layers' weights: `weight`, its shape, and `parameter`, its name."""
     return (
         text_column("weight", map(weight_shape, layers)),
-        text_column("parameter", (layer.parameter for layer in layers), Holds.NAME),
+        text_column("parameter", (layer.weight_name for layer in layers), Holds.NAME),
     )
 
 

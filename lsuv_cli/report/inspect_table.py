@@ -43,8 +43,8 @@ def _heading(inspection: Inspection) -> Iterator[Text]:
 def _columns(inspection: Inspection) -> Iterator[LayerColumn]:
     layers = [one.planned.layer for one in inspection.layers]
     yield from select((*layer_columns(layers), *weight_columns(layers)), ("layer", "op", "weight"))
-    yield number_column("parameters", (layer.parameters for layer in layers), "{:,}".format)
-    names = (layer.parameter for layer in layers)
+    yield number_column("parameters", (layer.parameter_count for layer in layers), "{:,}".format)
+    names = (layer.weight_name for layer in layers)
     # Not `Holds.NAME`: where the two are too wide, the layer's name is the one to be cut.
     yield text_column("name in the file of weights", names)
     notes = (
@@ -62,6 +62,6 @@ def _note(one: InspectedLayer) -> str:
         parts.append("recurrent: orthonormal, not scaled")
     if one.shares_with:
         parts.append(f"shares its weight with {', '.join(one.shares_with)}")
-    if one.onnx_weight != one.planned.layer.parameter:
+    if one.onnx_weight != one.planned.layer.weight_name:
         parts.append(f"in the ONNX file: {one.onnx_weight}")
     return "; ".join(parts)

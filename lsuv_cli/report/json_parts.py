@@ -57,12 +57,12 @@ def layer_document(index: int, layer: Layer) -> dict[str, Any]:
         "index": index,
         "name": layer.name,
         "op": layer.op,
-        "weight": layer.parameter,
-        "bias": layer.bias_parameter,
+        "weight": layer.weight_name,
+        "bias": layer.bias_name,
         "dtype": layer.dtype.name,
         "shape": list(layer.layout.shape),
         "groups": layer.layout.groups,
-        "parameters": layer.parameters,
+        "parameters": layer.parameter_count,
     }
 
 

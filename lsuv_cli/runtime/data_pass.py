@@ -18,8 +18,8 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import (
     InputSpec,
     InstrumentedGraph,
-    Reading,
-    Readings,
+    Measurement,
+    Measurements,
     Specs,
     Tap,
 )
@@ -31,7 +31,7 @@ from lsuv_cli.runtime.store import ValueStore
 # Told where the graph begins, as how many segments come before, and what it will be fed.
 Build = Callable[[int, Specs], InstrumentedGraph]
 
-Doubts = frozenset[int]
+Suspects = frozenset[int]
 Values = Mapping[str, Value]
 
 
@@ -69,7 +69,7 @@ class DataPass:
             store: where what is handed on is kept; emptied.
             group: the processes that share the samples.
             device: where graphs run.
-            activations: how many there are that may be doubted.
+            activations: how many there are that may be suspected.
             advance: told (batches run, batches to run) of the segment that is running.
         """
         self.stats = PassStats()
@@ -86,9 +86,9 @@ class DataPass:
         position: int,
         leaving: Collection[str],
         build: Build,
-        doubtful: Callable[[Readings], Doubts],
+        ill_conditioned: Callable[[Measurements], Suspects],
         node_counts: Sequence[int],
-    ) -> tuple[Readings, Doubts]:
+    ) -> tuple[Measurements, Suspects]:
         """Have all batches pass through a segment.
 
         Args:
@@ -96,18 +96,18 @@ class DataPass:
             leaving: the values that later segments read.
             build: makes the segment's graph; one that begins earlier does the work of the segments
                 between again.
-            doubtful: the activations, by number, whose readings may have lost digits.
+            ill_conditioned: the activations, by number, whose readings may have lost digits.
             node_counts: the model's nodes in each segment, up to this one.
 
         Returns:
-            What all processes together have measured, and where that is doubtful. Where the first
+            What all processes together have measured, and the suspects. Where the first
             batch shows it, the others are not run, and what is kept is as it was before.
         """
         starts = defaultdict(list)
         for batch in range(len(self._batches.counts)):
             starts[self._store.position(batch)].append(batch)
         if not starts:
-            return self._without_samples(build, doubtful)
+            return self._without_samples(build, ill_conditioned)
         taken = BatchMerge()
         graph: InstrumentedGraph | None = None
         for start in range(position, -1, -1):
@@ -121,9 +121,9 @@ class DataPass:
                 taken.add(batch, moments)
                 if taken.batches == 1:
                     first = _readings(graph, moments)
-                    doubts = self._agree(doubtful(first))
-                    if doubts:
-                        return first, doubts
+                    suspects = self._agree(ill_conditioned(first))
+                    if suspects:
+                        return first, suspects
                 made = {name: fetched[output] for name, output in graph.carried.items()}
                 kept = self._store.specs(batch)
                 made |= {n: feeds[n] for n in feeds if n in leaving and n not in {*kept, *made}}
@@ -131,16 +131,16 @@ class DataPass:
                 self._advance(taken.batches, len(self._batches.counts))
         assert graph is not None
         readings = self._all(graph, _readings(graph, taken.merged()))
-        return readings, self._doubts_in_the_end(doubtful(readings))
+        return readings, self._suspects_in_the_end(ill_conditioned(readings))
 
     def _moments(self, batch: int, reading: Value) -> Moments:
         return Moments(self._batches.counts[batch], *np.asarray(reading))
 
-    def _doubts_in_the_end(self, doubts: Doubts) -> Doubts:
-        if doubts:
+    def _suspects_in_the_end(self, suspects: Suspects) -> Suspects:
+        if suspects:
             # What led to the readings is gone; it is done again from the inputs.
             self._store.clear()
-        return doubts
+        return suspects
 
     def _runs(
         self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
@@ -203,26 +203,26 @@ class DataPass:
         }
 
     def _without_samples(
-        self, build: Build, doubtful: Callable[[Readings], Doubts]
-    ) -> tuple[Readings, Doubts]:
+        self, build: Build, ill_conditioned: Callable[[Measurements], Suspects]
+    ) -> tuple[Measurements, Suspects]:
         """Hear what other processes have measured, whose samples these are."""
         graph = build(0, self._input_specs())
         nothing = _readings(graph, [_no_moments(tap) for tap in _taps(graph)])
-        doubts = self._agree(frozenset())
-        if doubts:
-            return nothing, doubts
+        suspects = self._agree(frozenset())
+        if suspects:
+            return nothing, suspects
         readings = self._all(graph, nothing)
-        return readings, doubtful(readings)
+        return readings, ill_conditioned(readings)
 
-    def _agree(self, doubts: Doubts) -> Doubts:
-        """The activations that any process doubts after its first batch."""
+    def _agree(self, suspects: Suspects) -> Suspects:
+        """The activations that any process suspects after its first batch."""
         if self._group.size == 1:
-            return doubts
+            return suspects
         flags = np.zeros(self._activations)
-        flags[list(doubts)] = 1
+        flags[list(suspects)] = 1
         return frozenset(np.flatnonzero(np.sum(self._group.gather(flags), axis=0)).tolist())
 
-    def _all(self, graph: InstrumentedGraph, readings: Readings) -> Readings:
+    def _all(self, graph: InstrumentedGraph, readings: Measurements) -> Measurements:
         """What all processes have measured; merged in the same order by each of them."""
         if self._group.size == 1:
             return readings
@@ -260,8 +260,10 @@ def _no_moments(tap: Tap) -> Moments:
     return Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
 
 
-def _readings(graph: InstrumentedGraph, moments: Sequence[Moments]) -> Readings:
-    read = [Reading(one, tap.incoming) for one, tap in zip(moments, _taps(graph), strict=True)]
+def _readings(graph: InstrumentedGraph, moments: Sequence[Moments]) -> Measurements:
+    read = [
+        Measurement(one, tap.pending_layers) for one, tap in zip(moments, _taps(graph), strict=True)
+    ]
     layers = dict(zip(graph.taps, read, strict=False))
     norms = dict(zip(graph.norm_taps, read[len(layers) :], strict=True))
-    return Readings(layers, norms)
+    return Measurements(layers, norms)

@@ -109,7 +109,7 @@ def _namings(
         used = (
             name
             for layer_node in layer_nodes
-            for name in (layer_node.layer.weight, layer_node.layer.bias)
+            for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
             if name
         )
         yield onnx_names(model.written(used))

@@ -131,7 +131,7 @@ def header_texts(
         beginnings = tuple(f"{name}[" for name in names)
         parts = []
         for index in plan.scaled():
-            parameter = plan.layers[index].layer.parameter
+            parameter = plan.layers[index].layer.weight_name
             if parameter in names or parameter.startswith(beginnings):
                 parts.append(f"{json.dumps(parameter)}: {_scale(index, plan, scales)}")
         return {**common, "lsuv.scales": f"{{{', '.join(parts)}}}"}

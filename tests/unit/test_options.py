@@ -108,19 +108,20 @@ def layer(name: str, weight: str) -> Layer:
     return Layer(
         name=name,
         op="Gemm",
-        weight=weight,
-        parameter=weight,
-        tied=frozenset(),
-        bias=None,
-        bias_parameter=None,
+        weight_value=weight,
+        weight_name=weight,
+        original_weight_name=weight,
+        tied_values=frozenset(),
+        bias_value=None,
+        bias_name=None,
         bias_shape=(),
-        bias_tied=frozenset(),
+        bias_values=frozenset(),
         foreign_addend=False,
         foreign_use="",
         dtype=np.dtype(np.float32),
         layout=layout,
         output=f"{name}.out",
-        parameters=12,
+        parameter_count=12,
     )
 
 

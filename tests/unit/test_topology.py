@@ -138,10 +138,12 @@ def test_biases(
     tmp_path: Path, nodes: list[onnx.NodeProto], weights: dict[str, Any], bias: str | None
 ) -> None:
     (layer_node,) = layer_nodes_of(tmp_path, nodes, **weights)
-    assert layer_node.layer.bias == bias
+    assert layer_node.layer.bias_value == bias
     added_behind = bias is not None and nodes[-1].op_type == "Add"
     assert layer_node.layer.output == nodes[-1 if added_behind else 0].output[0]
-    assert layer_node.layer.parameters == weights["w"].size + (weights["b"].size if bias else 0)
+    assert layer_node.layer.parameter_count == weights["w"].size + (
+        weights["b"].size if bias else 0
+    )
 
 
 def test_what_is_no_layer(tmp_path: Path) -> None:

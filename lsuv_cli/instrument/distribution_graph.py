@@ -26,7 +26,7 @@ BINNED_ELEMENTS = 1 << 16
 SLICE_STEPS_OPSET = 10
 
 
-def distributing_graph(
+def distribution_graph(
     model: OnnxModel,
     layer_nodes: Sequence[LayerNode],
     weights: Mapping[str, FloatArray],
@@ -60,12 +60,12 @@ def distributing_graph(
     taps: dict[int, Tap] = {}
     for index, bounds in edges.items():
         layer = layer_nodes[index].layer
-        dtype = model.weight_values[layer.weight].dtype
+        dtype = model.weight_values[layer.weight_value].dtype
         shares = _shares_below(builder, layer.output, bounds.astype(dtype))
         taps[index] = _tap(builder, shares, bounds.size)
     for index, node in activations.items():
         layer = layer_nodes[index].layer
-        active = add_active(builder, node, model.weight_values[layer.weight].dtype)
+        active = add_active(builder, node, model.weight_values[layer.weight_value].dtype)
         if active is not None:
             moments = add_tap(builder, layer_axes(layer_nodes[index]), active, centred=False)
             shares, channels = builder.halves(moments.name)[0], layer.layout.out_channels

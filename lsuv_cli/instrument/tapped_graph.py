@@ -15,7 +15,7 @@ from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
 
-def measuring_graph(
+def tapped_graph(
     model: OnnxModel,
     layer_nodes: Sequence[LayerNode],
     weights: Mapping[str, FloatArray],

@@ -1,6 +1,6 @@
 """The layers' scales as values of the graph that is swept.
 
-The same closed forms as in `core/solve.py`, for what in the graph wants true values.
+The same closed forms as in `core/solve.py`, for nodes of the graph that need scaled values.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array, Moments, closed_form_factor
 from lsuv_cli.core.records import Plan, Tap
-from lsuv_cli.core.solve import Known
+from lsuv_cli.core.solve import MeasuredProduct
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.layers.biases import per_channel_bias
 from lsuv_cli.layers.layer_node import LayerNode
 
 
-class ScaleWantedError(Exception):
+class ScaleUnknownError(Exception):
     """A scale is wanted that is only known once all batches have been measured."""
 
 
@@ -36,11 +36,11 @@ class GraphScales:
         layer_nodes: Sequence[LayerNode],
         plan: Plan,
         weights: Mapping[str, FloatArray],
-        known: Mapping[int, Known],
-        settled: Mapping[int, Float64Array],
+        products: Mapping[int, MeasuredProduct],
+        scale_is_final: Mapping[int, Float64Array],
         active: Sequence[int],
         *,
-        alone: bool,
+        single_batch: bool,
     ) -> None:
         """Begin without a layer.
 
@@ -49,24 +49,24 @@ class GraphScales:
             layer_nodes: the model's layers.
             plan: what is done with each.
             weights: a value for each floating-point initializer.
-            known: what is known of the layers that were measured before.
-            settled: see `Found`.
+            products: of the layers that earlier segments have measured.
+            scale_is_final: see `SweepState`.
             active: the layers that will be measured, in execution order.
-            alone: whether what is measured here is all there is to measure.
+            single_batch: whether what is measured here is all there is to measure.
         """
         self.builder = builder
         self.layer_nodes = layer_nodes
         self.plan = plan
         self.weights = weights
-        self.known = known
-        self.settled = settled
+        self.products = products
+        self.scale_is_final = scale_is_final
         self.active = active
-        self.alone = alone
+        self.single_batch = single_batch
         self.taps: dict[int, Tap] = {}
         self.moments: dict[int, GraphValue] = {}
-        self.layer_factors: dict[int, GraphValue] = {}
+        self.pending_scales: dict[int, GraphValue] = {}
         self.scales: dict[int, GraphValue] = {}
-        self.products: dict[tuple[int, ...], GraphValue] = {}
+        self.combined: dict[tuple[int, ...], GraphValue] = {}
         self.norm_moments: dict[int, tuple[str, str]] = {}
 
     def measured(self, index: int, moments: GraphValue, tap: Tap) -> None:
@@ -74,29 +74,31 @@ class GraphScales:
         self.moments[index] = moments
         self.taps[index] = tap
 
-    def factor_of(self, index: int) -> GraphValue:
-        """A layer's factor as a graph value; its nodes are only made if something wants it.
+    def pending_scale(self, index: int) -> GraphValue:
+        """A layer's pending scale as a graph value; its nodes are only made if something wants it.
 
         Raises:
-            ScaleWantedError: it is not known yet.
+            ScaleUnknownError: it is not known yet.
         """
-        if index in self.known:
-            self.layer_factors.setdefault(index, self._constant(self.known[index].factor))
-        if index not in self.layer_factors:
-            self._refuse_unless_alone()
+        if index in self.products:
+            self.pending_scales.setdefault(
+                index, self._constant(self.products[index].pending_scale)
+            )
+        if index not in self.pending_scales:
+            self._refuse_unless_single_batch()
             first = self.plan.layers[index].first_use
             uses = [i for i in self.active if self.plan.layers[i].first_use == first]
-            if uses == [first] and first not in self.settled:
-                # Without a scale the factor that came in goes on.
-                incoming = self.taps[index].incoming
-                fallback = self.product(incoming) if incoming else 1.0
-                self.layer_factors[index] = self._own_factor(index, fallback)
+            if uses == [first] and first not in self.scale_is_final:
+                # Without a scale of its own, the pending scale of its input goes on.
+                incoming = self.taps[index].pending_layers
+                fallback = self.combined_scale(incoming) if incoming else 1.0
+                self.pending_scales[index] = self._own_pending_scale(index, fallback)
             else:
                 self._share_scale(first, [use for use in uses if use <= index])
-        return self.layer_factors[index]
+        return self.pending_scales[index]
 
-    def _own_factor(self, index: int, fallback: GraphValue | float) -> GraphValue:
-        """The factor that a layer would have if its weight were used nowhere else."""
+    def _own_pending_scale(self, index: int, fallback: GraphValue | float) -> GraphValue:
+        """The pending scale that a layer would have if its weight were used nowhere else."""
         planned = self.plan.layers[index]
         mean, mean_square = self.mean_and_square(index)
         return closed_form_factor(
@@ -111,32 +113,32 @@ class GraphScales:
         )
 
     def _share_scale(self, first: int, uses: Sequence[int]) -> None:
-        """The factors of a weight's uses: the scale of the first that varies, on what comes in."""
+        """Give a weight's uses the scale of the first whose output varies."""
         scale: GraphValue | None = None
-        if first in self.settled:
-            scale = self._constant(self.settled[first])
+        if first in self.scale_is_final:
+            scale = self._constant(self.scale_is_final[first])
         for index in uses:
-            if index in self.layer_factors:
+            if index in self.pending_scales:
                 scale = self.scales[index]
                 continue
-            incoming = self.taps[index].incoming
-            product = self.product(incoming) if incoming else None
-            own = self._own_factor(index, 0.0)
+            incoming = self.taps[index].pending_layers
+            product = self.combined_scale(incoming) if incoming else None
+            own = self._own_pending_scale(index, 0.0)
             own = own if product is None else own / product
             if scale is not None:
                 own = GRAPH.where_greater(scale, 0.0, scale, own)
             scale = self.scales[index] = own
             applied = GRAPH.where_greater(scale, 0.0, scale, 1.0)
-            self.layer_factors[index] = applied if product is None else applied * product
+            self.pending_scales[index] = applied if product is None else applied * product
 
-    def product(self, layers: tuple[int, ...]) -> GraphValue:
-        """The product of some layers' factors as a graph value."""
-        if layers not in self.products:
-            value = self.factor_of(layers[0])
+    def combined_scale(self, layers: tuple[int, ...]) -> GraphValue:
+        """Return the product of some layers' pending scales as a graph value."""
+        if layers not in self.combined:
+            value = self.pending_scale(layers[0])
             for index in layers[1:]:
-                value = value * self.factor_of(index)
-            self.products[layers] = value
-        return self.products[layers]
+                value = value * self.pending_scale(index)
+            self.combined[layers] = value
+        return self.combined[layers]
 
     def mean_and_square(self, index: int) -> tuple[GraphValue, GraphValue]:
         """A layer's measured means and mean squares, (c,) each."""
@@ -147,11 +149,11 @@ class GraphScales:
         """The mean of each channel of a layer's product as it is represented, (c,).
 
         Raises:
-            ScaleWantedError: it is not known yet.
+            ScaleUnknownError: it is not known yet.
         """
-        if index in self.known:
-            return self._constant(self.known[index].mean)
-        self._refuse_unless_alone()
+        if index in self.products:
+            return self._constant(self.products[index].mean)
+        self._refuse_unless_single_batch()
         return self.mean_and_square(index)[0]
 
     def norm_mean_and_square(
@@ -164,17 +166,17 @@ class GraphScales:
             known: what is known of it from before.
 
         Raises:
-            ScaleWantedError: they are not known yet.
+            ScaleUnknownError: they are not known yet.
         """
         if known is not None:
             return self._constant(known.mean), self._constant(known.mean_square)
-        self._refuse_unless_alone()
+        self._refuse_unless_single_batch()
         mean, mean_square = self.norm_moments[index]
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
-    def _refuse_unless_alone(self) -> None:
-        if not self.alone:
-            raise ScaleWantedError
+    def _refuse_unless_single_batch(self) -> None:
+        if not self.single_batch:
+            raise ScaleUnknownError
 
     def _constant(self, value: Float64Array) -> GraphValue:
         return GraphValue(self.builder, self.builder.constant(np.asarray(value, np.float64)))
@@ -182,7 +184,7 @@ class GraphScales:
     def kept_bias(self, index: int) -> GraphValue | None:
         """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
         layer_node = self.layer_nodes[index]
-        if self.plan.layers[index].bias is not Bias.KEEP or layer_node.layer.bias is None:
+        if self.plan.layers[index].bias is not Bias.KEEP or layer_node.layer.bias_value is None:
             return None
-        bias = per_channel_bias(layer_node, self.weights[layer_node.layer.bias])
+        bias = per_channel_bias(layer_node, self.weights[layer_node.layer.bias_value])
         return self._constant(bias)

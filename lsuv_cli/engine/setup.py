@@ -11,7 +11,7 @@ from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal
-from lsuv_cli.core.records import Plan, Reading
+from lsuv_cli.core.records import Measurement, Plan
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
@@ -25,7 +25,7 @@ MAX_CONDITION = 32.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Setup:
     """What stays the same while the weights change.
 
     Attributes:
@@ -53,7 +53,7 @@ class Work:
     journal: Journal = field(default_factory=NoJournal)
 
     @property
-    def alone(self) -> bool:
+    def single_batch(self) -> bool:
         """Whether all samples are one batch."""
         return self.group.size == 1 and len(self.batches.counts) == 1
 
@@ -71,8 +71,8 @@ class Work:
         activations = len(self.layer_nodes) + len(self.norms)
         return DataPass(self.batches, self.store, self.group, self.device, activations, advance)
 
-    def doubtful(
-        self, readings: Mapping[int, Reading], centred: Collection[int] = ()
+    def ill_conditioned(
+        self, readings: Mapping[int, Measurement], centred: Collection[int] = ()
     ) -> frozenset[int]:
         """The layers whose variance, measured in one pass, may have lost digits.
 
@@ -84,16 +84,16 @@ class Work:
         return frozenset(
             index
             for index, reading in readings.items()
-            # Not a number is doubtful too.
+            # Not a number is ill-conditioned too.
             if not reading.moments.condition(per_channel=per_channel, centred=index in centred)
             <= MAX_CONDITION
         )
 
-    def doubtful_norms(self, readings: Mapping[int, Reading]) -> frozenset[int]:
+    def ill_conditioned_norms(self, readings: Mapping[int, Measurement]) -> frozenset[int]:
         """The normalisations of which some channel's variance may have lost digits."""
         return frozenset(
             index
             for index, reading in readings.items()
-            # A channel that is always zero is not doubtful.
+            # A channel that is always zero is not ill-conditioned.
             if not np.all(reading.moments.mean_square <= MAX_CONDITION * reading.moments.variance)
         )

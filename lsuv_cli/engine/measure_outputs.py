@@ -8,58 +8,60 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.journal import moments_entry, moments_of
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import InstrumentedGraph, Reading, Readings, Specs
-from lsuv_cli.engine.work import Work
-from lsuv_cli.instrument.measure import measuring_graph
+from lsuv_cli.core.records import InstrumentedGraph, Measurement, Measurements, Specs
+from lsuv_cli.engine.setup import Setup
 from lsuv_cli.instrument.segments import Segment, cut_for_values
+from lsuv_cli.instrument.tapped_graph import tapped_graph
 from lsuv_cli.runtime.data_pass import DataPass
 
 
-def measure(work: Work, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
+def measure(setup: Setup, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
     """The moments of every layer's output, forwarded through the untouched graph.
 
     In one pass; where a layer's first batch leaves doubts, its variance is measured around the
     mean.
     """
-    known = work.journal.recall()
+    known = setup.journal.recall()
     if known is not None:
         return {index: moments_of(rest) for index, *rest in known["measured"]}
-    outputs = {work.layer_nodes[index].layer.output: index for index in work.measurable}
+    outputs = {setup.layer_nodes[index].layer.output: index for index in setup.measurable}
     moments: dict[int, Moments] = {}
-    segments = cut_for_values(work.model, outputs, work.max_segment_bytes)
-    data_pass = work.data_pass(events.advance)
+    segments = cut_for_values(setup.model, outputs, setup.max_segment_bytes)
+    data_pass = setup.data_pass(events.advance)
     for position, segment in enumerate(segments):
         layers = [outputs[name] for name in segment.makes() & outputs.keys()]
-        measured = _measure_segment(work, weights, data_pass, segments[: position + 1], layers)
+        measured = _measure_segment(setup, weights, data_pass, segments[: position + 1], layers)
         moments |= {index: reading.moments for index, reading in measured.items()}
-    work.store.clear()
+    setup.store.clear()
     entry = [[index, *moments_entry(one)] for index, one in moments.items()]
-    work.journal.record({"measured": entry})
+    setup.journal.record({"measured": entry})
     return moments
 
 
 def _measure_segment(
-    work: Work,
+    setup: Setup,
     weights: Mapping[str, FloatArray],
     data_pass: DataPass,
     segments: Sequence[Segment],
     layers: Sequence[int],
-) -> Mapping[int, Reading]:
+) -> Mapping[int, Measurement]:
     """Measure some layers, all in the last of the segments."""
     centred: frozenset[int] = frozenset()
 
     def build(start: int, specs: Specs) -> InstrumentedGraph:
-        return measuring_graph(
-            work.model, work.layer_nodes, weights, segments[start:], specs, layers, centred
+        return tapped_graph(
+            setup.model, setup.layer_nodes, weights, segments[start:], specs, layers, centred
         )
 
-    def doubtful(readings: Readings) -> frozenset[int]:
-        return work.doubtful(readings.layers) - centred
+    def ill_conditioned(readings: Measurements) -> frozenset[int]:
+        return setup.ill_conditioned(readings.layers) - centred
 
     counts = [segment.node_count for segment in segments]
     while True:
         last = len(segments) - 1
-        readings, doubts = data_pass.run(last, segments[-1].leaving, build, doubtful, counts)
-        if not doubts:
+        readings, suspects = data_pass.run(
+            last, segments[-1].leaving, build, ill_conditioned, counts
+        )
+        if not suspects:
             return readings.layers
-        centred |= doubts
+        centred |= suspects
