@@ -1,11 +1,16 @@
 '''The table of operators.
 
-Rows are found by (domain, name); ONNX's own domain is "". A row says only what is known: a field
-that is left out has a default that is safe for any operator.
+Rows are found by (domain, name); ONNX's own domain is "". A row says only what is known of its
+operator: a field that is left out has a default that is safe for any operator. To add a row, write
+it in one of the two lists below. The examples do the same at run time.
 
-A positively homogeneous activation is one row. With it, layers behind the activation are measured
-without their inputs being multiplied, and reports say that the activation is flat nowhere:
+A positively homogeneous activation is one row. Layers behind it are then measured without their
+inputs being multiplied first, and reports find nothing flat in it:
 
+>>> import numpy as np
+>>> import onnx
+>>> from lsuv_cli.graph.operators.activations import flat_nowhere
+>>> from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 >>> from lsuv_cli.graph.operators.table import OPERATORS, homogeneity_of, operator_of
 >>> node = onnx.helper.make_node("Neg", ["x"], ["y"])
 >>> homogeneity_of(node).name
@@ -14,8 +19,8 @@ without their inputs being multiplied, and reports say that the activation is fl
 >>> homogeneity_of(node).name
 'FIRST_INPUT'
 
-A linear operator is one row, too. Its `product` says where the weight is and how it lies; the
-functions of `products` serve operators that lie like ONNX's, another one is written like this:
+A linear operator is one row as well. Its `product` says where the weight is and how it lies. The
+functions of `products` serve operators whose weights lie as in ONNX's; for another one, write one:
 
 >>> from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 >>> from lsuv_cli.graph.operators.products import Product
