@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Names, Per, PreInit
+from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Bias, Per, PreInit
 from lsuv_cli.core.errors import LsuvWarning, UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.limits import (
@@ -30,6 +30,7 @@ from lsuv_cli.core.options import MEMORY_BYTES, InitOptions, SampleOptions
 from lsuv_cli.core.records import Report
 from lsuv_cli.graph.torch_arrays import as_tensor
 from lsuv_cli.jobs.init import initialize as run_job
+from lsuv_cli.names.exporters import names_words
 from lsuv_cli.samples.batch import open_samples
 from lsuv_cli.samples.memory import find_in_memory
 from lsuv_cli.weights.tensors import open_tensors
@@ -92,7 +93,7 @@ def initialize(
     bn: Literal["batch", "running"] = "batch",
     include: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
-    names: Literal["auto", "onnx", "torch", "keras"] = "auto",
+    names: str = AUTO_NAMES,
     verify: bool = True,
     device: str = "auto",
     threads: int = 0,
@@ -124,7 +125,7 @@ def initialize(
         include: a glob on layer and weight names, or several; only matching layers are
             initialised.
         exclude: a glob, or several, likewise; matching layers are left as they are.
-        names: what the tensors are called.
+        names: whose names the tensors get, as with --names: "auto", "onnx", "torch" or "keras".
         verify: measure the weights before and after.
         device: auto, cpu, cuda or cuda:N.
         threads: 0 for one a core.
@@ -176,7 +177,7 @@ def initialize(
             bn=check_word("bn", bn, BatchNorm),
             include=check_globs("include", include),
             exclude=check_globs("exclude", exclude),
-            names=check_word("names", names, Names),
+            names=check_word("names", names, names_words()),
             verify=verify,
             device=device,
             threads=check_whole("threads", threads),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from lsuv_cli.core.choices import Names, Status
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions, SampleOptions, VerifyOptions
@@ -340,7 +340,7 @@ def test_what_has_no_place_of_its_own_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     samples = save_samples(tmp_path, (WIDTH,))
     with pytest.raises(ModelError, match="has no place of its own for"):
-        run(path, samples, names=Names.ONNX, out_model=tmp_path / "new.onnx")
+        run(path, samples, names="onnx", out_model=tmp_path / "new.onnx")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "samples.npy"]
 
 

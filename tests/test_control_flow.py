@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from lsuv_cli.core.choices import Bias, Names, PreInit, Status
+from lsuv_cli.core.choices import Bias, PreInit, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.engine.branches import along, find_way
 from lsuv_cli.graph.topology import needed_nodes
@@ -280,7 +280,7 @@ def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run, form: st
         proto.producer_name = "pytorch"
         onnx.save(proto, path)
     samples = save_samples(tmp_path, (WIDTH,))
-    report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names=Names.ONNX)
+    report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names="onnx")
     statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     assert statuses["large"] is Status.CONVERGED
     assert statuses["small"] is Status.UNREACHABLE

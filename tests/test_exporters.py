@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lsuv_cli.core.choices import Names, Status
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.graph.torch_origin import MADE_UP
 from support.command import Run
@@ -44,7 +44,7 @@ def test_weights_load_and_hold_in_pytorch(tmp_path: Path, name: str, exporter: s
     model, inputs = built(name), example(name)
     export(model, inputs, tmp_path / "m.onnx", exporter)
     report, written = run(
-        tmp_path / "m.onnx", save_batch(tmp_path, inputs), count=BATCH, names=Names.TORCH, tol=1e-4
+        tmp_path / "m.onnx", save_batch(tmp_path, inputs), count=BATCH, names="torch", tol=1e-4
     )
     assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.SHARED}
     state = {key: torch.from_numpy(value) for key, value in written.items()}

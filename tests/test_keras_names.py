@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from lsuv_cli.core.choices import Bias, Names, Status
+from lsuv_cli.core.choices import Bias, Status
 from lsuv_cli.core.errors import ModelError
 from support.command import Run
 from support.initialization import run
@@ -263,9 +263,7 @@ def save_paths(folder: Path, name: str) -> Path:
 def test_paths_and_shapes_are_those_of_keras(tmp_path: Path, name: str, bias: Bias) -> None:
     path, data = prepared(tmp_path, name)
     like = save_paths(tmp_path, name) if name == "nested" else None
-    report, written = run(
-        path, data, count=BATCH, names=Names.KERAS, like=like, bias=bias, tol=1e-4
-    )
+    report, written = run(path, data, count=BATCH, names="keras", like=like, bias=bias, tol=1e-4)
     assert {r.status for r in report.layers} <= {Status.CONVERGED, Status.SHARED}
     expected = {
         key: shape
@@ -285,7 +283,7 @@ def test_paths_and_shapes_are_those_of_keras(tmp_path: Path, name: str, bias: Bi
 
 def test_biases_that_are_kept_stay_with_their_layers(tmp_path: Path) -> None:
     path, data = prepared(tmp_path, "attention")
-    _, written = run(path, data, count=BATCH, names=Names.KERAS, bias=Bias.KEEP)
+    _, written = run(path, data, count=BATCH, names="keras", bias=Bias.KEEP)
     initializers = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
     scope = "functional_1/multi_head_attention_1"
     for key, source in {
@@ -304,7 +302,7 @@ def test_layers_that_tf2onnx_has_merged_are_drawn_apart(tmp_path: Path) -> None:
     path, data = prepared(tmp_path, "equal")
     (stored,) = [t for t in onnx.load(path).graph.initializer if list(t.dims) == [6, 6, 1, 1]]
     assert "conv1d" in stored.name
-    report, written = run(path, data, count=BATCH, names=Names.KERAS)
+    report, written = run(path, data, count=BATCH, names="keras")
     assert [r.status for r in report.layers] == [Status.CONVERGED] * 5
     for one, other in (("conv1d", "conv1d_1"), ("dense_1", "dense_2")):
         kernels = [written[f"sequential/{layer}/kernel"] for layer in (one, other)]
@@ -371,7 +369,7 @@ def test_what_the_file_lacks_is_said(tmp_path: Path, lsuv: Run) -> None:
 
 def test_names_as_in_the_file(tmp_path: Path) -> None:
     path, data = prepared(tmp_path, "subclassed")
-    _, written = run(path, data, count=BATCH, names=Names.ONNX)
+    _, written = run(path, data, count=BATCH, names="onnx")
     initializers = {t.name for t in onnx.load(path).graph.initializer if t.dims}
     assert initializers <= written.keys()
 
@@ -382,7 +380,7 @@ def test_keras_names_of_a_file_from_elsewhere(tmp_path: Path) -> None:
     model.producer_name = "something else"
     onnx.save(model, path)
     with pytest.raises(ModelError, match="tf2onnx did not write it"):
-        run(path, data, count=BATCH, names=Names.KERAS)
+        run(path, data, count=BATCH, names="keras")
 
 
 def test_names_without_the_numbers_of_keras_3(tmp_path: Path) -> None:
@@ -397,4 +395,4 @@ def test_names_without_the_numbers_of_keras_3(tmp_path: Path) -> None:
         tensor.name = tensor.name.replace("_1/", "/")
     onnx.save(model, path)
     with pytest.raises(ModelError, match="nothing tells where sequential/dense/MatMul"):
-        run(path, data, count=BATCH, names=Names.KERAS)
+        run(path, data, count=BATCH, names="keras")

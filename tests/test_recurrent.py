@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor, nn
 
-from lsuv_cli.core.choices import Bias, Names, Per, PreInit, Status
+from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import in_normal_form, node, random_weight, save_graph
@@ -97,7 +97,7 @@ def test_onnx_from_pytorch(tmp_path: Path, kind: str) -> None:
         fresh = {key: value.clone() for key, value in model.state_dict().items()}
         export(model, (x,), tmp_path / "m.onnx", exporter)
         report, written = run(
-            tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names=Names.TORCH
+            tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names="torch"
         )
         statuses = [result.status for result in report.layers]
         assert statuses.count(Status.CONVERGED) == 5 * KINDS[kind] + 1, exporter
@@ -128,7 +128,7 @@ def test_unrolled_by_the_exporter(tmp_path: Path) -> None:
     model, x = built("RNN")
     export(model, (x,), tmp_path / "m.onnx", "dynamo")
     report, written = run(
-        tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names=Names.TORCH, tol=1e-4
+        tmp_path / "m.onnx", save_batch(tmp_path, (x,)), count=BATCH, names="torch", tol=1e-4
     )
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
     by_weight: dict[str, list[Status]] = {}
@@ -358,7 +358,7 @@ def test_a_module_that_is_called_twice(tmp_path: Path, kind: str, exporter: str)
     else:
         export(model, (x,), tmp_path / "m.onnx", exporter)
         batch = save_batch(tmp_path, (x,))
-        report, written = run(tmp_path / "m.onnx", batch, count=BATCH, names=Names.TORCH)
+        report, written = run(tmp_path / "m.onnx", batch, count=BATCH, names="torch")
     assert sum(r.status is Status.SHARED for r in report.layers) == KINDS[kind]
     model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
     with torch.no_grad():

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from lsuv_cli.core.choices import Bias, Names, Status
+from lsuv_cli.core.choices import Bias, Status
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.reading.onnx_file import read_model
@@ -395,7 +395,7 @@ def test_an_optimised_transformer(tmp_path: Path, name: str, exporter: str) -> N
     check_same(path, {"input0": inputs[0].numpy()})
     batch, options = save_batch(tmp_path, inputs), {"count": BATCH, "tol": 1e-4}
     plain, _ = run(tmp_path / "m.onnx", batch, **options)
-    report, written = run(path, batch, names=Names.ONNX, **options)
+    report, written = run(path, batch, names="onnx", **options)
     assert {r.status for r in report.layers} == {Status.CONVERGED}
     for one, other in zip(report.layers, plain.layers, strict=True):
         assert (one.planned.layer.bias_value is None) == (other.planned.layer.bias_value is None)
@@ -422,7 +422,7 @@ def test_an_optimised_transformer_back_in_pytorch(tmp_path: Path, exporter: str)
     export(module, inputs, tmp_path / "m.onnx", exporter)
     path = optimised(tmp_path / "m.onnx", tmp_path)
     batch = save_batch(tmp_path, inputs)
-    report, written = run(path, batch, count=BATCH, names=Names.TORCH)
+    report, written = run(path, batch, count=BATCH, names="torch")
     state = {key: torch.from_numpy(value) for key, value in written.items()}
     missing, unexpected = module.load_state_dict(state, strict=False)
     assert not unexpected

@@ -13,11 +13,13 @@ from lsuv_cli.cli.completion import (
     WEIGHT_SUFFIXES,
     devices,
     files_ending,
+    names,
     presets,
 )
-from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
+from lsuv_cli.core.choices import BatchNorm, Bias, Init, Per, PreInit
 from lsuv_cli.core.limits import WHOLE_NUMBERS
 from lsuv_cli.core.option_texts import PRESETS
+from lsuv_cli.names.exporters import EXPORTERS, names_words
 from lsuv_cli.report.outputs import PLOT, REPORT, help_text
 
 DATA_PANEL = "Data"
@@ -29,6 +31,15 @@ MACHINE_PANEL = "Machine"
 LEAST = {name: least for name, (least, _) in WHOLE_NUMBERS.items()}
 
 PRESET_HELP = ", ".join(PRESETS)
+
+FRAMEWORKS = " or ".join(exporter.framework for exporter in EXPORTERS)
+
+
+def _check_names(word: str) -> str:
+    if word not in names_words():
+        known = ", ".join(f"'{one}'" for one in names_words())
+        raise typer.BadParameter(f"'{word}' is not one of {known}.")
+    return word
 
 
 def _print_version(wanted: bool) -> None:
@@ -425,11 +436,15 @@ TimeoutOption = Annotated[
     ),
 ]
 NamesOption = Annotated[
-    Names,
+    str,
     typer.Option(
+        parser=_check_names,
+        metavar=f"<{'|'.join(names_words())}>",
+        autocompletion=names,
         rich_help_panel=OUTPUT_PANEL,
-        help="Names in the written file: the ONNX file's, or those of the PyTorch module or Keras "
-        "model it was exported from; auto: PyTorch's or Keras' where every layer's can be told.",
+        help="Names in the written file: the ONNX file's, or those of the "
+        f"{FRAMEWORKS} model it was exported from; auto: the latter where every layer's can be "
+        "recovered.",
     ),
 ]
 LikeOption = Annotated[

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lsuv_cli.core.option_texts import PRESETS
+from lsuv_cli.names.exporters import names_words
 
 MODEL_SUFFIXES = frozenset((".onnx", ".pt", ".pth", ".ts", ".torchscript"))
 WEIGHT_SUFFIXES = frozenset((".json", ".pt", ".pth", ".safetensors"))
@@ -53,6 +54,11 @@ def _entries(incomplete: str, suffixes: frozenset[str]) -> list[str]:
 def presets(incomplete: str) -> list[str]:
     """Offers the data sets whose normalisation is known."""
     return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def names(incomplete: str) -> list[str]:
+    """Offer the words of `--names`."""
+    return [word for word in names_words() if word.startswith(incomplete)]
 
 
 def devices(incomplete: str) -> list[str]:

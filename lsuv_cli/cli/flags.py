@@ -13,7 +13,7 @@ import typer
 
 from lsuv_cli.cli import arguments
 from lsuv_cli.cli.config import overridden
-from lsuv_cli.core.choices import BatchNorm, Names, Per
+from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Per
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.limits import check_positive
 from lsuv_cli.core.option_texts import (
@@ -110,9 +110,9 @@ class LayerFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class NameFlags:
-    """What the parameters are called in a file of weights."""
+    """Names of the tensors of a file of weights."""
 
-    names: arguments.NamesOption = Names.AUTO
+    names: arguments.NamesOption = AUTO_NAMES
     like: arguments.LikeOption = None
 
     def options(self) -> dict[str, Any]:

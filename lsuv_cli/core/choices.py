@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# The words of --names that are no exporter's; those of exporters are in `names.exporters`.
+AUTO_NAMES = "auto"
+ONNX_NAMES = "onnx"
+
 
 class Bias(StrEnum):
     """What becomes of a layer's bias."""
@@ -18,15 +22,6 @@ class Per(StrEnum):
 
     LAYER = "layer"
     CHANNEL = "channel"
-
-
-class Names(StrEnum):
-    """What the parameters are called in the written file."""
-
-    AUTO = "auto"
-    ONNX = "onnx"
-    TORCH = "torch"
-    KERAS = "keras"
 
 
 class BatchNorm(StrEnum):

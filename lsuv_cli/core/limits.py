@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import TypeVar
 
 from lsuv_cli.core.errors import UsageError
 
-Word = TypeVar("Word", bound=StrEnum)
+Word = TypeVar("Word", bound=str)
 
 # Beyond these a variance, or its inverse, may leave the range of float32.
 STD_RANGE = (1e-15, 1e15)
@@ -86,7 +85,7 @@ def check_divisors(option: str, stds: tuple[float, ...]) -> None:
         raise UsageError(f"{option} {','.join(f'{std:g}' for std in stds)}: must be positive")
 
 
-def check_word(name: str, value: object, words: type[Word]) -> Word:
+def check_word(name: str, value: object, words: Iterable[Word]) -> Word:
     """One of some words.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsuv_cli.core.choices import BatchNorm, Bias, Init, Names, Per, PreInit
+from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Bias, Init, Per, PreInit
 
 # Above this a model runs in several sessions; each takes about three times its weights (measured).
 SEGMENT_BYTES = 256 * 2**20
@@ -75,7 +75,7 @@ class WorkOptions:
         bn: what BatchNormalization normalises with.
         include: globs on layer and weight names; only matching layers are initialised.
         exclude: globs on layer and weight names; matching layers are left as they are.
-        names: what the parameters are called in a file of weights.
+        names: whose names the tensors of a file of weights have: auto, onnx, or an exporter's word.
         like: a file of weights whose names and shapes those must be.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an ONNX Runtime execution provider, overriding `device`.
@@ -106,7 +106,7 @@ class WorkOptions:
     bn: BatchNorm = BatchNorm.BATCH
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    names: Names = Names.AUTO
+    names: str = AUTO_NAMES
     like: Path | None = None
     device: str = "auto"
     provider: str | None = None
@@ -259,5 +259,5 @@ class ApplyOptions:
     content: bytes | None = field(default=None, repr=False)
     weights: Path
     out: Path
-    names: Names = Names.AUTO
+    names: str = AUTO_NAMES
     force: bool = False

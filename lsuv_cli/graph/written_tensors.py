@@ -17,7 +17,7 @@ WHOLE: Pieces = ((),)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class WrittenTensor:
     """A tensor of the written file.
 
     Attributes:
@@ -53,27 +53,27 @@ class Stored:
             start = stop
 
 
-Naming = Mapping[str, Stored]
+Naming = Mapping[str, WrittenTensor]
 
 
-def stored_as(parameter: str, info: TensorInfo, pieces: Pieces = WHOLE) -> Stored:
+def written_as(parameter: str, info: TensorInfo, pieces: Pieces = WHOLE) -> WrittenTensor:
     """A parameter, or parts of it joined, as a tensor of the written file.
 
     Args:
         parameter: its name.
         info: the parameter's shape and dtype.
-        pieces: see `Stored`.
+        pieces: see `WrittenTensor`.
     """
     shapes = [View("", steps).shape(info.shape) for steps in pieces]
     shape = shapes[0]
     if len(shapes) > 1:
         shape = (sum(one[0] for one in shapes), *shape[1:])
-    return Stored(parameter, pieces, TensorInfo(shape, info.dtype))
+    return WrittenTensor(parameter, pieces, TensorInfo(shape, info.dtype))
 
 
 def onnx_names(parameters: Mapping[str, TensorInfo]) -> Naming:
     """Every parameter under its own name."""
-    return {name: stored_as(name, info) for name, info in parameters.items()}
+    return {name: written_as(name, info) for name, info in parameters.items()}
 
 
 def tensors_by_parameter(naming: Naming) -> dict[str, list[str]]:
@@ -86,7 +86,7 @@ def tensors_by_parameter(naming: Naming) -> dict[str, list[str]]:
 
 
 def parameter_of(
-    tensors: Mapping[str, Stored], info: TensorInfo, read: Callable[[str], FloatArray]
+    tensors: Mapping[str, WrittenTensor], info: TensorInfo, read: Callable[[str], FloatArray]
 ) -> FloatArray:
     """A parameter put together from the tensors that hold it.
 

@@ -33,8 +33,9 @@ from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.memory.budget import Budget, tell_plan
-from lsuv_cli.names.choose import choose_names, some_of
-from lsuv_cli.names.torch import renamed
+from lsuv_cli.names.choose import choose_names, renamed
+from lsuv_cli.names.exporter import some_of
+from lsuv_cli.names.exporters import exporter_of
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.session import unknown_operators
@@ -106,8 +107,10 @@ def named_layers(
     if options.like is not None and like is not None:
         shapes = {name: stored.info.shape for name, stored in naming.items()}
         missing = sorted(like.keys() - shapes.keys())
-        if model.is_from_tf2onnx and missing and shapes.keys() <= like.keys():
-            events.warn(f"tf2onnx has left out, as zeros or within constants: {some_of(missing)}")
+        exporter = exporter_of(model.skeleton)
+        omission = "" if exporter is None else exporter.omission
+        if omission and missing and shapes.keys() <= like.keys():
+            events.warn(f"{omission}: {some_of(missing)}")
             like = {name: like[name] for name in shapes}
         compare_shapes(shapes, like, options.like)
     return renamed(model, layer_nodes, naming), naming, others

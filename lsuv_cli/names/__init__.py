@@ -1,5 +1,6 @@
-"""Names of parameters in other frameworks, one file an exporter.
+"""Names of parameters in the frameworks that models are exported from, one file per exporter.
 
 In: a model and its layers. Out: the tensors of the written file, by the names the training script
-uses. `choose` picks the exporter; `torch` and `keras` read their names back.
+uses. `exporter` is the seam and `exporters` the registry: another exporter's names are a file
+beside `torch` and `keras` and a line there. `choose` asks the exporter that wrote the file.
 """

@@ -1,87 +1,64 @@
-"""Which names the written file uses."""
+"""The names of a written file's tensors: an exporter's framework's, or the ONNX file's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from lsuv_cli.core.choices import Names
+from lsuv_cli.core.choices import AUTO_NAMES
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.graph.written_tensors import Naming, onnx_names
-from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.names.keras import Shapes, keras_names
-from lsuv_cli.names.torch import folded_norms, torch_names
-from lsuv_cli.reading.model import OnnxModel
-
-UNFOLDED = (
-    "export with torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
-    "do_constant_folding=False, dynamo=False) to keep it"
+from lsuv_cli.graph.written_tensors import (
+    Naming,
+    described,
+    onnx_names,
+    tensors_by_parameter,
 )
-IN_TRAINING = "give tf2onnx a function that calls the model with training=True to keep it"
-
-
-@dataclass(frozen=True, slots=True)
-class _Recovered:
-    """The names of a framework, and what speaks against them.
-
-    Attributes:
-        framework: its name, and its genitive.
-        naming: the names.
-        reasons: why they are not all that is needed; none where they are.
-        left_out: what the user should know of constants that have no name.
-    """
-
-    framework: tuple[str, str]
-    naming: Naming
-    reasons: list[str]
-    left_out: str = ""
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.names.exporter import Shapes, some_of
+from lsuv_cli.names.exporters import exporter_called, exporter_of
+from lsuv_cli.reading.model import OnnxModel
 
 
 def choose_names(
     model: OnnxModel,
     layer_nodes: Sequence[LayerNode],
-    names: Names,
+    names: str,
     events: Events,
     like: Shapes | None = None,
 ) -> Naming:
-    """The written file's names, and a word to the user where they are not the ONNX file's.
+    """Name the written file's tensors, and tell the user where they are not the ONNX file's.
 
     Args:
         model: the model.
         layer_nodes: its layers.
-        names: what the user asked for.
-        events: told what was chosen, and why.
-        like: the names and shapes of the checkpoint that the written file is for, if given.
+        names: what the user asked for, a word of `names_words`.
+        events: receives notes and warnings about the choice.
+        like: names and shapes of the checkpoint that the written file is for, if given.
 
     Raises:
-        ModelError: a framework's names were asked for and can't be told.
+        ModelError: a framework's names were asked for and can't be recovered.
     """
-    parameters = model.written(
-        name
-        for layer_node in layer_nodes
-        for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
-        if name
-    )
-    if names is Names.TORCH or (names is Names.AUTO and model.is_from_torch):
-        found = _of_torch(model, layer_nodes, parameters)
-    elif names is Names.KERAS or (names is Names.AUTO and model.is_from_tf2onnx):
-        found = _of_keras(model, layer_nodes, parameters, like)
-    else:
+    parameters = model.written(used_values(layer_nodes))
+    is_auto = names == AUTO_NAMES
+    exporter = exporter_of(model.skeleton) if is_auto else exporter_called(names)
+    if exporter is None:
         return onnx_names(parameters)
-    framework, genitive = found.framework
-    reasons = "; ".join(found.reasons)
-    if reasons and names is not Names.AUTO:
-        raise ModelError(f"{model.path} does not tell {genitive} names: {reasons}")
+    framework = exporter.framework
+    possessive = f"{framework}'" if framework.endswith("s") else f"{framework}'s"
+    recovered = exporter.recover(model, layer_nodes, parameters, like)
+    reasons = "; ".join(recovered.reasons)
+    if reasons and not is_auto:
+        raise ModelError(f"{model.path} does not tell {possessive} names: {reasons}")
     if reasons:
-        events.warn(f"the written names are the ONNX file's, not {genitive}: {reasons}")
+        events.warn(f"the written names are the ONNX file's, not {possessive}: {reasons}")
         return onnx_names(parameters)
-    new = [name for name, stored in found.naming.items() if stored.parameter not in ("", name)]
+    naming = recovered.naming
+    new = [name for name, tensor in naming.items() if tensor.parameter not in ("", name)]
     if new:
         events.note(f"names as in {framework}: {len(new)} recovered ({some_of(new)})")
-    written = {stored.parameter for stored in found.naming.values()}
+    written = {tensor.parameter for tensor in naming.values()}
     left_out = [
         f"{name} {list(info.shape)}"
         for name, info in parameters.items()
@@ -90,52 +67,38 @@ def choose_names(
     if left_out:
         events.warn(
             f"not written, being constants without a name in {framework}: {some_of(left_out)}"
-            f"{found.left_out}"
+            f"{recovered.advice}"
         )
-    return found.naming
+    return naming
 
 
-def _of_torch(
-    model: OnnxModel, layer_nodes: Sequence[LayerNode], parameters: dict[str, TensorInfo]
-) -> _Recovered:
-    naming, lost = torch_names(model, layer_nodes, parameters)
-    folded = folded_norms(layer_nodes)
-    reasons = []
-    if folded:
-        reasons.append(f"BatchNorm was folded into {some_of(folded)}; {UNFOLDED}")
-    lost = [name for name in lost if name not in folded]
-    if lost:
-        reasons.append(f"nothing tells where {some_of(lost)} came from")
-    advice = f"; if a parameter is among them, {UNFOLDED}"
-    return _Recovered(("PyTorch", "PyTorch's"), naming, reasons, advice)
+def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
+    """Return the graph values that layers use as weight or bias."""
+    return [
+        name
+        for layer_node in layer_nodes
+        for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
+        if name
+    ]
 
 
-def _of_keras(
-    model: OnnxModel,
-    layer_nodes: Sequence[LayerNode],
-    parameters: dict[str, TensorInfo],
-    like: Shapes | None,
-) -> _Recovered:
-    framework = ("Keras", "Keras'")
-    if not model.is_from_tf2onnx:
-        return _Recovered(framework, {}, ["tf2onnx did not write it"])
-    found = keras_names(model, layer_nodes, parameters, like)
-    reasons = []
-    if found.folded:
-        reasons.append(f"BatchNormalization was folded into {some_of(found.folded)}; {IN_TRAINING}")
-    if found.lost and like is None:
-        reasons.append(f"nothing tells where {some_of(found.lost)} came from")
-    elif found.lost:
-        reasons.append(f"--like has no path that fits {some_of(found.lost)}")
-    if found.untold:
-        reasons.append(
-            f"nothing tells whether {some_of(found.untold)} counts in the paths of Keras' "
-            "variables, as a Functional model does not; --like FILE with the paths tells"
+def renamed(model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming) -> list[LayerNode]:
+    """The layers with their parameters called as they are written."""
+    tensors = tensors_by_parameter(naming)
+
+    def name(value: str) -> str:
+        view = model.view(value)
+        return described(naming, tensors, view, model.parameters[view.parameter].shape)
+
+    layers = [layer_node.layer for layer_node in layer_nodes]
+    return [
+        replace(
+            layer_node,
+            layer=replace(
+                layer,
+                weight_name=name(layer.weight_value),
+                bias_name=name(layer.bias_value) if layer.bias_value else None,
+            ),
         )
-    return _Recovered(framework, found.naming, reasons)
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first three of some names, and how many more there are."""
-    listed = ", ".join(names[:3])
-    return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed
+        for layer_node, layer in zip(layer_nodes, layers, strict=True)
+    ]

@@ -1,320 +1,60 @@
-"""Keras' names for the parameters of an ONNX file that tf2onnx wrote.
-
-tf2onnx keeps no variable's name. What remains of it is in the names of nodes and constants: the
-scopes of the layer and of those around it (see `keras_scopes`), and TensorFlow's operation, which
-tells the variable. Keras' path of a variable leaves out a Functional model and all around it, since
-its layers were built before; a container's name tells what it is only where it is Keras' own.
-"""
+"""Keras 3's `export` to ONNX, which is tf2onnx's."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import onnx
+from lsuv_cli.names.exporter import Exporter, RecoveredNames, Shapes, some_of
 
-from lsuv_cli.core.layout import Order, TensorInfo
-from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
-from lsuv_cli.graph.views import Reshaped, Transposed, ViewStep, integer_constants
-from lsuv_cli.graph.written_tensors import Naming, stored_as
-from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.reading.model import OnnxModel
+if TYPE_CHECKING:
+    import onnx
 
-Path = tuple[str, ...]
-Shapes = Mapping[str, tuple[int, ...]]
+    from lsuv_cli.core.layout import TensorInfo
+    from lsuv_cli.layers.layer_node import LayerNode
+    from lsuv_cli.reading.model import OnnxModel
 
-_FUNCTIONAL = re.compile(r"(functional|model)(_\d+)?")
-_SEQUENTIAL = re.compile(r"sequential(_\d+)?")
-_ATTENTION = re.compile(r"(multi_head|grouped_query)_attention(_\d+)?")
-# What a subclassed model's input is called; the others have inputs with names of their own.
-_SUBCLASSED_INPUT = "args_0"
-_FOLDED_NORM = re.compile(r".*(batchnorm/|merged_input).*")
-# Keras 2, whose variables had other names, named its operations otherwise.
-_KERAS_2 = re.compile(r"(MatMul|Tensordot|Conv[123]D|conv[123]d_transpose)/.*")
-_RESHAPED = re.compile(r"Reshape(_\d+)?:0")
+IN_TRAINING = "give tf2onnx a function that calls the model with training=True to keep it"
 
 
-@dataclass(frozen=True, slots=True)
-class KerasNames:
-    """What could be told.
+class Keras(Exporter):
+    """Keras, whose names are the paths of the model's variables."""
 
-    Attributes:
-        naming: the parameters under Keras' paths, in Keras' shapes.
-        folded: layers that a BatchNormalization was folded into.
-        lost: layers of which a variable's path can't be told.
-        untold: models or layers around others that may be Functional models or not.
-    """
+    word = "keras"
+    framework = "Keras"
+    omission = "tf2onnx has left out, as zeros or within constants"
 
-    naming: Naming
-    folded: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    untold: list[str] = field(default_factory=list)
+    def wrote(self, model: onnx.ModelProto) -> bool:
+        """Return whether tf2onnx wrote the model, by itself or for Keras' `export`."""
+        from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 
+        return is_from_tf2onnx(model)
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
-    """A parameter as Keras has it: the layer's path, the variable's name, the steps to its shape.
+    def recover(
+        self,
+        model: OnnxModel,
+        layer_nodes: Sequence[LayerNode],
+        parameters: Mapping[str, TensorInfo],
+        like: Shapes | None = None,
+    ) -> RecoveredNames:
+        """Recover paths and shapes of the model's variables; see `Exporter.recover`."""
+        from lsuv_cli.names.keras_paths import keras_names
 
-    `owner` is the ONNX layer that uses it; "" for a parameter that no layer uses.
-    """
-
-    path: Path
-    name: str
-    steps: tuple[ViewStep, ...]
-    owner: str = ""
-
-
-def keras_names(
-    model: OnnxModel,
-    layer_nodes: Sequence[LayerNode],
-    parameters: Mapping[str, TensorInfo],
-    like: Shapes | None = None,
-) -> KerasNames:
-    """The parameters under the paths of Keras' variables, in Keras' shapes.
-
-    Constants that are no variables, or of which nothing tells which they are, are left out.
-
-    Args:
-        model: the model.
-        layer_nodes: its layers.
-        parameters: what is to be written.
-        like: the paths and shapes of Keras' variables, where they are known.
-    """
-    reader = _Reader(model, layer_nodes)
-    folded = [layer_node.layer.name for layer_node in layer_nodes if reader.is_folded(layer_node)]
-    variables, lost = _variables(reader, layer_nodes, parameters)
-    untold: list[str] = []
-    paths: dict[str, str] = {}
-    for source, variable in variables.items():
-        path = _known(variable, like) if like is not None else _counted(model, variable, untold)
-        if path:
-            paths[source] = path
-        elif like is not None:
-            lost.append(variable.owner)
-    uses = Counter(paths.values())
-    lost += [variables[source].owner for source, path in paths.items() if uses[path] > 1]
-    naming = {}
-    for source, path in paths.items():
-        steps, info = variables[source].steps, parameters[source]
-        stored = stored_as(source, info, (steps,))
-        shape = (like or {}).get(path, stored.info.shape)
-        if shape != stored.info.shape and math.prod(shape) == math.prod(stored.info.shape):
-            # Attention with one head, say, of whose axis nothing is left.
-            stored = stored_as(source, info, ((*steps, Reshaped(shape)),))
-        naming[path] = stored
-    return KerasNames(naming, folded, _distinct(lost), _distinct(untold))
-
-
-def _variables(
-    reader: _Reader, layer_nodes: Sequence[LayerNode], parameters: Mapping[str, TensorInfo]
-) -> tuple[dict[str, _Variable], list[str]]:
-    """For each parameter what variable it is, and the layers of which that can't be told."""
-    variables: dict[str, _Variable] = {}
-    lost: list[str] = []
-    for layer_node in layer_nodes:
-        if reader.is_folded(layer_node):
-            continue
-        for source, found in zip(
-            reader.sources(layer_node),
-            (reader.kernel(layer_node), reader.bias(layer_node)),
-            strict=False,
-        ):
-            if source in variables and found is not None:
-                if variables[source].path != found.path:  # stored once for two of equal values
-                    lost.append(layer_node.layer.name)
-            elif found is None or _KERAS_2.fullmatch(scope_of(source).operation):
-                lost.append(layer_node.layer.name)
-            else:
-                variables[source] = found
-    for source, info in parameters.items():
-        if source not in variables and (found := reader.other(source, info)):
-            variables[source] = found
-    return variables, lost
-
-
-def _distinct(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(filter(None, names)))
-
-
-def _counted(model: OnnxModel, variable: _Variable, untold: list[str]) -> str:
-    """A variable's path, by the default names of the containers; "" where those don't tell."""
-    start = len(variable.path) - 1
-    while start:
-        around = variable.path[start - 1]
-        outermost = start == 1
-        if _FUNCTIONAL.fullmatch(around):
-            break
-        if _SEQUENTIAL.fullmatch(around):
-            # One with an Input was built before what is around it, as a Functional model was.
-            if not outermost and not _FUNCTIONAL.fullmatch(variable.path[start - 2]):
-                untold.append(around)
-                return ""
-        elif not _ATTENTION.fullmatch(around) and not (
-            outermost and model.inputs[0].name == _SUBCLASSED_INPUT
-        ):
-            untold.append(around)
-            return ""
-        start -= 1
-    return "/".join((*variable.path[start:], variable.name))
-
-
-def _known(variable: _Variable, like: Shapes) -> str:
-    """A variable's path, by a list of all paths; "" where it is not among them."""
-    for start in range(len(variable.path)):
-        path = "/".join((*variable.path[start:], variable.name))
-        if path in like:
-            return path
-    return ""
-
-
-class _Reader:
-    """Tells variables by the names around them."""
-
-    def __init__(self, model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> None:
-        self.model = model
-        self.integers = integer_constants(model.nodes, model.skeleton.graph.initializer)
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.nodes:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.operations: dict[Path, set[str]] = {}
-        for node in model.nodes:
-            scope = scope_of_node(node)
-            self.operations.setdefault(scope.layers, set()).add(scope.operation)
-        self.separable = {
-            self.path(layer_node)
-            for layer_node in layer_nodes
-            if scope_of_node(layer_node.node).operation == "separable_conv2d/depthwise"
-        }
-        self.heads = {
-            self.path(layer_node): heads
-            for layer_node in layer_nodes
-            if (heads := self._split_columns(layer_node))
-        }
-
-    def sources(self, layer_node: LayerNode) -> list[str]:
-        """The parameters that hold a layer's weight and, if it has one, its bias."""
-        names = (layer_node.layer.weight_value, layer_node.layer.bias_value)
-        return [self.model.view(name).parameter for name in names if name]
-
-    def is_folded(self, layer_node: LayerNode) -> bool:
-        """Whether a BatchNormalization was folded into a layer."""
-        names = (*self.sources(layer_node), layer_node.node.name)
-        return any(_FOLDED_NORM.fullmatch(name) for name in names)
-
-    def path(self, layer_node: LayerNode) -> Path:
-        """The layer that a node came from, and those around it; () where nothing tells."""
-        scopes = [scope_of_node(layer_node.node)]
-        scopes += [scope_of(source) for source in self.sources(layer_node)]
-        return next((scope.layers for scope in scopes if scope.layers), ())
-
-    def kernel(self, layer_node: LayerNode) -> _Variable | None:
-        """A layer's weight."""
-        path, view = self.path(layer_node), self.model.view(layer_node.layer.weight_value)
-        name = "kernel"
-        if layer_node.layer.layout.is_convolution:
-            depthwise = FOLDED_CONSTANT.fullmatch(view.parameter) is not None
-            if path in self.separable:
-                name = "depthwise_kernel" if depthwise else "pointwise_kernel"
-            steps = self._convolution(layer_node, path, depthwise=depthwise)
-        else:
-            steps = self._product(layer_node, path)
-        if not path or view.part or steps is None:
-            return None
-        return _Variable(path, name, (*view.steps, *steps), layer_node.layer.name)
-
-    def bias(self, layer_node: LayerNode) -> _Variable | None:
-        """A layer's bias."""
-        path, layer = self.path(layer_node), layer_node.layer
-        adder = scope_of_node(
-            layer_node.node if layer_node.bias_node is None else layer_node.bias_node
-        )
-        if layer.bias_value is None or not path or adder.layers not in ((), path):
-            return None
-        source = self.model.view(layer.bias_value).parameter
-        # Attention's has an axis for the heads, as it is stored; others may have axes of one.
-        stored = "ReadVariableOp" in source
-        steps = () if stored else (Reshaped((math.prod(layer.bias_shape),)),)
-        return _Variable(path, "bias", steps, layer.name)
-
-    def other(self, source: str, info: TensorInfo) -> _Variable | None:
-        """A parameter that is no layer's weight or bias."""
-        node = next(iter(self.readers.get(source, ())), None)
-        if node is None or math.prod(info.shape) <= 1:
-            return None
-        path, operation = scope_of_node(node).layers, scope_of(source).operation
-        if not path or scope_of(source).layers not in ((), path):
-            return None
-        if node.op_type == "Gather" and node.input[0] == source and "ReadVariableOp" in operation:
-            return _Variable(path, "embeddings", ())
-        is_norm = any(name.startswith("moments/") for name in self.operations[path])
-        by_group = path[-1].startswith("group_normalization")
-        if (
-            is_norm
-            and _RESHAPED.fullmatch(operation)
-            and (by_group or sum(size > 1 for size in info.shape) == 1)
-        ):
-            name = "gamma" if node.op_type == "Mul" else "beta"
-            return _Variable(path, name, (Reshaped((math.prod(info.shape),)),))
-        return None
-
-    def _convolution(
-        self, layer_node: LayerNode, path: Path, *, depthwise: bool
-    ) -> tuple[ViewStep, ...] | None:
-        """From (out, in, *kernel) to (*kernel, in, out), or (*kernel, in, multiplier)."""
-        shape, groups = layer_node.layer.layout.shape, layer_node.layer.layout.groups
-        kernel = shape[2:]
-        flat = self._is_flat(layer_node, path)
-        if flat is None:
-            return None
-        if flat:
-            kernel = kernel[1:]
-        spatial = tuple(range(2, 2 + len(kernel)))
-        if depthwise:
-            split = Reshaped((groups, shape[0] // groups, *kernel))
-            return split, Transposed((*spatial, 0, 1))
-        turned = Transposed((*spatial, 1, 0))
-        return (Reshaped((*shape[:2], *kernel)), turned) if flat else (turned,)
-
-    def _is_flat(self, layer_node: LayerNode, path: Path) -> bool | None:
-        """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
-        kernel = layer_node.layer.layout.kernel
-        source = self.model.view(layer_node.layer.weight_value).parameter
-        if len(kernel) != 2 or kernel[0] != 1 or not path:
-            return False
-        if "ExpandDims" in source:
-            return True
-        if not FOLDED_CONSTANT.fullmatch(source):
-            return False
-        if any("ExpandDims" in name for name in self.operations.get(path, ())):
-            return True
-        match = re.match(r"(depthwise|separable)_conv([12])d", path[-1])
-        return match[2] == "1" if match else None
-
-    def _product(self, layer_node: LayerNode, path: Path) -> tuple[ViewStep, ...] | None:
-        """From the matrix to the kernel, which in attention has the heads as an axis."""
-        layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight_value)
-        if len(layout.shape) != 2:
-            return None
-        if layout.order is Order.OUT_IN:
-            return (Transposed((1, 0)),)
-        if not _RESHAPED.fullmatch(scope_of(view.parameter).operation):
-            return ()
-        rows, columns = layout.shape
-        if path in self.heads:
-            return (Reshaped((rows, *self.heads[path])),)
-        heads = next((self.heads[p] for p in self.heads if p == (*path[:-1], "value")), ())
-        return (Reshaped((*heads, columns)),) if math.prod(heads) == rows else None
-
-    def _split_columns(self, layer_node: LayerNode) -> tuple[int, ...]:
-        """The last two axes that a product is split into; () where it is not."""
-        for node in self.readers.get(layer_node.layer.output, ()):
-            sizes = self.integers.get(node.input[1]) if node.op_type == "Reshape" else None
-            if sizes is not None and scope_of_node(node).layers == self.path(layer_node):
-                last = tuple(sizes.tolist())[-2:]
-                if math.prod(last) == layer_node.layer.layout.out_channels:
-                    return last
-        return ()
+        if not self.wrote(model.skeleton):
+            return RecoveredNames({}, ["tf2onnx did not write it"])
+        found = keras_names(model, layer_nodes, parameters, like)
+        reasons = []
+        if found.folded:
+            reasons.append(
+                f"BatchNormalization was folded into {some_of(found.folded)}; {IN_TRAINING}"
+            )
+        if found.lost and like is None:
+            reasons.append(f"nothing tells where {some_of(found.lost)} came from")
+        elif found.lost:
+            reasons.append(f"--like has no path that fits {some_of(found.lost)}")
+        if found.ambiguous:
+            reasons.append(
+                f"nothing tells whether {some_of(found.ambiguous)} counts in the paths of Keras' "
+                "variables, as a Functional model does not; --like FILE with the paths tells"
+            )
+        return RecoveredNames(found.naming, reasons)

@@ -7,7 +7,7 @@ types become those that are computed with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +19,15 @@ from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, NewNames, attributes, names_in
 from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.topology import execution_order
-from lsuv_cli.graph.torch_origin import is_from_torch, is_uniform
+from lsuv_cli.graph.torch_origin import is_from_torch
 from lsuv_cli.graph.views import Transposed, View, find_views, integer_constants
 from lsuv_cli.passes.einsum import einsum_as_products
-from lsuv_cli.passes.keras_sharing import separate_layers
 from lsuv_cli.passes.late_biases import move_late_biases
 from lsuv_cli.passes.packed import unpack_projections
 from lsuv_cli.passes.precision import Types, change_types, computing_types
 from lsuv_cli.passes.recurrent import RecurrentCell, RecurrentMatrix, project_inputs
-from lsuv_cli.passes.torch_sharing import repeated_calls, separate_modules, transposed_embeddings
+from lsuv_cli.passes.sharing import without_sharing
+from lsuv_cli.passes.torch_sharing import repeated_calls, transposed_embeddings
 from lsuv_cli.passes.unfuse import unfuse
 
 # Gemm's third input may be left out from this opset on.
@@ -136,38 +136,6 @@ def _set_aside(
             others.append(node)
     kept, copies = without_sharing(skeleton, others, parameters)
     return kept, constants, copies
-
-
-def without_sharing(
-    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], parameters: ParameterSources
-) -> tuple[list[onnx.NodeProto], dict[str, str]]:
-    """Have parameters that an exporter stored once, being equal, be several again.
-
-    Args:
-        model: tells the exporter.
-        nodes: modified: they read the new names.
-        parameters: the stored parameters.
-
-    Returns:
-        The nodes without those that only copy a parameter; what is a copy of what.
-    """
-    from_torch = is_from_torch(model)
-    # PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
-    # What is tied in PyTorch has one name there and needs none.
-    copies: dict[str, str] = {}
-    kept = []
-    for node in nodes:
-        source = node.input[0] if node.op_type == "Identity" else ""
-        source = copies.get(source, source)
-        if source in parameters and (from_torch or is_uniform(parameters[source].read())):
-            copies[node.output[0]] = source
-        else:
-            kept.append(node)
-    if from_torch:
-        copies |= separate_modules(kept, parameters)
-    elif is_from_tf2onnx(model):
-        copies |= separate_layers(kept, parameters)
-    return kept, copies
 
 
 def _separated(

@@ -12,10 +12,8 @@ from onnx import helper
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.graph.keras_origin import is_from_tf2onnx
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, in_memory
-from lsuv_cli.graph.torch_origin import is_from_torch
 from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.normal_form import normal_form
@@ -65,16 +63,6 @@ class OnnxModel:
     def nodes(self) -> list[onnx.NodeProto]:
         """The graph's nodes, in execution order."""
         return self.uses.nodes
-
-    @property
-    def is_from_torch(self) -> bool:
-        """Whether one of PyTorch's exporters wrote the file."""
-        return is_from_torch(self.skeleton)
-
-    @property
-    def is_from_tf2onnx(self) -> bool:
-        """Whether tf2onnx wrote the file, which Keras' `export` uses, too."""
-        return is_from_tf2onnx(self.skeleton)
 
     def view(self, name: str) -> View:
         """How a parameter or a view of one follows from a parameter."""

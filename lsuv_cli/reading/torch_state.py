@@ -13,7 +13,7 @@ from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.torch_arrays import as_numpy, as_tensor
 from lsuv_cli.graph.torch_origin import MADE_UP
-from lsuv_cli.graph.written_tensors import Naming, Stored, stored_as
+from lsuv_cli.graph.written_tensors import Naming, WrittenTensor, written_as
 from lsuv_cli.reading.model import OnnxModel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TorchState:
         A tensor with several names is written under each. Of a scripted module's recurrent layers
         the exporter loses the names, and the values tell.
         """
-        naming: dict[str, Stored] = {}
+        naming: dict[str, WrittenTensor] = {}
         others: dict[str, Array] = {}
         by_storage: dict[Storage, str] = {}
         state: Mapping[str, torch.Tensor] = self._module.state_dict()
@@ -53,10 +53,10 @@ class TorchState:
         for name, value in state.items():
             source = name if name in model.parameters else by_storage.get(storage(value), "")
             if source:
-                naming[name] = stored_as(source, model.parameters[source])
+                naming[name] = written_as(source, model.parameters[source])
             else:
                 others[name] = _contiguous(value)
-                naming[name] = Stored("", (), TensorInfo(value.shape, others[name].dtype))
+                naming[name] = WrittenTensor("", (), TensorInfo(value.shape, others[name].dtype))
         return naming, others
 
     @property

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.names.exporter import Shapes
 from lsuv_cli.weights.tensors import open_tensors
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_shapes(path: Path) -> Shapes:

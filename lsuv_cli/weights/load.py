@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import Names
+from lsuv_cli.core.choices import AUTO_NAMES
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.layout import FloatArray, TensorInfo
@@ -19,13 +19,13 @@ from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.written_tensors import (
     WHOLE,
     Naming,
-    Stored,
+    WrittenTensor,
     onnx_names,
     parameter_of,
     tensors_by_parameter,
 )
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.names.choose import choose_names
+from lsuv_cli.names.choose import choose_names, used_values
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.weights.like import differences
@@ -54,7 +54,7 @@ def read_weights(
     layer_nodes: Sequence[LayerNode],
     *,
     state: ModelState | None = None,
-    names: Names = Names.AUTO,
+    names: str = AUTO_NAMES,
 ) -> ReadWeights:
     """Have a model's parameters be those in a file of weights.
 
@@ -100,19 +100,13 @@ def read_weights(
 
 
 def _namings(
-    file: TensorFile, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: Names
+    file: TensorFile, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: str
 ) -> Iterator[Naming]:
     """What the file's tensors may be called, the likeliest first."""
     like = {name: info.shape for name, info in file.infos.items()}
     yield choose_names(model, layer_nodes, names, Silent(), like)
-    if names is Names.AUTO:
-        used = (
-            name
-            for layer_node in layer_nodes
-            for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
-            if name
-        )
-        yield onnx_names(model.written(used))
+    if names == AUTO_NAMES:
+        yield onnx_names(model.written(used_values(layer_nodes)))
 
 
 def _misfits(file: TensorFile, naming: Naming) -> str:
@@ -134,7 +128,7 @@ def _misfits(file: TensorFile, naming: Naming) -> str:
     return "; ".join(filter(None, (found, numbers)))
 
 
-def _can_be(dtype: np.dtype[Any], stored: Stored) -> bool:
+def _can_be(dtype: np.dtype[Any], stored: WrittenTensor) -> bool:
     return not stored.parameter or dtype.name.startswith(("float", "bfloat"))
 
 
@@ -150,5 +144,5 @@ def _refuse_untied(file: TensorFile, naming: Naming) -> None:
                 )
 
 
-def _read(file: TensorFile, tensors: Mapping[str, Stored], info: TensorInfo) -> FloatArray:
+def _read(file: TensorFile, tensors: Mapping[str, WrittenTensor], info: TensorInfo) -> FloatArray:
     return parameter_of(tensors, info, file.__getitem__).astype(info.dtype, copy=False)

@@ -17,7 +17,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.passes.hoist import constants_outside
-from lsuv_cli.passes.normal_form import without_sharing
+from lsuv_cli.passes.sharing import without_sharing
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.onnx_file import parse, source_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsuv_cli.cli import arguments
 from lsuv_cli.cli.exits import exit_with
 from lsuv_cli.cli.streams import STANDARD, model_options
-from lsuv_cli.core.choices import Names
+from lsuv_cli.core.choices import AUTO_NAMES
 from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.processes.run import Run
@@ -16,7 +16,7 @@ def apply(
     weights: arguments.AppliedWeightsArgument,
     *,
     out: arguments.ModelOutOption,
-    names: arguments.NamesOption = Names.AUTO,
+    names: arguments.NamesOption = AUTO_NAMES,
     force: arguments.ForceOption = False,
     quiet: arguments.QuietOption = False,
 ) -> None:

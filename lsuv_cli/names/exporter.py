@@ -1,0 +1,104 @@
+"""The seam of exporters: who wrote an ONNX file, and what its parameters were called before.
+
+Imports nothing heavy: the command line reads the registered words for its help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import onnx
+
+    from lsuv_cli.core.layout import TensorInfo
+    from lsuv_cli.graph.written_tensors import Naming
+    from lsuv_cli.layers.layer_node import LayerNode
+    from lsuv_cli.reading.model import OnnxModel
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredNames:
+    """The tensors of a file of weights under a framework's names.
+
+    Attributes:
+        naming: the tensors.
+        reasons: why they can't be used, or not all of them are known; empty where they can.
+        advice: added to the warning about constants that have no name in the framework.
+    """
+
+    naming: Naming
+    reasons: Sequence[str] = field(default_factory=tuple)
+    advice: str = ""
+
+
+class Exporter(Protocol):
+    """An exporter to ONNX, and the framework it exports from.
+
+    Subclass it in a file of this folder, and add an instance to `exporters.EXPORTERS`: `--names`
+    takes its word, and `--names auto` asks it about files that it wrote. Import heavy libraries in
+    its methods. An exporter that stores parameters of equal values once is also a line of
+    `passes.sharing.SHARING`.
+
+    Here the framework puts a scope before each parameter's name, which its exporter drops:
+
+    >>> from lsuv_cli.graph.written_tensors import written_as
+    >>> from lsuv_cli.names.exporter import Exporter, RecoveredNames
+    >>> class Acme(Exporter):
+    ...     word = "acme"
+    ...     framework = "Acme"
+    ...
+    ...     def wrote(self, model):
+    ...         return model.producer_name == "acme2onnx"
+    ...
+    ...     def recover(self, model, layer_nodes, parameters, like=None):
+    ...         return RecoveredNames(
+    ...             {f"net/{name}": written_as(name, info) for name, info in parameters.items()}
+    ...         )
+    >>> import onnx
+    >>> Acme().wrote(onnx.ModelProto(producer_name="acme2onnx"))
+    True
+
+    Attributes:
+        word: selects it in `--names`.
+        framework: the framework's name, for messages.
+        omission: begins the warning about parameters that the exporter leaves out of its files;
+            "" if it writes all.
+    """
+
+    word: ClassVar[str]
+    framework: ClassVar[str]
+    omission: ClassVar[str] = ""
+
+    def wrote(self, model: onnx.ModelProto) -> bool:
+        """Return whether it wrote the model."""
+        ...
+
+    def recover(
+        self,
+        model: OnnxModel,
+        layer_nodes: Sequence[LayerNode],
+        parameters: Mapping[str, TensorInfo],
+        like: Shapes | None = None,
+    ) -> RecoveredNames:
+        """Recover the framework's names, and its shapes where the exporter changed them.
+
+        Args:
+            model: the model; possibly one that it did not write, if the user asks for its names.
+            layer_nodes: the model's layers.
+            parameters: shape and dtype of each parameter to be written.
+            like: names and shapes of the checkpoint that the written file is for, if known.
+        """
+        ...
+
+
+def some_of(names: Sequence[str]) -> str:
+    """List the first names, and say how many more there are."""
+    listed = ", ".join(names[:SHOWN_NAMES])
+    more = len(names) - SHOWN_NAMES
+    return f"{listed} and {more} more" if more > 0 else listed
