@@ -600,8 +600,8 @@ def test_outputs_that_would_mislead_or_destroy(lsuv: Run, tiny: Path) -> None:
     for arguments, code, words in (
         (("--out", "w.onnx"), 2, "what is written is safetensors, and .onnx stands for ONNX"),
         (("--out", "w", "--out-model", "w.pt"), 2, "and .pt stands for PyTorch's"),
-        (("--out", "w", "--checkpoint", "w"), 2, "--checkpoint and an output are both w"),
-        (("--out", "w", "--out-model", "c", "--checkpoint", "c"), 2, "an output are both c"),
+        (("--out", "w", "--resume", "w"), 2, "--resume and an output are both w"),
+        (("--out", "w", "--out-model", "c", "--resume", "c"), 2, "an output are both c"),
         (("--out", "like.safetensors", "--like", "like.safetensors"), 5, "the file of --like"),
     ):
         process = lsuv(*start, *arguments)

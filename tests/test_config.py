@@ -81,7 +81,7 @@ def test_the_command_line_wins_over_what_contradicts_it(folder: Path, lsuv: Run)
     assert (options_of(done)["mean"], options_of(done)["std"]) == ([0.5], [0.5])
 
 
-@pytest.mark.parametrize("rival", ["json = true", 'max-shard-size = "1GB"', 'checkpoint = "c"'])
+@pytest.mark.parametrize("rival", ["json = true", 'max-shard-size = "1GB"', 'resume = "c"'])
 def test_weights_to_stdout_whatever_the_file_says(
     folder: Path,
     rival: str,

@@ -296,7 +296,7 @@ REFUSED = {
     "--strict": ("-d broken.png", 3, "can't read the picture broken.png"),
     "--names": ("keras", 3, "m.onnx does not tell Keras' names"),
     "--like": ("other.safetensors", 3, "--like other.safetensors"),
-    "--checkpoint": ("m.onnx", 5, "the checkpoint can't be written in m.onnx"),
+    "--resume": ("m.onnx", 5, "the resume journal can't be written in m.onnx"),
     "--device": ("abacus", 2, "no such device: abacus"),
     "--provider": ("Abacus", 2, "no execution provider Abacus"),
     "--threads": ("9999", 2, "'--threads': Input should be less than or equal to 1024"),

@@ -437,8 +437,8 @@ def check_whole(path: Path) -> None:
         (2, "--spill-dir nosuch: no such folder", ["--spill-dir", "nosuch"]),
         (2, "--spill-dir x.npy: no such folder", ["--spill-dir", "x.npy"]),
         (2, "--timeout", ["--timeout", "0"]),
-        (5, "the checkpoint can't be written in x.npy", ["--checkpoint", "x.npy"]),
-        (5, "the checkpoint can't be written in x.npy/c", ["--checkpoint", "x.npy/c"]),
+        (5, "the resume journal can't be written in x.npy", ["--resume", "x.npy"]),
+        (5, "the resume journal can't be written in x.npy/c", ["--resume", "x.npy/c"]),
     ],
 )
 def test_bad_values(lsuv: Run, folder: Path, code: int, words: str, arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Runs with --checkpoint that are killed, and go on where they were."""
+"""Runs with --resume that are killed, and go on where they were."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def init(*arguments: object, out: str = "out", data: str = "x.npy") -> list[obje
     return ["init", "m.onnx", "--data", data, "--samples", "all", *limits, "--out", out, *arguments]
 
 
-CHECKPOINT = ("--checkpoint", "c")
+RESUME = ("--resume", "c")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     convolutional(folder)
     np.save(folder / "x.npy", random_weight(SAMPLES, 3, 4, 4))
-    for arguments in (init(), init(*CHECKPOINT, out="kept")):
+    for arguments in (init(), init(*RESUME, out="kept")):
         subprocess.run([COMMAND, *map(str, arguments)], cwd=folder, check=True, capture_output=True)
     assert not (folder / "c").exists()
     return folder
@@ -66,7 +66,7 @@ def lines(journal: Path) -> int:
 
 def kill_at(folder: Path, count: int, **more: str) -> None:
     """Kill a run when its journal has so many lines."""
-    run = Background(*init(*CHECKPOINT, "--quiet", **more), cwd=folder)
+    run = Background(*init(*RESUME, "--quiet", **more), cwd=folder)
     deadline = time.monotonic() + PATIENCE
     while lines(folder / JOURNAL) < count:
         assert time.monotonic() < deadline
@@ -77,7 +77,7 @@ def kill_at(folder: Path, count: int, **more: str) -> None:
     assert not (folder / "out").exists()
 
 
-def test_a_checkpoint_does_not_show_in_what_is_written(finished: Path) -> None:
+def test_a_resume_journal_does_not_show_in_what_is_written(finished: Path) -> None:
     assert (finished / "kept").read_bytes() == (finished / "out").read_bytes()
 
 
@@ -89,9 +89,9 @@ def test_a_killed_run_goes_on(lsuv: Run, folder: Path, finished: Path, count: in
         # The process was killed while it wrote.
         with (folder / JOURNAL).open("ab") as journal:
             journal.write(b'{"ill_conditioned": fal')
-    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    process = lsuv(*init(*RESUME, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    assert "going on from the checkpoint in c\n" in process.stderr
+    assert "resuming from the journal in c\n" in process.stderr
     executions, repeated, _ = pass_stats(process)
     whole = BATCHES * NODES
     assert repeated == 0
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on(lsuv: Run, folder: Path, finished: Path, count: in
 def test_killed_again_and_again(lsuv: Run, folder: Path, finished: Path) -> None:
     for count in (1, 3, 6):
         kill_at(folder, count)
-    process = lsuv(*init(*CHECKPOINT), cwd=folder)
+    process = lsuv(*init(*RESUME), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
 
@@ -113,7 +113,7 @@ def test_values_that_are_gone(lsuv: Run, folder: Path, finished: Path) -> None:
     """What was measured is still used; what is missing is computed again."""
     kill_at(folder, 4)
     (folder / "c" / "values.bin").unlink()
-    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    process = lsuv(*init(*RESUME, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert pass_stats(process)[1] > 0
     check_same_weights(folder / "out", finished / "out")
@@ -124,7 +124,7 @@ def test_values_that_are_damaged(lsuv: Run, folder: Path, finished: Path) -> Non
     kill_at(folder, 4)
     values = folder / "c" / "values.bin"
     values.write_bytes(bytes(values.stat().st_size))
-    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    process = lsuv(*init(*RESUME, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
     assert pass_stats(process)[1] > 0
     check_same_weights(folder / "out", finished / "out")
@@ -141,54 +141,54 @@ def test_a_journal_that_is_damaged(
     start, _, end = everything[line].partition(before)
     everything[line] = start + before + bytes([end[0] ^ 1]) + end[1:]
     journal.write_bytes(b"".join(everything))
-    process = lsuv(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    process = lsuv(*init(*RESUME, "--verbose"), cwd=folder)
     assert process.returncode == 0, process.stderr
-    assert ("going on from" in process.stderr) == (line > 0)
+    assert ("resuming from" in process.stderr) == (line > 0)
     assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
 
 
 def test_a_full_disk(folder: Path) -> None:
     before = contents(folder)
-    process = Background(*init(*CHECKPOINT), cwd=folder, preexec_fn=limit_files(1000)).end()
-    check_refused(process, 5, "the checkpoint can't be written in c: File too large")
+    process = Background(*init(*RESUME), cwd=folder, preexec_fn=limit_files(1000)).end()
+    check_refused(process, 5, "the resume journal can't be written in c: File too large")
     shutil.rmtree(folder / "c")
     assert contents(folder) == before
 
 
 def test_a_terminated_run_goes_on(lsuv: Run, folder: Path, finished: Path) -> None:
-    """Its checkpoint is the one thing it leaves."""
-    run = Background(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    """Its journal is the one thing it leaves."""
+    run = Background(*init(*RESUME, "--verbose"), cwd=folder)
     run.wait_for("sweeping, part 2 of 5")
     run.process.terminate()
     check_refused(run.end(), 143, "terminated")
     assert sorted(path.name for path in folder.iterdir()) == ["c", "m.onnx", "x.npy"]
-    process = lsuv(*init(*CHECKPOINT), cwd=folder)
-    assert "going on from the checkpoint" in process.stderr
+    process = lsuv(*init(*RESUME), cwd=folder)
+    assert "resuming from the journal" in process.stderr
     assert (folder / "out").read_bytes() == (finished / "out").read_bytes()
 
 
-# Another run's checkpoint
+# Another run's journal
 
 
 def test_a_run_that_still_runs(lsuv: Run, folder: Path) -> None:
-    run = Background(*init(*CHECKPOINT, "--verbose"), cwd=folder)
+    run = Background(*init(*RESUME, "--verbose"), cwd=folder)
     run.wait_for("measuring the weights as they are")
     run.process.send_signal(signal.SIGSTOP)
-    process = lsuv(*init(*CHECKPOINT, out="other"), cwd=folder)
+    process = lsuv(*init(*RESUME, out="other"), cwd=folder)
     run.process.send_signal(signal.SIGCONT)
-    check_refused(process, 2, "another run uses the checkpoint in c; wait for its end")
+    check_refused(process, 2, "another run uses the resume journal in c; wait for its end")
     assert run.end().returncode == 0
     assert sorted(path.name for path in folder.iterdir()) == ["m.onnx", "out", "x.npy"]
 
 
-OTHER = "the checkpoint in c is of a run with another model, other samples or other options"
+OTHER = "the resume journal in c is of a run with another model, other samples or other options"
 
 
 def test_other_options(lsuv: Run, folder: Path) -> None:
     kill_at(folder, 3)
     before = contents(folder)
     for arguments in (["--seed", "1"], ["--no-verify"], ["--batch-size", "8"], ["--bias", "keep"]):
-        check_refused(lsuv(*init(*CHECKPOINT), *arguments, cwd=folder), 2, OTHER)
+        check_refused(lsuv(*init(*RESUME), *arguments, cwd=folder), 2, OTHER)
         assert contents(folder) == before
 
 
@@ -196,8 +196,10 @@ def test_another_number_of_processes(lsuv: Run, folder: Path) -> None:
     (folder / "c").mkdir()
     (folder / "c" / "1-of-2.journal.jsonl").write_bytes(b"")
     before = contents(folder)
-    words = "the checkpoint in c is of a run with another number of processes; give another folder"
-    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, words)
+    words = (
+        "the resume journal in c is of a run with another number of processes; give another folder"
+    )
+    check_refused(lsuv(*init(*RESUME), cwd=folder), 2, words)
     assert contents(folder) == before
 
 
@@ -205,14 +207,14 @@ def test_another_model_or_other_samples(lsuv: Run, folder: Path, finished: Path)
     kill_at(folder, 3)
     (folder / "x.npy").unlink()
     np.save(folder / "x.npy", random_weight(SAMPLES, 3, 4, 4))
-    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, OTHER)
+    check_refused(lsuv(*init(*RESUME), cwd=folder), 2, OTHER)
     (folder / "x.npy").unlink()
     (folder / "x.npy").symlink_to(finished / "x.npy")
     model = onnx.load(folder / "m.onnx")
     model.producer_name = "another"
     (folder / "m.onnx").unlink()
     onnx.save(model, folder / "m.onnx")
-    check_refused(lsuv(*init(*CHECKPOINT), cwd=folder), 2, OTHER)
+    check_refused(lsuv(*init(*RESUME), cwd=folder), 2, OTHER)
 
 
 @pytest.mark.parametrize("arrange", [save_shard, save_parquet], ids=["shard", "parquet"])
@@ -223,4 +225,4 @@ def test_collections_that_have_changed(
     path = arrange(tmp_path, 60)
     kill_at(tmp_path, 2, data=path.name)
     os.utime(path, (0, 0))
-    check_refused(lsuv(*init(*CHECKPOINT, data=path.name), cwd=tmp_path), 2, OTHER)
+    check_refused(lsuv(*init(*RESUME, data=path.name), cwd=tmp_path), 2, OTHER)

@@ -116,8 +116,8 @@ def test_unreadable_pictures(lsuv: Run, folder: Path, run: Processes) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [('data = "x.npy"', 'data = "more.npy"'), ("seed = 0", "seed = 1"), ("", 'checkpoint = "c"')],
-    ids=["samples", "option", "checkpoint"],
+    [('data = "x.npy"', 'data = "more.npy"'), ("seed = 0", "seed = 1"), ("", 'resume = "c"')],
+    ids=["samples", "option", "resume journal"],
 )
 def test_processes_that_are_given_different_things(
     folder: Path, run: Processes, settings: tuple[str, str]
@@ -212,13 +212,13 @@ def test_two_machines(lsuv: Run, folder: Path, run: Processes) -> None:
     check_as_one(lsuv, folder, *init(*SPILLING))
 
 
-# Checkpoints
+# Resume journals
 
 
 def test_killed_processes_go_on(folder: Path, run: Processes) -> None:
     """The second dies before it has written a line that the first has; then the first does."""
     np.save(folder / "x.npy", random_weight(60, 3, 4, 4))
-    arguments = [*init(*SPILLING), "--checkpoint", "c"]
+    arguments = [*init(*SPILLING), "--resume", "c"]
     run.by_hand(2, *LSUV, *init(*SPILLING, "--out", "whole"))
     assert run.codes() == [0, 0], run.stderr
     for rank, line in ((1, 4), (0, 6)):
@@ -231,9 +231,9 @@ def test_killed_processes_go_on(folder: Path, run: Processes) -> None:
         ]
         assert lines[rank] == line - 1
         assert lines[1 - rank] == line
-    before = run.stderr.count("going on from the checkpoint in c\n")
+    before = run.stderr.count("resuming from the journal in c\n")
     run.by_hand(2, *LSUV, *arguments, "--verbose")
     assert run.codes()[-2:] == [0, 0], run.stderr
-    assert run.stderr.count("going on from the checkpoint in c\n") == before + 1
+    assert run.stderr.count("resuming from the journal in c\n") == before + 1
     assert (folder / "out").read_bytes() == (folder / "whole").read_bytes()
     assert not (folder / "c").exists()

@@ -416,13 +416,13 @@ SpillDirOption = Annotated[
         "[dim]\\[default: the system's temporary folder][/dim]",
     ),
 ]
-CheckpointOption = Annotated[
+ResumeOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
         rich_help_panel=MACHINE_PANEL,
-        help="Keep here what has been measured, and go on from it where a run was ended; removed "
-        "when the run is done.",
+        help="Keep a journal of what has been measured here, and resume an interrupted run from "
+        "it; removed when the run is done.",
     ),
 ]
 TimeoutOption = Annotated[

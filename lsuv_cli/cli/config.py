@@ -36,7 +36,7 @@ OVERRIDDEN = {
     "quiet": ("verbose",),
     "verbose": ("quiet",),
     "device": ("provider",),
-    "out": ("json_output", "max_shard_size", "checkpoint"),  # where it is stdout
+    "out": ("json_output", "max_shard_size", "resume"),  # where it is stdout
 }
 
 Table = Mapping[str, Any]

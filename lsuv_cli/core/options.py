@@ -86,7 +86,8 @@ class WorkOptions:
         memory_bytes: bytes of samples and activations in memory.
         device_memory_bytes: the same of an accelerator that has its own.
         spill_dir: where activations go that don't fit; None for the system's temporary folder.
-        checkpoint: a folder from which a run that was ended goes on; None for none.
+        resume: a folder for the resume journal, from which an interrupted run goes on; None for
+            none.
         timeout: seconds to wait for another process.
         local_rank: this process's number on its machine.
         force: overwrite existing outputs.
@@ -117,7 +118,7 @@ class WorkOptions:
     memory_bytes: int = MEMORY_BYTES
     device_memory_bytes: int = MEMORY_BYTES
     spill_dir: Path | None = None
-    checkpoint: Path | None = None
+    resume: Path | None = None
     timeout: float = 600.0
     local_rank: int = 0
     force: bool = False

@@ -68,9 +68,9 @@ def initialize(
 def _initialize(
     options: InitOptions, given: Given, model: OnnxModel, weights: Parameters
 ) -> Report:
-    if options.checkpoint is not None and given.source is not None:
+    if options.resume is not None and given.source is not None:
         raise UsageError(
-            f"--checkpoint: {options.model} has If, Loop or Scan with layers inside, and "
+            f"--resume: {options.model} has If, Loop or Scan with layers inside, and "
             "which of these the samples meet may change; leave the option out"
         )
     layers = find_planned_layers(given, model, weights)
@@ -214,8 +214,8 @@ def _check_outputs(options: InitOptions) -> None:
 
 
 def _check_output(options: InitOptions, path: Path) -> None:
-    if options.checkpoint is not None and path.resolve() == options.checkpoint.resolve():
-        raise UsageError(f"--checkpoint and an output are both {path}; give two names")
+    if options.resume is not None and path.resolve() == options.resume.resolve():
+        raise UsageError(f"--resume and an output are both {path}; give two names")
     for role, given in options.inputs.items():
         refuse_overwriting(path, role, [given])
     check_output(path, force=options.force)

@@ -177,8 +177,8 @@ class Prepared:
         """
         given, batches = self.given, self.loaded.batches
         about = self.about(more)
-        # Where samples or a checkpoint are may differ from machine to machine.
-        alike = {"samples": batches.available, "checkpoint": given.options.checkpoint is not None}
+        # Where samples or a resume journal are may differ from machine to machine.
+        alike = {"samples": batches.available, "resume": given.options.resume is not None}
         refuse_different({**about, **alike}, given.group)
         stored = open_store(given.options, given.group, self.budget, batches, about, given.events)
         with stored as (store, journal):

@@ -15,7 +15,7 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.journal import Journal, NoJournal
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.memory.budget import Budget
-from lsuv_cli.runtime.resume import checkpointing
+from lsuv_cli.runtime.resume_journal import open_resume_journal
 from lsuv_cli.runtime.spill import SpillFile
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.batch import SampleBatches
@@ -41,15 +41,15 @@ def open_store(
         events: told where an earlier run is gone on with.
 
     Raises:
-        OutputError: the checkpoint can't be written.
+        OutputError: the resume journal can't be written.
         UsageError: it is that of another run.
     """
-    if options.checkpoint is not None:
+    if options.resume is not None:
         work = {**about, "samples": batches.fingerprint()}
-        with checkpointing(options.checkpoint, work, group) as checkpoint:
-            if checkpoint.is_resumed:
-                events.note(f"going on from the checkpoint in {options.checkpoint}")
-            yield checkpoint.store, checkpoint
+        with open_resume_journal(options.resume, work, group) as journal:
+            if journal.is_resumed:
+                events.note(f"resuming from the journal in {options.resume}")
+            yield journal.store, journal
         return
     spill = spill_file(options.spill_dir)
     is_alone = group.size == 1 and len(batches.counts) == 1

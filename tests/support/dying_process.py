@@ -1,4 +1,4 @@
-"""`lsuv` that dies as it is about to write a line of its checkpoint's journal.
+"""`lsuv` that dies as it is about to write a line of its resume journal.
 
 Usage: dying_process.py RANK LINE init ...; the line is counted from 1, the head.
 """
@@ -12,24 +12,24 @@ import time
 from unittest import mock
 
 from lsuv_cli.cli.app import main
-from lsuv_cli.runtime.resume import Checkpoint
+from lsuv_cli.runtime.resume_journal import ResumeJournal
 
 # So that the others have written theirs.
 DELAY_SECONDS = 1.0
 
 
 def die_at(line: int) -> None:
-    """Have the next checkpoint's journal stop short of a line."""
-    write, written = Checkpoint._write, [0]
+    """Have the next resume journal stop short of a line."""
+    write, written = ResumeJournal._write, [0]
 
-    def dying(self: Checkpoint, entry: object) -> None:
+    def dying(self: ResumeJournal, entry: object) -> None:
         written[0] += 1
         if written[0] == line:
             time.sleep(DELAY_SECONDS)
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, entry)
 
-    mock.patch.object(Checkpoint, "_write", dying).start()
+    mock.patch.object(ResumeJournal, "_write", dying).start()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def init(
     force: arguments.ForceOption = False,
     screen: ScreenFlags,
     machine: MachineFlags,
-    checkpoint: arguments.CheckpointOption = None,
+    resume: arguments.ResumeOption = None,
 ) -> None:
     """Initialise a model's weights by LSUV and write them as safetensors.
 
@@ -62,7 +62,7 @@ def init(
             "--json": screen.json_output,
             "--max-shard-size": max_shard_size is not None,
             # It is removed when the work is done, and stdout's reader may still lose the file.
-            "--checkpoint": checkpoint is not None,
+            "--resume": resume is not None,
         }
         check_stdout(out, run, rivals=[option for option, given in rivals.items() if given])
         if out_model == STANDARD:
@@ -76,7 +76,7 @@ def init(
             max_iter=max_iter,
             pre_init=pre_init,
             bias=bias,
-            checkpoint=checkpoint,
+            resume=resume,
             verify=verify,
             distributions=report is not None,
             force=force,

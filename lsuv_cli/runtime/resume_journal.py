@@ -25,7 +25,7 @@ VALUES = "values.bin"
 LOCK = "lock"
 
 
-class Checkpoint:
+class ResumeJournal:
     """The journal of a run, and the values that its segments hand on; see `core.journal.Journal`.
 
     The journal is a file to which lines are added. A line that tells where values are is written
@@ -35,7 +35,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, work: Mapping[str, Any], group: Group) -> None:
-        """Open a checkpoint, or begin one.
+        """Open a resume journal, or begin one.
 
         Args:
             folder: where it is; made if it is not there.
@@ -44,7 +44,7 @@ class Checkpoint:
 
         Raises:
             OutputError: the folder can't be written.
-            UsageError: it holds another run's checkpoint, or one that is running uses it.
+            UsageError: it holds another run's journal, or one that a running process uses.
         """
         self.folder = folder
         self._group = group
@@ -72,7 +72,7 @@ class Checkpoint:
             copy.replace(self._journal_path)
         except OSError as error:
             raise OutputError(
-                f"the checkpoint can't be written in {folder}: {error.strerror}"
+                f"the resume journal can't be written in {folder}: {error.strerror}"
             ) from None
         self.is_resumed = bool(self._entries)
         self._spill = SpillFile(folder, self._values_path)
@@ -108,7 +108,7 @@ class Checkpoint:
             self._write({**entry, "values": self.store.index()})
         except OSError as error:
             raise OutputError(
-                f"the checkpoint can't be written in {self.folder}: {error.strerror}"
+                f"the resume journal can't be written in {self.folder}: {error.strerror}"
             ) from None
         self._group.gather(np.zeros(1))
         self._spill.reuse()
@@ -138,8 +138,8 @@ class Checkpoint:
 
 def _unlike(folder: Path, what: str) -> str:
     return (
-        f"the checkpoint in {folder} is of a run with {what}; give another folder, or remove this "
-        "one"
+        f"the resume journal in {folder} is of a run with {what}; give another folder, or remove "
+        "this one"
     )
 
 
@@ -159,8 +159,8 @@ def _locked(path: Path) -> IO[bytes]:
     except BlockingIOError:
         file.close()
         raise UsageError(
-            f"another run uses the checkpoint in {path.parent}; wait for its end, or give another "
-            "folder"
+            f"another run uses the resume journal in {path.parent}; wait for its end, or give "
+            "another folder"
         ) from None
     except OSError:  # a file system without locks
         return file
@@ -187,12 +187,14 @@ def _checked(text: bytes, checksum: int) -> bytes:
 
 
 @contextmanager
-def checkpointing(folder: Path, work: Mapping[str, Any], group: Group) -> Iterator[Checkpoint]:
-    """Open a checkpoint that is removed when the work inside is done."""
-    checkpoint = Checkpoint(folder, work, group)
+def open_resume_journal(
+    folder: Path, work: Mapping[str, Any], group: Group
+) -> Iterator[ResumeJournal]:
+    """Open a resume journal that is removed when the work inside is done."""
+    journal = ResumeJournal(folder, work, group)
     try:
-        yield checkpoint
+        yield journal
     except BaseException:
-        checkpoint.close(finished=False)
+        journal.close(finished=False)
         raise
-    checkpoint.close(finished=True)
+    journal.close(finished=True)
