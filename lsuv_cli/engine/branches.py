@@ -11,7 +11,8 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.nodes import NewNames, names_in, values_read
+from lsuv_cli.graph.new_nodes import NewNames
+from lsuv_cli.graph.nodes import names_in, values_read
 from lsuv_cli.graph.parameters import ParameterSources
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.graph.new_nodes import SPLIT_NUM_OUTPUTS_OPSET
 
 # ONNX Runtime wants initializers that it does not own to be of 128 bytes at least, and reads the
 # values of small ones while it infers shapes.
@@ -21,7 +22,6 @@ PREFIX = "lsuv::"
 # The opsets from which on an operator has the form that is used here.
 WHERE_OPSET = 9
 REDUCE_AXES_INPUT_OPSET = 18
-SPLIT_NUM_OUTPUTS_OPSET = 18
 
 
 class GraphBuilder:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 FLOAT_TYPES = frozenset(
     (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -27,20 +25,6 @@ def node_name(node: onnx.NodeProto) -> str:
     return node.name or next(iter(node.output), node.op_type)
 
 
-class NewNames:
-    """Names for new values, none of which the graph has already."""
-
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
-
-    def new(self, wanted: str) -> str:
-        """The wanted name, with a number behind it if it is taken."""
-        candidates = itertools.chain([wanted], (f"{wanted}/{n}" for n in itertools.count(2)))
-        name = next(name for name in candidates if name not in self._taken)
-        self._taken.add(name)
-        return name
-
-
 def names_in(graph: onnx.GraphProto) -> set[str]:
     """The names of all values of a graph, and of the bodies inside it."""
     names = {value.name for value in (*graph.input, *graph.output)}
@@ -50,32 +34,6 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
         for body in bodies(node):
             names |= names_in(body)
     return names
-
-
-# Unsqueeze and ReduceSum take their axes as an input from this opset on.
-AXES_INPUT_OPSET = 13
-
-
-def unsqueeze(
-    value: str, axis: int, output: str, names: NewNames, opset: int
-) -> list[onnx.NodeProto]:
-    """The nodes that give a value a new axis of size 1.
-
-    Args:
-        value: the value.
-        axis: where.
-        output: what the result is called.
-        names: gives new values their names.
-        opset: the version of the default operator set.
-    """
-    if opset < AXES_INPUT_OPSET:
-        return [helper.make_node("Unsqueeze", [value], [output], axes=[axis])]
-    axes = names.new(f"{output}/axes")
-    place = numpy_helper.from_array(np.array([axis], np.int64))
-    return [
-        helper.make_node("Constant", [], [axes], value=place),
-        helper.make_node("Unsqueeze", [value, axes], [output]),
-    ]
 
 
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -22,7 +22,7 @@ from lsuv_cli.instrument.state import PendingScale, PendingScales, Replay, Sweep
 from lsuv_cli.instrument.steps import StepKind, SweepStep
 from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.passes.normal_form import OPTIONAL_GEMM_ADDEND_OPSET
+from lsuv_cli.passes.gemm_addends import OPTIONAL_GEMM_ADDEND_OPSET
 
 
 def sweep_graph(

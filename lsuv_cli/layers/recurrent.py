@@ -6,9 +6,9 @@ import math
 
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import Layer
+from lsuv_cli.graph.recurrence import RecurrentMatrix
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.uses import Uses
-from lsuv_cli.passes.recurrent import RecurrentMatrix
 
 
 def recurrent_layer_node(matrix: RecurrentMatrix, uses: Uses, data_values: set[str]) -> LayerNode:

@@ -42,8 +42,8 @@ class Exporter(Protocol):
 
     Subclass it in a file of this folder, and add an instance to `exporters.EXPORTERS`: `--names`
     takes its word, and `--names auto` asks it about files that it wrote. Import heavy libraries in
-    its methods. An exporter that stores parameters of equal values once is also a line of
-    `passes.sharing.SHARING`.
+    its methods. An exporter that stores parameters of equal values once needs a pass, too: see
+    `passes.normal_form.PASSES`.
 
     Here the framework puts a scope before each parameter's name, which its exporter drops:
 

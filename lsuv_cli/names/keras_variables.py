@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import onnx
 
 from lsuv_cli.core.layout import Order, TensorInfo
+from lsuv_cli.graph.constants import integer_constants
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
-from lsuv_cli.graph.views import Reshaped, Transposed, ViewStep, integer_constants
+from lsuv_cli.graph.views import Reshaped, Transposed, ViewStep
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lsuv_cli.graph.operators.table import operator_of
+from lsuv_cli.graph.recurrence import RecurrentCell
 from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
 from lsuv_cli.graph.views import Reshaped, Sliced
 from lsuv_cli.graph.written_tensors import Pieces
-from lsuv_cli.passes.recurrent import RecurrentCell
 from lsuv_cli.reading.model import OnnxModel
 
 # PyTorch's order of the gates, by ONNX's letters.

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from lsuv_cli.graph.constants import constant_node
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, NewNames, attributes, bodies
+from lsuv_cli.graph.new_nodes import NewNames
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, bodies
 from lsuv_cli.graph.operators.table import names_of
 
 # More would take ONNX Runtime minutes to load.
@@ -108,10 +110,9 @@ def probes(node: onnx.NodeProto, names: NewNames) -> tuple[list[onnx.NodeProto],
 
 def _size_along(value: str, axis: int, way: str, names: NewNames) -> list[onnx.NodeProto]:
     shape, index = names.new(f"{way}/shape"), names.new(f"{way}/axis")
-    position = numpy_helper.from_array(np.array(axis, np.int64))
     return [
         helper.make_node("Shape", [value], [shape]),
-        helper.make_node("Constant", [], [index], value=position),
+        constant_node(index, np.array(axis, np.int64)),
         helper.make_node("Gather", [shape, index], [way]),
     ]
 

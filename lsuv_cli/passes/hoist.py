@@ -8,7 +8,8 @@ from dataclasses import replace
 import onnx
 
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.nodes import FLOAT_TYPES, NewNames, bodies, names_in, rename_outside
+from lsuv_cli.graph.new_nodes import NewNames
+from lsuv_cli.graph.nodes import FLOAT_TYPES, bodies, names_in, rename_outside
 from lsuv_cli.graph.parameters import ParameterSource
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.passes.control_flow import controlling_nodes

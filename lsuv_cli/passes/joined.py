@@ -7,14 +7,15 @@ of the parameter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import onnx
+from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
+from lsuv_cli.graph.views import Reshaped, Sliced, View, ViewStep
 
-from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
-from lsuv_cli.graph.views import IntegerConstants, Reshaped, Sliced, View, ViewStep, with_whole
+# The operators that put such values together.
+JOINING = ("Concat", "Unsqueeze")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,69 +36,38 @@ Piece = View | Joined | Lifted
 
 
 class JoinedValues:
-    """What some values are put together from."""
+    """The values of a graph that are put together from parameters along their first axis."""
 
-    def __init__(
-        self,
-        values: Mapping[str, Piece],
-        makers: Mapping[str, onnx.NodeProto],
-        infos: Mapping[str, TensorInfo],
-    ) -> None:
+    def __init__(self, values: Mapping[str, Piece], graph: EditableGraph) -> None:
         self._values = values
-        self._makers = makers
-        self._infos = infos
+        self._graph = graph
 
     def rows(self, value: str, index: int, start: int, stop: int) -> View | None:
-        """What `value[index, start:stop]` is; None where it is no view of one parameter."""
-        piece = self._values.get(value)
+        """Return `value[index, start:stop]`; None where it is no view of one parameter."""
+        piece = self._values.get(value) or self._graph.view(value)
         if isinstance(piece, View):
-            shape = piece.shape(self._infos[piece.parameter].shape)
             part = Sliced(((index, index + 1, None), (start, stop, None)))
-            flat = Reshaped((stop - start, *shape[2:]))
+            flat = Reshaped((stop - start, *self._shape(piece)[2:]))
             return View(piece.parameter, (*piece.steps, part, flat))
         picked = None if piece is None else self._pick(piece, index)
         return None if picked is None else self._slice(picked, start, stop)
 
-    def without_unread(
-        self, nodes: Sequence[onnx.NodeProto], values: Iterable[str]
-    ) -> list[onnx.NodeProto]:
-        """The nodes without those that only put together values which nothing reads any more.
-
-        Args:
-            nodes: in execution order.
-            values: some that may have lost their reader.
-        """
-        readers: dict[str, int] = {}
-        for node in nodes:
-            for name in values_read(node):
-                readers[name] = readers.get(name, 0) + 1
-        gone: set[str] = set()
-        pending = list(values)
-        while pending:
-            value = pending.pop()
-            maker = self._makers.get(value)
-            if maker is None or readers.get(value, 0) or value in gone:
-                continue
-            gone.add(value)
-            for name in values_read(maker):
-                readers[name] -= 1
-                pending.append(name)
-        return [node for node in nodes if not (node.output and node.output[0] in gone)]
+    def _shape(self, view: View) -> tuple[int, ...]:
+        return view.shape(self._graph.info(view).shape)
 
     def _length(self, piece: Piece) -> int:
         if isinstance(piece, View):
-            return piece.shape(self._infos[piece.parameter].shape)[0]
+            return self._shape(piece)[0]
         if isinstance(piece, Lifted):
             return 1
         return sum(map(self._length, piece.parts))
 
     def _pick(self, piece: Piece, index: int) -> Piece | None:
-        """The piece's element along its first axis."""
+        """Return a piece's element along its first axis."""
         if isinstance(piece, Lifted):
             return piece.inner if index == 0 else None
         if isinstance(piece, View):
-            shape = piece.shape(self._infos[piece.parameter].shape)
-            one = (Sliced(((index, index + 1, None),)), Reshaped(shape[1:]))
+            one = (Sliced(((index, index + 1, None),)), Reshaped(self._shape(piece)[1:]))
             return View(piece.parameter, (*piece.steps, *one))
         for part in piece.parts:
             length = self._length(part)
@@ -107,6 +77,7 @@ class JoinedValues:
         return None
 
     def _slice(self, piece: Piece, start: int, stop: int) -> View | None:
+        """Return some rows of a piece; None where they are no view of one parameter."""
         if isinstance(piece, View):
             return View(piece.parameter, _sliced(piece, start, stop))
         if isinstance(piece, Lifted):
@@ -120,7 +91,7 @@ class JoinedValues:
 
 
 def _sliced(view: View, start: int, stop: int) -> tuple[ViewStep, ...]:
-    """The view's steps and a slice of its rows; one slice where there was one before."""
+    """Return a view's steps and a slice of its rows; one slice where there was one before."""
     last = view.steps[-1] if view.steps else None
     if isinstance(last, Sliced) and len(last.slices) == 1:
         first, _, step = last.slices[0]
@@ -129,33 +100,23 @@ def _sliced(view: View, start: int, stop: int) -> tuple[ViewStep, ...]:
     return (*view.steps, Sliced(((start, stop, None),)))
 
 
-def pieces_of(
-    nodes: Sequence[onnx.NodeProto],
-    infos: Mapping[str, TensorInfo],
-    views: Mapping[str, View],
-    integers: IntegerConstants,
-) -> JoinedValues:
-    """Find the values that are put together from parameters along their first axis.
+def joined_values(graph: EditableGraph) -> JoinedValues:
+    """Find the values that are put together from parameters along their first axis."""
+    values: dict[str, Piece] = {}
 
-    Args:
-        nodes: in execution order.
-        infos: shape and dtype of each parameter.
-        views: the values that only show a parameter.
-        integers: the graph's integer constants, by name.
-    """
-    values: dict[str, Piece] = dict(with_whole(infos, views))
-    makers: dict[str, onnx.NodeProto] = {}
-    for node in nodes:
-        if node.domain not in DEFAULT_DOMAINS or not all(n in values for n in node.input[:1]):
+    def piece(name: str) -> Piece | None:
+        return values.get(name) or graph.view(name)
+
+    for node in graph.nodes:
+        if node.domain not in DEFAULT_DOMAINS or node.op_type not in JOINING:
             continue
-        found = attributes(node)
-        if node.op_type == "Concat" and found["axis"] == 0:
-            if all(name in values for name in node.input):
-                values[node.output[0]] = Joined(tuple(values[name] for name in node.input))
-                makers[node.output[0]] = node
-        elif node.op_type == "Unsqueeze":
-            axes = found.get("axes", integers.get((*node.input, "")[1]))
+        pieces = [piece(name) for name in node.input]
+        if node.op_type == "Concat":
+            parts = tuple(one for one in pieces if one is not None)
+            if attributes(node)["axis"] == 0 and len(parts) == len(pieces):
+                values[node.output[0]] = Joined(parts)
+        elif pieces[0] is not None:
+            axes = attributes(node).get("axes", graph.integers((*node.input, "")[1]))
             if axes is not None and list(axes) == [0]:
-                values[node.output[0]] = Lifted(values[node.input[0]])
-                makers[node.output[0]] = node
-    return JoinedValues(values, makers, infos)
+                values[node.output[0]] = Lifted(pieces[0])
+    return JoinedValues(values, graph)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from numpy.typing import NDArray
+from onnx import helper
 
+from lsuv_cli.graph.constants import constant_node
 from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.graph.new_nodes import NewNames, NewNodes
 from lsuv_cli.graph.nodes import (
-    NewNames,
     attributes,
     bodies,
     captured_values,
     names_in,
     node_name,
     rename_captured,
-    unsqueeze,
     values_read,
 )
 from lsuv_cli.passes.control_flow import Decisions, scan_inputs
@@ -109,9 +111,13 @@ class _Writer:
             if output:
                 self._node("Identity", [value], output)
 
+    def _constant(self, value: NDArray[Any], hint: str) -> str:
+        node = constant_node(self.names.new(hint), value)
+        self.append(node)
+        return str(node.output[0])
+
     def _integer(self, number: int) -> str:
-        value = numpy_helper.from_array(np.array(number, np.int64))
-        return self._node("Constant", [], self.names.new("integer"), value=value)
+        return self._constant(np.array(number, np.int64), "integer")
 
     def _write(
         self, body: onnx.GraphProto, scope: str, given: Mapping[str, str], suffix: str
@@ -149,8 +155,7 @@ class _Writer:
         What is in its own nodes' bodies does not run either.
         """
         if not self.no_data:
-            zero = numpy_helper.from_array(np.array(0, np.float32))
-            self.no_data = self._node("Constant", [], self.names.new("no data"), value=zero)
+            self.no_data = self._constant(np.array(0, np.float32), "no data")
         read = {name for node in body.node for name in values_read(node)}
         outside = (read & self.from_data) | {value.name for value in body.input}
         renamed = {**given, **dict.fromkeys(outside, self.no_data)}
@@ -170,8 +175,7 @@ class _Writer:
             self._untaken(body, scope, {})
         condition = node.input[1] if len(node.input) > 1 and node.input[1] else ""
         if not condition and count:
-            true = numpy_helper.from_array(np.array(True))
-            condition = self._node("Constant", [], self.names.new("true"), value=true)
+            condition = self._constant(np.array(True), "true")
         rows: list[list[str]] = []
         inputs = [value.name for value in body.input]
         for index in range(count):
@@ -221,7 +225,8 @@ class _Writer:
 
     def _lifted(self, values: Iterable[str], axis: int) -> Iterator[str]:
         for value in values:
-            lifted = self.names.new("lifted")
-            for node in unsqueeze(value, axis, lifted, self.names, self.opset):
+            new = NewNodes(self.names, self.opset, "")
+            lifted = new.unsqueeze(value, axis, output=self.names.new("lifted"))
+            for node in new.nodes:
                 self.append(node)
             yield lifted

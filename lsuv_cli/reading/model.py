@@ -13,12 +13,12 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.parameters import Parameters, in_memory
+from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.graph.recurrence import RecurrentCell, RecurrentMatrix
 from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View, with_whole
+from lsuv_cli.passes.computing_types import computing_dtype
 from lsuv_cli.passes.normal_form import normal_form
-from lsuv_cli.passes.precision import computing_dtype
-from lsuv_cli.passes.recurrent import RecurrentCell, RecurrentMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +91,30 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
     Raises:
         ModelError: the graph is broken.
     """
-    skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(source.skeleton)
-    weights = dict(source.parameters)
-    normal = normal_form(skeleton, weights, source.path, source.opset)
-    weights |= {name: in_memory(value) for name, value in normal.constants.items()}
-    weights |= {name: weights[original] for name, original in normal.copies.items()}
-    for name in normal.replaced:
-        del weights[name]
-    infos = {name: weight.info for name, weight in weights.items()}
-    dtypes = {name: computing_dtype(info.dtype, normal.types) for name, info in infos.items()}
-    return (
-        OnnxModel(
-            path=source.path,
-            sha256=source.sha256,
-            skeleton=normal.skeleton,
-            uses=Uses(normal.skeleton.graph.node),
-            parameters=infos,
-            weight_values={
-                name: TensorInfo(view.shape(infos[view.parameter].shape), dtypes[view.parameter])
-                for name, view in with_whole(infos, normal.views).items()
-            },
-            constants=frozenset(normal.constants),
-            copies=normal.copies,
-            views=normal.views,
-            inputs=_inputs(normal.skeleton.graph, weights),
-            opset=source.opset,
-            external_files=source.external_files,
-            recurrent_matrices=normal.recurrent,
-            recurrent_cells=normal.cells,
-        ),
-        Parameters(weights, normal.views, dtypes),
+    graph = normal_form(source)
+    infos = {name: parameter.info for name, parameter in graph.parameters.items()}
+    dtypes = {name: computing_dtype(info.dtype, graph.types) for name, info in infos.items()}
+    skeleton = graph.model
+    model = OnnxModel(
+        path=source.path,
+        sha256=source.sha256,
+        skeleton=skeleton,
+        uses=Uses(skeleton.graph.node),
+        parameters=infos,
+        weight_values={
+            name: TensorInfo(view.shape(infos[view.parameter].shape), dtypes[view.parameter])
+            for name, view in with_whole(infos, graph.views).items()
+        },
+        constants=frozenset(graph.constants),
+        copies=graph.copies,
+        views=graph.views,
+        inputs=_inputs(skeleton.graph, infos),
+        opset=source.opset,
+        external_files=source.external_files,
+        recurrent_matrices=tuple(graph.recurrent_matrices),
+        recurrent_cells=tuple(graph.recurrent_cells),
     )
+    return model, Parameters(graph.parameters, graph.views, dtypes)
 
 
 def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpec, ...]:

@@ -15,9 +15,10 @@ from onnx.external_data_helper import set_external_data
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.passes.hoist import constants_outside
-from lsuv_cli.passes.sharing import without_sharing
+from lsuv_cli.passes.normal_form import separate_shared
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.onnx_file import parse, source_of
 
@@ -74,13 +75,14 @@ def with_values(
     proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
     graph = proto.graph
     graph.value_info.extend(file.graph.value_info)
-    nodes, copies = without_sharing(proto, graph.node, source.parameters)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    infos = {name: one.info for name, one in source.parameters.items()}
-    infos |= {name: infos[original] for name, original in copies.items()}
+    separated = EditableGraph(proto, source.parameters, source.path, source.opset)
+    separate_shared(separated)
+    separated.write_nodes()
+    infos = {name: one.info for name, one in separated.parameters.items()}
     # With the bodies written out, fewer may be told apart.
-    known = {name: name if name in model.weight_values else copies[name] for name in infos}
+    known = {
+        name: name if name in model.weight_values else separated.copies[name] for name in infos
+    }
     values = {
         name: ParameterSource(info, partial(_value, model, weights, known[name], info))
         for name, info in infos.items()

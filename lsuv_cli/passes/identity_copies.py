@@ -1,0 +1,26 @@
+"""Identity nodes on a parameter: what an exporter stored once, being equal, is several again."""
+
+from __future__ import annotations
+
+from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.torch_origin import is_from_torch, is_uniform
+from lsuv_cli.passes.pipeline import Pass
+
+
+def separate_identities(graph: EditableGraph) -> None:
+    """Have what an Identity makes of a stored parameter be a copy of it.
+
+    PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
+    What is tied in PyTorch has one name there and needs none. In a file of another exporter an
+    Identity ties two parameters, unless all their elements are equal.
+    """
+    from_torch = is_from_torch(graph.model)
+    for node in graph.nodes:
+        source = node.input[0] if node.op_type == "Identity" else ""
+        source = graph.copies.get(source, source)
+        if source in graph.stored and (from_torch or is_uniform(graph.stored[source].read())):
+            graph.remove(node)
+            graph.add_copy(node.output[0], source)
+
+
+PASS = Pass("identity_copies", separate_identities)
