@@ -1,7 +1,13 @@
 """Rewrites of a graph, one file a pass.
 
 In: a graph as an exporter wrote it. Out: the same function in normal form, in which each layer is
-one node that reads its weight directly. `normal_form` runs the passes in order.
+one node that reads its weight directly. Each pass is a `Pass` (`pipeline`) that changes an
+`EditableGraph`; `normal_form` lists them in the order in which they run.
 
-A new pattern of an exporter: one file here and one line in `normal_form`.
+Before the normal form, on a model file as it was read: `control_flow` finds If, Loop and Scan with
+layers inside, `hoist` moves their constants out, and `unroll` replaces them by what they do on the
+samples.
+
+A new pattern of an exporter: one file here that defines `PASS`, and one line in
+`normal_form.PASSES`.
 """
