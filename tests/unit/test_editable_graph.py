@@ -60,7 +60,11 @@ def test_after_any_changes_the_index_is_the_one_built_from_scratch(data: st.Data
         inputs = [values[draw(0, len(values) - 1)] for _ in range(2)]
         made = f"v{number}"
         is_plain = data.draw(st.booleans())
-        nodes.append(node("Add", " ".join(inputs), made) if is_plain else capturing(*inputs, made))
+        nodes.append(
+            node("Add", " ".join(inputs), made)
+            if is_plain
+            else capturing(inputs[0], inputs[1], made)
+        )
         values.append(made)
     graph = editable(nodes)
     expected = graph.nodes
