@@ -11,9 +11,9 @@ import pytest
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import InstrumentedGraph, Specs
-from lsuv_cli.graph.operators.activations import flat_nowhere
 from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 from lsuv_cli.graph.operators.products import Product, WeightInfos
+from lsuv_cli.graph.operators.slopes import flat_nowhere
 from lsuv_cli.graph.operators.table import OPERATORS
 from lsuv_cli.instrument.sweep import Sweep
 from lsuv_cli.layers.activations import activations_behind

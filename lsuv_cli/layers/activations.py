@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
 
 from lsuv_cli.graph.builder import GraphBuilder
-from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.operators.table import operator_of
+from lsuv_cli.graph.uses import Uses
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
@@ -24,19 +23,14 @@ def activations_behind(
         model: the model.
         layer_nodes: its layers.
     """
-    consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in model.nodes:
-        for name in values_read(node):
-            consumers[name].append(node)
+    uses = Uses(model.nodes)
     found: dict[int, onnx.NodeProto] = {}
     for index, layer_node in enumerate(layer_nodes):
         value = layer_node.layer.output
-        while value and len(consumers[value]) == 1:
-            (node,) = consumers[value]
-            is_first = node.input and node.input[0] == value
-            if not is_first:
-                break
+        while value and (node := uses.only_reader(value)) is not None:
             operator = operator_of(node)
+            if next(iter(node.input), "") != value:
+                break
             if operator.activation is not None:
                 found[index] = node
             if not operator.precedes_activation:

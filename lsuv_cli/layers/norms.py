@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
-from lsuv_cli.layers.uses import values_from_inputs
+from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
 
 DEFAULT_EPSILON = 1e-5

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.graph.operators.table import names_of
-from lsuv_cli.layers.uses import values_from_inputs
+from lsuv_cli.graph.uses import Uses
+from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
 
 
@@ -19,16 +20,16 @@ def refuse_quantised(model: OnnxModel) -> None:
     integer = names_of(lambda operator: operator.integer_weights)
     products = names_of(lambda operator: operator.product is not None)
     rearranging = names_of(lambda operator: operator.rearranges)
-    producers = {name: node for node in model.nodes for name in node.output}
+    uses = Uses(model.nodes)
     for node in model.nodes:
         if node.op_type in integer:
             raise _refusal(model, node_name(node), node.op_type)
         if node.op_type not in products:
             continue
         for name in node.input[:2]:
-            source = producers.get(name)
+            source = uses.producer(name)
             while source is not None and source.op_type in rearranging:
-                source = producers.get(source.input[0])
+                source = uses.producer(source.input[0])
             if (
                 source is not None
                 and source.op_type == "DequantizeLinear"

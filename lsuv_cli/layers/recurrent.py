@@ -8,15 +8,17 @@ from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.recurrence import RecurrentMatrix
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.layers.uses import Uses
+from lsuv_cli.layers.parameter_uses import ParameterUses
 
 
-def recurrent_layer_node(matrix: RecurrentMatrix, uses: Uses, data_values: set[str]) -> LayerNode:
+def recurrent_layer_node(
+    matrix: RecurrentMatrix, uses: ParameterUses, data_values: set[str]
+) -> LayerNode:
     """Return the layer of a recurrent matrix.
 
     Args:
         matrix: one gate's recurrent matrix.
-        uses: who reads which value of the model.
+        uses: the uses of the model's parameters.
         data_values: the values that depend on the model's inputs.
     """
     model = uses.model
@@ -27,13 +29,13 @@ def recurrent_layer_node(matrix: RecurrentMatrix, uses: Uses, data_values: set[s
         name=matrix.name,
         op=matrix.op,
         weight_value=matrix.weight,
-        weight_name=uses.described(matrix.weight),
-        original_weight_name=uses.described(matrix.weight),
-        tied_values=frozenset(uses.related(matrix.weight)) - {matrix.weight},
+        weight_name=uses.parameter_name(matrix.weight),
+        original_weight_name=uses.parameter_name(matrix.weight),
+        tied_values=frozenset(uses.overlapping(matrix.weight)) - {matrix.weight},
         bias_value=matrix.bias or None,
-        bias_name=uses.described(matrix.bias) if matrix.bias else None,
+        bias_name=uses.parameter_name(matrix.bias) if matrix.bias else None,
         bias_shape=bias_shape,
-        bias_values=frozenset(uses.related(matrix.bias) if matrix.bias else ()),
+        bias_values=frozenset(uses.overlapping(matrix.bias) if matrix.bias else ()),
         foreign_addend=False,
         foreign_use="",
         dtype=model.parameters[model.view(matrix.weight).parameter].dtype,

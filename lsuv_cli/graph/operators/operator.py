@@ -8,8 +8,8 @@ from enum import Enum, auto
 
 import onnx
 
-from lsuv_cli.graph.operators.activations import ActiveElements
 from lsuv_cli.graph.operators.products import ProductRule
+from lsuv_cli.graph.operators.slopes import ActiveElements
 
 
 class Homogeneity(Enum):

@@ -9,7 +9,7 @@ inputs being multiplied first, and reports find nothing flat in it:
 
 >>> import numpy as np
 >>> import onnx
->>> from lsuv_cli.graph.operators.activations import flat_nowhere
+>>> from lsuv_cli.graph.operators.slopes import flat_nowhere
 >>> from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 >>> from lsuv_cli.graph.operators.table import OPERATORS, homogeneity_of, operator_of
 >>> node = onnx.helper.make_node("Neg", ["x"], ["y"])
@@ -45,7 +45,9 @@ from collections.abc import Callable
 import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, attributes
-from lsuv_cli.graph.operators.activations import (
+from lsuv_cli.graph.operators.operator import Homogeneity, Operator
+from lsuv_cli.graph.operators.products import convolution, gemm, matmul, transposed_convolution
+from lsuv_cli.graph.operators.slopes import (
     SELU_ALPHA,
     SELU_GAMMA,
     SIGMOID_BOUND,
@@ -59,8 +61,6 @@ from lsuv_cli.graph.operators.activations import (
     input_above_alpha,
     output_within,
 )
-from lsuv_cli.graph.operators.operator import Homogeneity, Operator
-from lsuv_cli.graph.operators.products import convolution, gemm, matmul, transposed_convolution
 
 UNKNOWN = Operator()
 
