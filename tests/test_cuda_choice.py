@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Per, PreInit
 from lsuv_cli.core.records import Plan
+from lsuv_cli.core.scale_rule import UnitVariance
 from lsuv_cli.engine import draw
 from lsuv_cli.runtime import devices, session
 from support.command import Run
@@ -129,7 +130,7 @@ def test_torch_is_told_the_device_and_not_its_label(monkeypatch: pytest.MonkeyPa
     told: list[str] = []
     monkeypatch.setattr(draw, "choose_qr", lambda _flops, device, _threads: told.append(device))
     device = devices.Device((), "cuda:1 with TF32", 0, "cuda", 1)
-    draw.choose_factorisation(Plan((), Per.LAYER), PreInit.HE, device)
+    draw.choose_factorisation(Plan((), Per.LAYER, UnitVariance()), PreInit.HE, device)
     assert told == ["cuda:1"]
 
 

@@ -11,8 +11,11 @@ from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
+from lsuv_cli.core.scale_rule import ScaleRule, UnitVariance
 
 Reason = tuple[str, Status]
+
+SCALE_RULE: ScaleRule = UnitVariance()
 
 PART = re.compile(r"(\[[\d:, ]*\])+$")
 
@@ -82,6 +85,7 @@ def plan_layers(
             for one in planned
         ),
         options.per,
+        SCALE_RULE,
     )
 
 

@@ -13,6 +13,7 @@ from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.layout import FloatArray, WeightLayout
 from lsuv_cli.core.moments import Moments
+from lsuv_cli.core.scale_rule import ScaleRule, ScaleTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,22 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every layer of the model, in execution order, and how they are initialised."""
+    """What is done with a model.
+
+    Attributes:
+        layers: every layer, in execution order.
+        per: what shares one scale.
+        rule: the rule that scales them.
+    """
 
     layers: tuple[PlannedLayer, ...]
     per: Per
+    rule: ScaleRule
+
+    def target(self, index: int) -> ScaleTarget:
+        """Return the output that a layer is to have."""
+        planned = self.layers[index]
+        return ScaleTarget(planned.target_std, self.per is Per.CHANNEL, planned.centres)
 
     @property
     def needs_more_sweeps(self) -> bool:
@@ -240,6 +253,7 @@ class LayerResult:
         iterations: sweeps that set the scale.
         before: moments of the output with the weights the model file has; None if not measured.
         after: moments of the output with the weights that were written; None if not measured.
+        deviation: of that output from its target; None if not measured.
     """
 
     planned: PlannedLayer
@@ -249,6 +263,7 @@ class LayerResult:
     iterations: int
     before: Moments | None
     after: Moments | None
+    deviation: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer, LayerResult, Plan
 from lsuv_cli.core.solve import LayerSolution
@@ -54,7 +54,10 @@ def layer_results(
     results = []
     for index, planned in enumerate(plan.layers):
         measured = after.get(index)
-        status, detail = _status(plan, index, outcome, measured, tol=tol, iterations=iterations)
+        deviation = None
+        if measured is not None:
+            deviation = plan.rule.deviation(measured, plan.target(index))
+        status, detail = _status(plan, index, outcome, deviation, tol=tol, iterations=iterations)
         results.append(
             LayerResult(
                 planned=planned,
@@ -64,6 +67,7 @@ def layer_results(
                 iterations=iterations if planned.skipped is None else 0,
                 before=before.get(index),
                 after=measured,
+                deviation=deviation,
             )
         )
     return results
@@ -73,7 +77,7 @@ def _status(
     plan: Plan,
     index: int,
     outcome: Outcome,
-    measured: Moments | None,
+    deviation: float | None,
     *,
     tol: float,
     iterations: int,
@@ -90,11 +94,9 @@ def _status(
         return failure
     if deciding_use != index:
         return Status.SHARED, f"scaled at {plan.layers[deciding_use].layer.name}"
-    if measured is not None:
-        deviation = measured.deviation(planned.target_std, per_channel=plan.per is Per.CHANNEL)
-        # The negation also holds where the deviation is not a number.
-        if not deviation <= tolerated(planned.layer, tol):
-            return Status.MAX_ITERATIONS, f"off by {deviation:.2g} after {iterations} sweeps"
+    # The negation also holds where the deviation is not a number.
+    if deviation is not None and not deviation <= tolerated(planned.layer, tol):
+        return Status.MAX_ITERATIONS, f"off by {deviation:.2g} after {iterations} sweeps"
     return Status.CONVERGED, ""
 
 

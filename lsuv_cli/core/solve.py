@@ -8,15 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsuv_cli.core.choices import Bias, Per, Status
-from lsuv_cli.core.moments import (
-    NUMPY,
-    Float64Array,
-    Moments,
-    closed_form_factor,
-    failure_of,
-)
+from lsuv_cli.core.choices import Bias, Status
+from lsuv_cli.core.mathematics import NUMPY
+from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Measurement, Measurements, Plan, PlannedLayer
+from lsuv_cli.core.scale_rule import Product, failure_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,6 @@ def solve(
             to stay.
         products: the measured products of the segments before.
     """
-    per_channel = plan.per is Per.CHANNEL
     pending = {index: product.pending_scale for index, product in products.items()}
     products = dict(products)
     solutions: dict[int, LayerSolution] = {}
@@ -111,20 +106,10 @@ def solve(
             outputs[index] = moments
             continue
         bias = biases.get(index)
-        centred = planned.centres
-        failure = failure_of(
-            moments, bias, planned.target_std, per_channel=per_channel, centred=centred
-        )
-        own = closed_form_factor(
-            moments.mean,
-            moments.mean_square,
-            bias,
-            planned.target_std,
-            0.0,
-            NUMPY,
-            per_channel=per_channel,
-            centred=centred,
-        )
+        target = plan.target(index)
+        failure = failure_of(plan.rule, moments, bias, target)
+        product = Product(moments.mean, moments.mean_square, bias)
+        own = plan.rule.scale(product, target, 0.0, NUMPY)
         before = scales.get(first, np.zeros_like(own))
         scales[first] = np.where(before > 0, before, own)
         used.add(first)

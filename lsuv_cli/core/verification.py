@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lsuv_cli.core.choices import Per, Status
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.moments import RELATIVE_VARIANCE_FLOOR, Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
@@ -87,7 +87,7 @@ def _verdict(
     moments = measured.get(index)
     deviation = None
     if moments is not None:
-        deviation = moments.deviation(planned.target_std, per_channel=plan.per is Per.CHANNEL)
+        deviation = plan.rule.deviation(moments, plan.target(index))
     status, detail = _judged(planned, moments, deviation, tol)
     return Verdict(planned, status, detail, moments, deviation, distributions.get(index))
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lsuv_cli.core.choices import Bias, Per
+from lsuv_cli.core.choices import Bias
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.moments import Float64Array, Moments, closed_form_factor
+from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan, Tap
+from lsuv_cli.core.scale_rule import Product
 from lsuv_cli.core.solve import MeasuredProduct
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.layers.biases import per_channel_bias
@@ -99,18 +100,9 @@ class GraphScales:
 
     def _own_pending_scale(self, index: int, fallback: GraphValue | float) -> GraphValue:
         """The pending scale that a layer would have if its weight were used nowhere else."""
-        planned = self.plan.layers[index]
         mean, mean_square = self.mean_and_square(index)
-        return closed_form_factor(
-            mean,
-            mean_square,
-            self.kept_bias(index),
-            planned.target_std,
-            fallback,
-            GRAPH,
-            per_channel=self.plan.per is Per.CHANNEL,
-            centred=planned.centres,
-        )
+        product = Product(mean, mean_square, self.kept_bias(index))
+        return self.plan.rule.scale(product, self.plan.target(index), fallback, GRAPH)
 
     def _share_scale(self, first: int, uses: Sequence[int]) -> None:
         """Give a weight's uses the scale of the first whose output varies."""

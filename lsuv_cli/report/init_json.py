@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import Per
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.report.json_parts import (
     as_text,
@@ -30,28 +29,24 @@ def init_json(report: Report) -> str:
             "files": list(report.files),
             "bytes": report.bytes_written,
         },
-        "layers": [_layer(index, result, report.per) for index, result in enumerate(report.layers)],
+        "layers": [_layer(index, result) for index, result in enumerate(report.layers)],
         "converged": not report.failures,
     }
     return as_text(document)
 
 
-def _layer(index: int, result: LayerResult, per: Per) -> dict[str, Any]:
+def _layer(index: int, result: LayerResult) -> dict[str, Any]:
     layer = result.planned.layer
-    target = result.planned.target_std
-    deviation = None
-    if result.after is not None:
-        deviation = result.after.deviation(target, per_channel=per is Per.CHANNEL)
     return {
         **layer_document(index, layer),
-        "target_std": target,
+        "target_std": result.planned.target_std,
         "status": result.status.value,
         "detail": result.detail,
         "scale": _scale(result.scale),
         "iterations": result.iterations,
         "before": moments_document(result.before),
         "after": moments_document(result.after),
-        "deviation": finite(deviation),
+        "deviation": finite(result.deviation),
     }
 
 

@@ -47,9 +47,10 @@ def init_outcome(report: Report) -> str:
     """Return the tally of an initialisation, with the largest deviation from a target."""
     measured = [result for result in report.layers if result.after is not None]
     deviations = [
-        result.after.deviation(result.planned.target_std, per_channel=report.per is Per.CHANNEL)
+        result.deviation
         for result in measured
-        if result.after is not None and result.status in (Status.CONVERGED, Status.MAX_ITERATIONS)
+        if result.deviation is not None
+        and result.status in (Status.CONVERGED, Status.MAX_ITERATIONS)
     ]
     text = tally(report.layers)
     if deviations:
