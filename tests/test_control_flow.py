@@ -19,7 +19,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.engine.branches import along, find_way
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.layers.left_alone import layers_left_alone
-from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.onnx_file import read_source
 from lsuv_cli.runtime.devices import select_device
@@ -199,11 +199,11 @@ def test_scan_by_torch_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [1, 10**9])
 @pytest.mark.parametrize("name", LOOP_GRAPHS)
-def test_written_out_they_compute_the_same(tmp_path: Path, name: str, most: int) -> None:
+def test_unrolled_they_compute_the_same(tmp_path: Path, name: str, most: int) -> None:
     nodes, shape = LOOP_GRAPHS[name]
     path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     feeds = {"x": W(8, *shape, seed=9)}
-    source = constants_outside(read_source(path))
+    source = hoist_constants(read_source(path))
     written = along(source, find_way(source, {}, feeds, CPU, most))
     plain = onnx.ModelProto()
     plain.CopyFrom(written.skeleton)
@@ -331,7 +331,7 @@ def test_a_way_that_never_settles(tmp_path: Path, lsuv: Run) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "samples.npy"}
 
 
-def test_what_can_not_be_written_out_is_reported(tmp_path: Path, lsuv: Run) -> None:
+def test_what_can_not_be_unrolled_is_reported(tmp_path: Path, lsuv: Run) -> None:
     graph = body(
         [node("MatMul", "s w", "t"), node("Identity", "go", "on")],
         LOOP_INPUTS,

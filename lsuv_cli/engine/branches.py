@@ -20,11 +20,11 @@ from lsuv_cli.instrument.segments import cut_steps
 from lsuv_cli.instrument.steps import node_step
 from lsuv_cli.passes.control_flow import (
     Decisions,
-    can_be_written_out,
+    can_be_unrolled,
     controlling_nodes,
     probes,
 )
-from lsuv_cli.passes.unroll import written_out
+from lsuv_cli.passes.unroll import unroll
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.run_once import run_once
@@ -85,31 +85,31 @@ def find_way(
         wanted = {node.output[0] for node in nodes}
         found = _probe(source, weights, wanted, feeds, device, max_segment_bytes)
         for node in nodes:
-            if not can_be_written_out(node, found[node.output[0]]):
+            if not can_be_unrolled(node, found[node.output[0]]):
                 given_up.add(node.output[0])
                 del found[node.output[0]]
         if found:
             decisions.append(found)
-            source = written_out(source, found)
+            source = unroll(source, found)
 
 
 def along(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
-    """The model written out along a way that `find_way` found."""
+    """Unroll a model according to the decisions that `find_way` found."""
     for level in decisions:
-        source = written_out(source, level)
+        source = unroll(source, level)
     return source
 
 
 def along_any(source: ModelSource) -> ModelSource:
-    """The model written out along some way, for what is the same along all: layers and names."""
+    """Unroll a model in some way, for what is the same in all: layers and names."""
     given_up: set[str] = set()
     while True:
         nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
-        given_up.update(node.output[0] for node in nodes if not can_be_written_out(node, 1))
+        given_up.update(node.output[0] for node in nodes if not can_be_unrolled(node, 1))
         ways = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
         if not ways:
             return source
-        source = written_out(source, ways)
+        source = unroll(source, ways)
 
 
 def _probe(

@@ -15,7 +15,7 @@ from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.engine.branches import along_any
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
@@ -53,7 +53,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     refuse_model_name(options.out, is_torch=file.state is not None)
     if file.state is not None:
         return _apply_to_state(options, file.state)
-    source = constants_outside(file.source({}))
+    source = hoist_constants(file.source({}))
     model, weights = model_of(along_any(source))
     del source  # it holds the file's weights
     files = model_files(model, options.out)

@@ -25,7 +25,7 @@ from lsuv_cli.jobs.opening import Given, device_of
 from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, setup_of
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
 from lsuv_cli.memory.budget import predict
-from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import EXAMPLES
@@ -50,7 +50,7 @@ def inspect(options: InspectOptions, events: Events) -> Inspection:
         given = Given(options, SingleProcess(), device, events, stack, open_samples)
         events.stage("reading the model")
         given, source = _source(given, options)
-        model, weights = model_of(constants_outside(source))
+        model, weights = model_of(hoist_constants(source))
         layers = find_planned_layers(given, model, weights)
         specs = with_shapes(model.inputs, options.samples.input_shapes)
         plan = _planned_run(given, options, model, weights, layers, specs) if options.plan else None

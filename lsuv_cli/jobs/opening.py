@@ -20,7 +20,7 @@ from lsuv_cli.jobs.loading import Loaded
 from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
-from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
@@ -58,7 +58,7 @@ class Given:
         find: finds the samples.
         state: the model file's own tensors and names; None for ONNX.
         loaded: the samples, if they have been read.
-        source: the model as it was before its bodies were written out; None where they were not.
+        source: the model as it was before it was unrolled; None where it was not.
         decisions: along which way that was done.
     """
 
@@ -103,7 +103,7 @@ class Given:
             raise WayChangedError(now)
 
     def other_way(self, weights: ParameterSources, loaded: Loaded) -> Sequence[Decisions] | None:
-        """Where some weights lead the samples, if that is not the way that was written out.
+        """Where some weights lead the samples, if that is not the way that was unrolled.
 
         Args:
             weights: where they differ from the file's.
@@ -169,7 +169,7 @@ def _opened(given: Given, job: Job[Result]) -> Result:
         events.stage("converting to ONNX")
         examples = loaded.batches.example()
     source = file.source(examples)
-    source = constants_outside(source)
+    source = hoist_constants(source)
     if not controlling_nodes(source):
         model, weights = model_of(source)
         # It holds the file's weights, which need not stay in memory once others are drawn.

@@ -1,4 +1,4 @@
-"""If, Loop and Scan with layers in their bodies, and which way samples go through them."""
+"""If, Loop and Scan with layers in their bodies, and what they decide on some samples."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lsuv_cli.graph.new_nodes import NewNames
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, bodies
 from lsuv_cli.graph.operators.table import names_of
 
-# More would take ONNX Runtime minutes to load.
-MAX_WRITTEN_OUT_NODES = 2_000
+# ONNX Runtime would take minutes to load more.
+MAX_UNROLLED_NODES = 2_000
 SCAN_WITHOUT_BATCH_OPSET = 9
 
-# For each If, told by its first output, 1 where the condition holds and else 0; for each Loop and
-# Scan how often it runs.
+# Branch decisions, by the first output of each node: for an If 1 where its condition holds, else 0;
+# for a Loop or Scan the number of its iterations.
 Decisions = Mapping[str, int]
 
 
 def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
-    """The nodes of the main graph that have layers in their bodies."""
+    """Find the nodes of the main graph that have layers in their bodies."""
     constants = set(source.parameters)
     layer_like = names_of(lambda operator: operator.looks_like_a_layer)
     found = []
@@ -58,12 +58,12 @@ def _holds_layer(node: onnx.NodeProto, constants: set[str], layer_like: frozense
     return False
 
 
-def can_be_written_out(node: onnx.NodeProto, way: int) -> bool:
-    """Whether a controlling node is short enough, and leaves no value without a size.
+def can_be_unrolled(node: onnx.NodeProto, decision: int) -> bool:
+    """Say whether a controlling node is short enough, and leaves no value without a size.
 
     Args:
         node: an If, Loop or Scan.
-        way: see `Decisions`.
+        decision: see `Decisions`.
     """
     if node.op_type == "If":
         return True
@@ -71,29 +71,31 @@ def can_be_written_out(node: onnx.NodeProto, way: int) -> bool:
     states = len(node.input) - 2
     if node.op_type == "Scan":
         states = len(node.input) - len(scan_inputs(node))
-    if way == 0 and any(node.output[states:]):
+    if decision == 0 and any(node.output[states:]):
         return False
-    return way * len(body.node) <= MAX_WRITTEN_OUT_NODES
+    return decision * len(body.node) <= MAX_UNROLLED_NODES
 
 
 def probes(node: onnx.NodeProto, names: NewNames) -> tuple[list[onnx.NodeProto], str]:
-    """Nodes that find out which way a controlling node goes, and the value that tells.
+    """Return nodes that compute what a controlling node decides.
 
     Args:
         node: an If, Loop or Scan.
         names: gives new values their names.
 
     Returns:
-        The nodes, to be run behind those that make what `node` reads, and the name of an integer:
-        see `Decisions`.
+        The nodes, which run after those that make what `node` reads, and the name of the integer
+        that they make; see `Decisions`.
     """
-    way = names.new(f"{node.output[0]}/way")
+    decision = names.new(f"{node.output[0]}/decision")
     if node.op_type == "If":
-        return [helper.make_node("Cast", [node.input[0]], [way], to=TensorProto.INT64)], way
+        return [
+            helper.make_node("Cast", [node.input[0]], [decision], to=TensorProto.INT64)
+        ], decision
     if node.op_type == "Scan":
         position, axis = scan_inputs(node)[0]
-        return _size_along(node.input[position], axis, way, names), way
-    # A Loop does not tell how often it ran, unless its body puts something out each time.
+        return _size_along(node.input[position], axis, decision, names), decision
+    # A Loop has no output that counts its iterations; so its body must output something in each.
     counted = onnx.NodeProto()
     counted.CopyFrom(node)
     (body,) = bodies(counted)
@@ -105,20 +107,20 @@ def probes(node: onnx.NodeProto, names: NewNames) -> tuple[list[onnx.NodeProto],
     outputs = [name or names.new("unused") for name in node.output]
     outputs += [names.new("unused") for _ in range(carried - 1 - len(outputs))]
     counted.output[:] = [names.new(name) for name in outputs] + [every]
-    return [counted, *_size_along(every, 0, way, names)], way
+    return [counted, *_size_along(every, 0, decision, names)], decision
 
 
-def _size_along(value: str, axis: int, way: str, names: NewNames) -> list[onnx.NodeProto]:
-    shape, index = names.new(f"{way}/shape"), names.new(f"{way}/axis")
+def _size_along(value: str, axis: int, output: str, names: NewNames) -> list[onnx.NodeProto]:
+    shape, index = names.new(f"{output}/shape"), names.new(f"{output}/axis")
     return [
         helper.make_node("Shape", [value], [shape]),
         constant_node(index, np.array(axis, np.int64)),
-        helper.make_node("Gather", [shape, index], [way]),
+        helper.make_node("Gather", [shape, index], [output]),
     ]
 
 
 def scan_inputs(node: onnx.NodeProto) -> list[tuple[int, int]]:
-    """For each sequence that a Scan goes along its position among the inputs, and its axis."""
+    """Return the position of each scanned input of a Scan, and the axis it is scanned along."""
     found = attributes(node)
     count = found["num_scan_inputs"]
     axes = found.get("scan_input_axes", [0] * count)

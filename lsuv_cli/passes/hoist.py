@@ -1,4 +1,4 @@
-"""The constants of bodies moved to the main graph, where each is there once and is a parameter."""
+"""Constants in the bodies of If, Loop and Scan, moved to the main graph as parameters of it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.passes.control_flow import controlling_nodes
 
 
-def constants_outside(source: ModelSource) -> ModelSource:
-    """The model with the constants of its controlling nodes' bodies in the main graph.
+def hoist_constants(source: ModelSource) -> ModelSource:
+    """Move the constants in the bodies of controlling nodes to the main graph.
 
     Args:
         source: the model; not modified.
+
+    Returns:
+        The model with those constants outside.
 
     Raises:
         ModelError: a weight's external data is missing.
@@ -71,7 +74,7 @@ class _Mover:
             The Constant nodes.
         """
         for body in bodies(node):
-            # Of this body alone: another one may have a constant of the same name.
+            # For this body alone: another one may have a constant of the same name.
             renamed: dict[str, str] = {}
             for tensor in body.initializer:
                 moved = onnx.TensorProto()
@@ -97,7 +100,7 @@ class _Mover:
                 yield from self.constants_of(inner)
 
     def _name(self, name: str) -> str:
-        """A constant's name outside: its own, but where it is taken."""
+        """Return a constant's name outside: its own, unless that is taken."""
         if name in self.taken:
             name = self.names.new(name)
         self.taken.add(name)
@@ -105,7 +108,7 @@ class _Mover:
 
 
 def _made_inside(node: onnx.NodeProto, *, emptied: bool) -> Iterator[str]:
-    """The names made in a node's bodies; not those of their constants, if it is emptied of them."""
+    """Yield the names made in a node's bodies, those of constants only if these stay there."""
     for body in bodies(node):
         yield from (value.name for value in (*body.input, *body.output))
         if not emptied:

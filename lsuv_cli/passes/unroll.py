@@ -1,8 +1,9 @@
-"""If, Loop and Scan written out as the samples go through them.
+"""If, Loop and Scan unrolled: replaced by the nodes that run on the samples.
 
 A layer inside a body has no place in the main graph where it could be measured. But on one batch of
-samples each If takes one branch, and each Loop and Scan runs some number of times; written out so,
-the bodies' layers stand in the main graph, a loop's several times with one weight.
+samples each If takes one branch, and each Loop and Scan runs some number of times; once these are
+unrolled, the layers of the bodies are in the main graph, those of a loop several times with one
+weight.
 """
 
 from __future__ import annotations
@@ -31,40 +32,40 @@ from lsuv_cli.graph.nodes import (
 from lsuv_cli.passes.control_flow import Decisions, scan_inputs
 
 
-def written_out(source: ModelSource, decisions: Decisions) -> ModelSource:
-    """The model with its controlling nodes written out.
+def unroll(source: ModelSource, decisions: Decisions) -> ModelSource:
+    """Replace controlling nodes by the nodes that run according to some branch decisions.
 
     Branches that are not taken are kept as nodes that no data reaches, so that their layers are
-    known of.
+    still found.
 
     Args:
-        source: the model, its bodies' constants outside; not modified.
-        decisions: for each node to be written out.
+        source: the model, with the constants of its bodies hoisted; not modified.
+        decisions: the decision of each node to unroll.
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
     names = NewNames(names_in(skeleton.graph) | source.parameters.keys())
-    writer = _Writer(skeleton.graph, source.parameters, names, source.opset)
+    unroller = _Unroller(skeleton.graph, source.parameters, names, source.opset)
     del skeleton.graph.node[:]
     for node in source.skeleton.graph.node:
         if node.output and node.output[0] in decisions:
-            writer.write_out(node, decisions[node.output[0]])
+            unroller.unroll(node, decisions[node.output[0]])
         else:
-            writer.append(node)
+            unroller.append(node)
     return replace(source, skeleton=skeleton)
 
 
-def _name_apart(node: onnx.NodeProto, suffix: str) -> None:
-    """Add what tells a loop's rounds apart to a node's name, and to those in its bodies."""
+def _append_suffix(node: onnx.NodeProto, suffix: str) -> None:
+    """Append the suffix of a loop's iteration to a node's name, and to those in its bodies."""
     if node.name:
         node.name += suffix
     for body in bodies(node):
         for inner in body.node:
-            _name_apart(inner, suffix)
+            _append_suffix(inner, suffix)
 
 
-class _Writer:
-    """Writes nodes into the main graph."""
+class _Unroller:
+    """Appends nodes to the main graph."""
 
     def __init__(
         self,
@@ -87,18 +88,18 @@ class _Writer:
         if self.from_data.intersection(values_read(node)):
             self.from_data.update(node.output)
 
-    def write_out(self, node: onnx.NodeProto, way: int) -> None:
-        """Append what a controlling node does on the samples."""
+    def unroll(self, node: onnx.NodeProto, decision: int) -> None:
+        """Append the nodes that a controlling node runs."""
         if node.op_type == "If":
             found = attributes(node)
-            taken, other = ("then_branch", "else_branch")[:: 1 if way else -1]
+            taken, other = ("then_branch", "else_branch")[:: 1 if decision else -1]
             self._untaken(found[other], f"{node_name(node)}/{other}", {})
             made = self._write(found[taken], f"{node_name(node)}/{taken}", {}, "")
             self._give(made, node.output)
         elif node.op_type == "Loop":
-            self._loop(node, way)
+            self._loop(node, decision)
         else:
-            self._scan(node, way)
+            self._scan(node, decision)
 
     def _node(self, op: str, inputs: Iterable[str], output: str, **more: object) -> str:
         made = onnx.NodeProto(op_type=op, input=list(inputs), output=[output])
@@ -122,13 +123,13 @@ class _Writer:
     def _write(
         self, body: onnx.GraphProto, scope: str, given: Mapping[str, str], suffix: str
     ) -> list[str]:
-        """Append a body's nodes once; return what its outputs are called.
+        """Append a body's nodes once; return the names of its outputs.
 
         Args:
             body: the body, which holds no constants.
-            scope: what its values' new names begin with.
-            given: what stands for its inputs.
-            suffix: what tells this time from others, in the nodes' names.
+            scope: the beginning of its values' new names.
+            given: the value for each of its inputs.
+            suffix: appended to the nodes' names, different in each iteration.
         """
         renamed = dict(given)
         for node in body.node:
@@ -144,15 +145,15 @@ class _Writer:
         for name in filter(None, node.output):
             renamed[name] = self.names.new(f"{scope}/{name}{suffix}")
         copy.output[:] = [renamed[name] if name else "" for name in node.output]
-        _name_apart(copy, suffix)
+        _append_suffix(copy, suffix)
         if copy.name:
             copy.name = self.node_names.new(copy.name)
         self.append(copy)
 
     def _untaken(self, body: onnx.GraphProto, scope: str, given: Mapping[str, str]) -> None:
-        """Append a body that does not run, fed with what does not come from the data.
+        """Append a body that does not run, fed with a value that does not depend on the data.
 
-        What is in its own nodes' bodies does not run either.
+        The bodies inside it do not run either.
         """
         if not self.no_data:
             self.no_data = self._constant(np.array(0, np.float32), "no data")
@@ -220,7 +221,7 @@ class _Writer:
                 self._stack(values[:: -1 if directions[position] else 1], axes[position], output)
 
     def _stack(self, values: Iterable[str], axis: int, output: str) -> None:
-        """One value behind the other along a new axis."""
+        """Append the concatenation of some values along a new axis."""
         self._node("Concat", list(self._lifted(values, axis)), output, axis=axis)
 
     def _lifted(self, values: Iterable[str], axis: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
-from lsuv_cli.passes.hoist import constants_outside
+from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.passes.normal_form import separate_shared
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.onnx_file import parse, source_of
@@ -53,7 +53,7 @@ def with_values(
 ) -> tuple[onnx.ModelProto, ParameterSources]:
     """The file's model with the values that its parameters have now.
 
-    Each parameter gets a place of its own: local functions are written out, the constants of
+    Each parameter gets a place of its own: local functions are inlined, the constants of
     bodies with layers stand in the main graph, and what an exporter stored once, being equal, is
     stored several times.
 
@@ -69,7 +69,7 @@ def with_values(
         ModelError: a new value has no place in the file.
     """
     file, sha256 = parse(model.path, content)
-    source = constants_outside(source_of(file, sha256, model.path))
+    source = hoist_constants(source_of(file, sha256, model.path))
     proto = onnx.ModelProto()
     proto.CopyFrom(source.skeleton)
     proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
@@ -79,7 +79,7 @@ def with_values(
     separate_shared(separated)
     separated.write_nodes()
     infos = {name: one.info for name, one in separated.parameters.items()}
-    # With the bodies written out, fewer may be told apart.
+    # With the bodies unrolled, fewer may be told apart.
     known = {
         name: name if name in model.weight_values else separated.copies[name] for name in infos
     }
