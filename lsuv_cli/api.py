@@ -33,7 +33,7 @@ from lsuv_cli.jobs.init import initialize as run_job
 from lsuv_cli.names.exporters import names_words
 from lsuv_cli.samples.batch import open_samples
 from lsuv_cli.samples.memory import find_in_memory
-from lsuv_cli.weights.tensors import open_tensors
+from lsuv_cli.weights.formats import open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -187,7 +187,7 @@ def initialize(
         )
         find = open_samples if is_path else find_in_memory(samples)
         report = run_job(options, _Warnings(), find=find)
-        written = open_tensors(path)
+        written = open_checkpoint(path)
         weights = {name: np.array(written[name]) for name in written}
     return Initialized(report, weights)
 

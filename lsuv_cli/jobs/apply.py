@@ -20,6 +20,7 @@ from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.trial import try_model
+from lsuv_cli.weights.formats import open_checkpoint
 from lsuv_cli.weights.like import differences
 from lsuv_cli.weights.load import read_weights
 from lsuv_cli.weights.model_file import model_files, refuse_invalid, save_model, with_values
@@ -31,7 +32,6 @@ from lsuv_cli.weights.output import (
     rename_all,
     replacing_file,
 )
-from lsuv_cli.weights.tensors import open_tensors
 
 
 def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
@@ -69,7 +69,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
 
 
 def _apply_to_state(options: ApplyOptions, state: ModelState) -> list[Path]:
-    tensors = open_tensors(options.weights)
+    tensors = open_checkpoint(options.weights)
     refuse_overwriting(options.out, "a file of weights", tensors.files)
     shapes = {name: info.shape for name, info in tensors.infos.items()}
     found = differences(shapes, state.shapes)

@@ -28,10 +28,10 @@ from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.weights.formats import writer_for
 from lsuv_cli.weights.model_file import model_files
 from lsuv_cli.weights.output import (
     check_output,
-    refuse_misleading_name,
     refuse_overwriting,
     replacing_file,
 )
@@ -210,7 +210,7 @@ def _check_outputs(options: InitOptions) -> None:
         raise UsageError("--out and --out-model are the same file; give two")
     for path in options.outputs:
         _check_output(options, path)
-    refuse_misleading_name(options.out, "safetensors")
+    writer_for(options.out)
 
 
 def _check_output(options: InitOptions, path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.names.exporter import Shapes
-from lsuv_cli.weights.tensors import open_tensors
+from lsuv_cli.weights.formats import open_checkpoint
 
 
 def read_shapes(path: Path) -> Shapes:
@@ -15,7 +15,7 @@ def read_shapes(path: Path) -> Shapes:
     Raises:
         DataError: there is no such file, or it is no checkpoint.
     """
-    return {name: info.shape for name, info in open_tensors(path, "--like").infos.items()}
+    return {name: info.shape for name, info in open_checkpoint(path, "--like").infos.items()}
 
 
 def differences(ours: Shapes, theirs: Shapes) -> str:

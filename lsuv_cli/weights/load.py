@@ -28,8 +28,9 @@ from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.names.choose import choose_names, used_values
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState
+from lsuv_cli.weights.checkpoint import Checkpoint
+from lsuv_cli.weights.formats import open_checkpoint
 from lsuv_cli.weights.like import differences
-from lsuv_cli.weights.tensors import TensorFile, open_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class ReadWeights:
         others: values, by the model, of tensors that are no parameters of its graph.
     """
 
-    file: TensorFile
+    file: Checkpoint
     naming: Naming
     others: Mapping[str, NDArray[Any]]
 
@@ -79,7 +80,7 @@ def read_weights(
         DataError: there is no such file, it is no file of weights, or it does not fit the model.
         ModelError: the names asked for can't be told.
     """
-    file = open_tensors(path)
+    file = open_checkpoint(path)
     others: Mapping[str, NDArray[Any]] = {}
     if state is None:
         candidates = list(_namings(file, model, layer_nodes, names))
@@ -100,7 +101,7 @@ def read_weights(
 
 
 def _namings(
-    file: TensorFile, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: str
+    file: Checkpoint, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: str
 ) -> Iterator[Naming]:
     """What the file's tensors may be called, the likeliest first."""
     like = {name: info.shape for name, info in file.infos.items()}
@@ -109,7 +110,7 @@ def _namings(
         yield onnx_names(model.written(used_values(layer_nodes)))
 
 
-def _misfits(file: TensorFile, naming: Naming) -> str:
+def _misfits(file: Checkpoint, naming: Naming) -> str:
     """What keeps a file from holding the tensors of a naming; "" where nothing does."""
     found = differences(
         {name: info.shape for name, info in file.infos.items()},
@@ -132,7 +133,7 @@ def _can_be(dtype: np.dtype[Any], stored: WrittenTensor) -> bool:
     return not stored.parameter or dtype.name.startswith(("float", "bfloat"))
 
 
-def _refuse_untied(file: TensorFile, naming: Naming) -> None:
+def _refuse_untied(file: Checkpoint, naming: Naming) -> None:
     """Refuse a file that has two values for what is one parameter of the model."""
     for names in tensors_by_parameter(naming).values():
         whole = [name for name in names if naming[name].pieces == WHOLE]
@@ -144,5 +145,5 @@ def _refuse_untied(file: TensorFile, naming: Naming) -> None:
                 )
 
 
-def _read(file: TensorFile, tensors: Mapping[str, WrittenTensor], info: TensorInfo) -> FloatArray:
+def _read(file: Checkpoint, tensors: Mapping[str, WrittenTensor], info: TensorInfo) -> FloatArray:
     return parameter_of(tensors, info, file.__getitem__).astype(info.dtype, copy=False)

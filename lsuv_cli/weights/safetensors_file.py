@@ -1,4 +1,4 @@
-"""Safetensors files, written tensor by tensor.
+"""Safetensors files, written tensor by tensor and read one tensor at a time.
 
 The format (safetensors 0.8): eight bytes with the header's length, little-endian; the header, JSON
 padded with spaces to a multiple of eight; then the tensors, row-major and little-endian, without
@@ -10,18 +10,22 @@ bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.weights.checkpoint import Checkpoint
+from lsuv_cli.weights.weights_format import WeightsFormat
 
 # safetensors' names, in the reference writer's order (the falling order of its dtype enumeration).
-DTYPES = {
+DTYPE_NAMES = {
     "uint64": "U64",
     "int64": "I64",
     "float64": "F64",
@@ -37,8 +41,9 @@ DTYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-ORDER = {name: rank for rank, name in enumerate(DTYPES)}
-ALIGNMENT_BYTES = 8
+DTYPE_ORDER = {name: rank for rank, name in enumerate(DTYPE_NAMES)}
+_NUMPY_NAMES = {short: name for name, short in DTYPE_NAMES.items()}
+HEADER_ALIGNMENT_BYTES = 8
 
 
 class SafetensorsWriter:
@@ -49,20 +54,26 @@ class SafetensorsWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]
+        self,
+        file: BinaryIO,
+        path: Path,
+        tensors: Mapping[str, TensorInfo],
+        metadata: Mapping[str, str],
     ) -> None:
         """Write the header.
 
         Args:
             file: open for writing, and empty.
-            tensors: name, shape and dtype of each tensor.
+            path: its path, under which it is read back.
+            tensors: shape and dtype of each tensor.
             metadata: texts for the header; `set_metadata` may change them later.
         """
         self._file = file
+        self._path = path
         self._tensors = tensors
         self._offsets: dict[str, int] = {}
         offset = 0
-        for name in sorted(tensors, key=lambda n: (ORDER[tensors[n].dtype.name], n.encode())):
+        for name in sorted(tensors, key=lambda n: (DTYPE_ORDER[tensors[n].dtype.name], n.encode())):
             self._offsets[name] = offset
             offset += tensors[name].nbytes
         header = self._header(metadata)
@@ -78,12 +89,12 @@ class SafetensorsWriter:
         for name, offset in self._offsets.items():
             info = self._tensors[name]
             header[name] = {
-                "dtype": DTYPES[info.dtype.name],
+                "dtype": DTYPE_NAMES[info.dtype.name],
                 "shape": list(info.shape),
                 "data_offsets": [offset, offset + info.nbytes],
             }
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % ALIGNMENT_BYTES)
+        text += b" " * (-len(text) % HEADER_ALIGNMENT_BYTES)
         return struct.pack("<Q", len(text)) + text
 
     def put(self, name: str, value: FloatArray) -> None:
@@ -107,15 +118,74 @@ class SafetensorsWriter:
         self._file.seek(0)
         self._file.write(header)
 
-    def flush(self) -> None:
-        """Let others read what has been written."""
+    def read(self, name: str) -> FloatArray:
+        """Read back a tensor that was written."""
+        self._file.flush()
+        return _read_tensor(self._path, name)
+
+    def finish(self) -> None:
+        """Write what is still buffered."""
         self._file.flush()
 
 
-def read_tensor(path: Path, name: str) -> FloatArray:
+def _read_tensor(path: Path, name: str) -> FloatArray:
     """Read one tensor, as anyone else would: with the safetensors library."""
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
         tensor: FloatArray = file.get_tensor(name)
         return tensor
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file is one, by its suffix or its first bytes: a length, then JSON."""
+    if path.suffix == ".safetensors":
+        return True
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(9)
+        return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    return False
+
+
+def _open(path: Path, called: str) -> Checkpoint:
+    """Open a file for reading.
+
+    Args:
+        path: the file.
+        called: what to call it in errors.
+
+    Raises:
+        DataError: it is not safetensors, or not whole.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    infos = {}
+    try:
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                part = file.get_slice(name)
+                infos[name] = TensorInfo(tuple(part.get_shape()), _dtype(part.get_dtype()))
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{called}: not a whole safetensors file: {error}") from None
+
+    def read(name: str) -> FloatArray:
+        try:
+            return _read_tensor(path, name)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{called}: {name} can't be read any more: {error}") from None
+
+    return Checkpoint((path,), infos, read)
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "BF16":
+        import ml_dtypes
+
+        dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return dtype
+    return np.dtype(_NUMPY_NAMES.get(name, np.void))
+
+
+SAFETENSORS = WeightsFormat(
+    "safetensors", (".safetensors",), _is_safetensors, _open, SafetensorsWriter
+)

@@ -1,4 +1,4 @@
-"""Weights in one safetensors file, or in several and an index in Hugging Face's convention.
+"""Weights in one file, or in several and an index in Hugging Face's convention.
 
 `model.safetensors` in three shards is `model-00001-of-00003.safetensors` and so on, with
 `model.safetensors.index.json` telling which shard holds which tensor.
@@ -17,13 +17,14 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.weights.formats import writer_for
 from lsuv_cli.weights.output import (
     check_output,
     existing_output,
     explaining,
     replacing_files,
 )
-from lsuv_cli.weights.safetensors_file import SafetensorsWriter, read_tensor
+from lsuv_cli.weights.weights_format import WeightsWriter
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -118,34 +119,36 @@ def check_layout(layout: Layout, *, force: bool) -> None:
 
 
 class ShardedWriter:
-    """Open safetensors files, to be filled tensor by tensor."""
+    """The open files of weights, filled tensor by tensor."""
 
     def __init__(
-        self, writers: Mapping[Path, tuple[SafetensorsWriter, Path]], layout: Layout
+        self,
+        writers: Mapping[Path, WeightsWriter],
+        temporaries: Sequence[Path],
+        layout: Layout,
     ) -> None:
         self._writers = writers
+        self._temporaries = temporaries
         self._layout = layout
         self._shard_of = {name: path for path, names in layout.shards.items() for name in names}
 
     def put(self, name: str, value: FloatArray) -> None:
         """Write a tensor, in place of what was written before."""
-        self._writers[self._shard_of[name]][0].put(name, value)
+        self._writers[self._shard_of[name]].put(name, value)
 
     def read(self, name: str) -> FloatArray:
         """Read a tensor back from its file."""
-        writer, temporary = self._writers[self._shard_of[name]]
-        writer.flush()
-        return read_tensor(temporary, name)
+        return self._writers[self._shard_of[name]].read(name)
 
     def set_metadata(self, metadata: Callable[[Sequence[str]], Mapping[str, str]]) -> None:
         """Replace each header's texts by others of the same length, given its tensors' names."""
         for path, names in self._layout.shards.items():
-            self._writers[path][0].set_metadata(metadata(names))
+            self._writers[path].set_metadata(metadata(names))
 
     @property
     def bytes_written(self) -> int:
         """Bytes of all files together, but for the index."""
-        return sum(temporary.stat().st_size for _, temporary in self._writers.values())
+        return sum(temporary.stat().st_size for temporary in self._temporaries)
 
 
 @contextmanager
@@ -167,17 +170,20 @@ def writing_shards(
     Raises:
         OutputError: a file exists (without `force`), or can't be written.
     """
+    create = writer_for(layout.target)
     # The index last, so that it never tells of shards that are not there yet.
     with replacing_files(layout.files, force=force) as pending:
         with explaining(layout.target):
             writers = {}
             for one, names in zip(pending, layout.shards.values(), strict=False):
                 infos = {name: tensors[name] for name in names}
-                writer = SafetensorsWriter(one.file, infos, metadata(names))
-                writers[one.target] = writer, one.temporary
+                writers[one.target] = create(one.file, one.temporary, infos, metadata(names))
             if layout.index is not None:
                 pending[-1].file.write(_index(layout, tensors))
-            yield ShardedWriter(writers, layout)
+            temporaries = [one.temporary for one in pending[: len(writers)]]
+            yield ShardedWriter(writers, temporaries, layout)
+            for writer in writers.values():
+                writer.finish()
             for one in pending:
                 one.file.flush()
         if force:

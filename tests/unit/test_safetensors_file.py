@@ -26,7 +26,7 @@ DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 def written(tensors: Tensors, metadata: dict[str, str]) -> bytes:
     infos = {name: TensorInfo(t.shape, t.dtype) for name, t in tensors.items()}
     file = io.BytesIO()
-    writer = SafetensorsWriter(file, infos, metadata)
+    writer = SafetensorsWriter(file, Path(), infos, metadata)
     for name, tensor in tensors.items():
         writer.put(name, tensor)
     return file.getvalue()
@@ -55,7 +55,7 @@ def test_tensors_may_be_put_again_and_the_header_changed() -> None:
     tensors: Tensors = {name: np.full(3, i, np.float32) for i, name in enumerate("abc")}
     file = io.BytesIO()
     infos = {name: TensorInfo(t.shape, t.dtype) for name, t in tensors.items()}
-    writer = SafetensorsWriter(file, infos, {"format": "no"})
+    writer = SafetensorsWriter(file, Path(), infos, {"format": "no"})
     for name in "cabca":
         writer.put(name, tensors[name] if name != "b" else np.zeros(3, np.float32))
     writer.put("b", tensors["b"])

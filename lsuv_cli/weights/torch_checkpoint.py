@@ -1,0 +1,85 @@
+"""Checkpoints by `torch.save` of tensors alone. They are only read, and no code in them is run."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.torch_arrays import as_numpy
+from lsuv_cli.weights.checkpoint import Checkpoint
+from lsuv_cli.weights.pickled import refusal, whole_object
+from lsuv_cli.weights.weights_format import WeightsFormat
+
+if TYPE_CHECKING:
+    import torch
+
+# Under these keys training scripts keep the weights beside other things.
+NESTED_KEYS = ("state_dict", "model_state_dict", "model")
+
+
+def _open(path: Path, called: str) -> Checkpoint:
+    """Open a file for reading.
+
+    Args:
+        path: the file.
+        called: what to call it in errors.
+
+    Raises:
+        DataError: it is not a checkpoint of tensors alone.
+    """
+    import torch
+
+    state = {
+        str(name): value
+        for name, value in _state_dict(path, called).items()
+        if isinstance(value, torch.Tensor)
+    }
+    infos = {name: TensorInfo(tuple(t.shape), _dtype_of(t)) for name, t in state.items()}
+    return Checkpoint((path,), infos, lambda name: as_numpy(state[name]))
+
+
+def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"{called}: neither safetensors nor a checkpoint by torch.save, or cut short"
+        )
+    import pickle
+
+    import torch
+
+    try:
+        whole = whole_object(path)
+        if whole:
+            raise DataError(f"{called} {whole}")
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{called}: {refusal(error)}") from None
+    for key in NESTED_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise DataError(f"{called}: holds no state_dict")
+    return content
+
+
+def _dtype_of(tensor: torch.Tensor) -> np.dtype[Any]:
+    try:
+        return as_numpy(tensor[:0] if tensor.ndim else tensor).dtype
+    except (TypeError, RuntimeError):
+        return np.dtype((np.void, tensor.element_size()))
+
+
+TORCH_CHECKPOINT = WeightsFormat("PyTorch checkpoint", (".pt", ".pth"), lambda _: True, _open)
