@@ -15,21 +15,10 @@ from typing import Protocol
 import onnx
 
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.steps import SweepStep, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
-
-# Operators whose outputs are sequences of tensors.
-SEQUENCE_MAKERS = frozenset(
-    (
-        "SequenceConstruct",
-        "SequenceEmpty",
-        "SequenceErase",
-        "SequenceInsert",
-        "SequenceMap",
-        "SplitToSequence",
-    )
-)
 
 # ONNX Runtime opens a session in a time that grows with the square of its nodes, and a layer that
 # is measured has some 25. With so many steps at once it grows with their number.
@@ -150,7 +139,7 @@ def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
     for position, step in enumerate(steps):
         for name in step.reads & made.keys():
             inside.update(range(made[name] + 1, position + 1))
-        if step.node.op_type in SEQUENCE_MAKERS:
+        if operator_of(step.node).makes_sequences:
             made.update(dict.fromkeys(step.makes, position))
     return inside
 

@@ -13,7 +13,7 @@ from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
 from lsuv_cli.graph.nodes import captured_values, rename_captured
 from lsuv_cli.graph.operators.operator import Homogeneity
-from lsuv_cli.graph.operators.table import homogeneity_of, scaled_outputs
+from lsuv_cli.graph.operators.table import homogeneity_of, operator_of, scaled_outputs
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.graph_scales import GraphScales
 from lsuv_cli.instrument.graph_values import GraphValues
@@ -22,7 +22,6 @@ from lsuv_cli.instrument.state import PendingScale, PendingScales, Replay, Sweep
 from lsuv_cli.instrument.steps import StepKind, SweepStep
 from lsuv_cli.instrument.taps import add_norm_tap, add_reading, add_tap, layer_axes
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.passes.gemm_addends import OPTIONAL_GEMM_ADDEND_OPSET
 
 
 def sweep_graph(
@@ -176,7 +175,7 @@ class Sweep:
         current = self._scaled if is_done_again else self._deferred
         inputs = [current(name) for name in layer_node.product_inputs[:2]]
         inputs += [self._scaled(name) for name in layer_node.product_inputs[2:]]
-        if layer_node.node.op_type == "Gemm" and builder.opset < OPTIONAL_GEMM_ADDEND_OPSET:
+        if builder.opset < operator_of(layer_node.node).optional_addend_opset:
             inputs.append(builder.constant(np.zeros(1, self.dtype(index))))
         self._emit(layer_node.node, inputs, [raw])
         if is_done_again:

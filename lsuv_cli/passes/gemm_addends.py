@@ -7,15 +7,13 @@ import onnx
 
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import attributes
+from lsuv_cli.graph.operators.table import OPERATORS
 from lsuv_cli.passes.pipeline import Pass
-
-# Gemm's third input may be left out from this opset on.
-OPTIONAL_GEMM_ADDEND_OPSET = 11
 
 
 def separate_addends(graph: EditableGraph) -> None:
     """Replace each Gemm whose addend is no parameter by a Gemm without one and an Add."""
-    if graph.opset < OPTIONAL_GEMM_ADDEND_OPSET:
+    if graph.opset < OPERATORS["", "Gemm"].optional_addend_opset:
         return
     for node in graph.nodes:
         addend = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""

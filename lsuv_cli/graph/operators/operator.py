@@ -45,6 +45,8 @@ class Operator:
         precedes_activation: whether the operator may stand between a layer and its activation:
             channels stay where they are.
         product: for an operator that may be a layer, the function that says how its weight lies.
+        optional_addend_opset: the version of the operator set from which on a node may leave out
+            its third input, the addend of its product.
         left_alone: whether a node with a matrix among its inputs looks like a layer, but is not
             initialised; the reports name it.
         integer_weights: whether it reads quantised weights.
@@ -52,6 +54,8 @@ class Operator:
         owns_parameters: whether its parameters belong to the module that it was exported from, by
             whose path they are named.
         float32_only: whether ONNX Runtime has it on the CPU in float32 but not in float64.
+        makes_sequences: whether its outputs are sequences of tensors, which ONNX Runtime can't be
+            fed.
         gates: the gates of a recurrent operator in the order in which its weights hold them, each
             by ONNX's letter.
     """
@@ -61,11 +65,13 @@ class Operator:
     activation: ActiveElements | None = None
     precedes_activation: bool = False
     product: ProductRule | None = None
+    optional_addend_opset: int = 1
     left_alone: bool = False
     integer_weights: bool = False
     rearranges: bool = False
     owns_parameters: bool = False
     float32_only: bool = False
+    makes_sequences: bool = False
     gates: str = ""
 
     @property
