@@ -1,10 +1,10 @@
-"""Which nodes of a graph are layers.
+"""The layers and batch normalisations of a model.
 
 In: an `OnnxModel`. Out: its layers and batch normalisations in execution order. `find` puts the
-layers together from what the table of operators says of a node (`graph/operators`), the bias that
-`bias_search` finds, and the matrices of `recurrent` operators; `left_alone` names what looks like a
-layer and is not initialised, `quantised` refuses what can't be. `norms` finds normalisations,
-`activations` the activation behind a layer.
+layers together from the table of operators (`graph/operators`), the biases that `bias_search`
+finds, and the matrices of `recurrent` operators. `left_alone` names nodes that look like layers but
+are not initialised; `quantised` refuses models with quantised weights. `norms` finds batch
+normalisations, `activations` the activation behind each layer.
 
-A new layer operator: no file here, but its row in `graph/operators/table`.
+A new layer operator needs no file here, only its row in `graph/operators/table`.
 """

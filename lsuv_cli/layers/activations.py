@@ -1,4 +1,4 @@
-"""The activation behind a layer, and where its slope is not flat."""
+"""The activation behind a layer, and the elements at which its slope is not flat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from lsuv_cli.reading.model import OnnxModel
 def activations_behind(
     model: OnnxModel, layer_nodes: Sequence[LayerNode]
 ) -> dict[int, onnx.NodeProto]:
-    """For each layer's index the activation that its output goes into, where there is one.
+    """Return, by the layer's index, the activation that a layer's output goes into.
+
+    Nothing but operators of which the table says `precedes_activation` may stand in between.
 
     Args:
         model: the model.
@@ -42,16 +44,16 @@ def activations_behind(
 def add_active(
     builder: GraphBuilder, node: onnx.NodeProto, dtype: np.dtype[np.floating]
 ) -> str | None:
-    """Append nodes that tell where an activation is not flat.
+    """Append nodes that mark the elements at which an activation's slope is not flat.
 
     Args:
         builder: the graph; it holds the activation.
         node: the activation.
-        dtype: of its input.
+        dtype: the dtype of its input.
 
     Returns:
-        The name of a value of the activation's shape, 1 there and 0 where it is flat; None for an
-        activation that is flat nowhere.
+        The name of a value of the activation's shape and dtype: 1 where the slope is not flat, 0
+        where it is. None for an activation that is flat nowhere.
     """
     mark_active = operator_of(node).activation
     active = mark_active(builder, node, dtype) if mark_active is not None else None

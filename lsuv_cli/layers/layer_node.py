@@ -1,4 +1,4 @@
-"""A layer and where it sits in its graph."""
+"""A layer together with its node in the graph."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from lsuv_cli.core.records import Layer
 
 @dataclass(frozen=True, slots=True)
 class LayerNode:
-    """A layer, and where it sits in its graph.
+    """A layer and its node in the graph.
 
     Attributes:
-        layer: what the rest of the program needs to know of it.
+        layer: the layer's record, which names no node.
         node: the linear node.
-        product_inputs: the node's inputs, in their places, for its product alone.
-        data: the value that the weight is applied to.
+        product_inputs: the inputs with which the node computes its product alone; "" for an input
+            that is left out, such as the addend. Data and weight are the first two.
+        data: the value that is multiplied by the weight.
         channel_axis: the output's channel axis, counted from the end.
-        addend: what the node itself adds to the product: its bias or a foreign value; "" if none.
-        addend_factor: what the addend is multiplied by (Gemm's beta).
+        addend: the value that the node itself adds to the product: its bias, or a value that is no
+            bias; "" if none.
+        addend_factor: the factor of the addend (Gemm's beta).
         bias_node: the Add that follows the node and adds its bias; None where the node does.
-        takes_data: whether what flows into the layer depends on the model's inputs.
+        takes_data: whether the layer's data depends on the model's inputs.
     """
 
     layer: Layer

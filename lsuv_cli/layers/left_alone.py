@@ -1,4 +1,4 @@
-"""Nodes that look like layers but are left as they are."""
+"""Nodes that look like layers but are not initialised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsuv_cli.reading.model import OnnxModel
 
 
 def layers_left_alone(model: OnnxModel) -> list[str]:
-    """What else looks like a layer but is left as it is, each as `name (operator)`."""
+    """Return the nodes that look like layers but are not initialised, as `name (operator)`."""
     layer_like = names_of(lambda operator: operator.looks_like_a_layer)
     found = [
         f"{node_name(node)} ({node.op_type})"
@@ -30,7 +30,7 @@ def _is_matrix(name: str, weights: WeightInfos) -> bool:
 
 
 def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> list[str]:
-    """Layer-like nodes inside the bodies of If, Loop and Scan."""
+    """Return the nodes inside the bodies of If, Loop and Scan that look like layers."""
     names = []
     for node in nodes:
         for body in bodies(node):

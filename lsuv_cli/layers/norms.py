@@ -20,12 +20,12 @@ class NormNode:
 
     Attributes:
         node: the node.
-        scale: the value that multiplies, (c,).
-        shift: the value that is added, (c,).
-        running_mean: the parameter, (c,).
-        running_variance: the parameter, (c,).
-        epsilon: what is added to the variance.
-        channels: c.
+        scale: the value that multiplies the normalised input, (c,).
+        shift: the value that is added to it, (c,).
+        running_mean: the parameter that holds the running mean, (c,).
+        running_variance: the parameter that holds the running variance, (c,).
+        epsilon: the number that is added to the variance.
+        channels: the number of channels, c.
     """
 
     node: onnx.NodeProto
@@ -38,9 +38,10 @@ class NormNode:
 
 
 def batch_norms(model: OnnxModel) -> list[NormNode]:
-    """Those that can use the samples' statistics: data reaches them, and one call has them alone.
+    """Return the batch normalisations that can get the samples' statistics.
 
-    Running statistics can't be those of several calls, and what they give could not be verified.
+    Their inputs depend on the data, and no other node has the same running statistics: these can't
+    be the statistics of several nodes' inputs, and the result could not be verified.
     """
     from_inputs = values_from_inputs(model)
     norms = find_norms(model)
@@ -53,7 +54,7 @@ def batch_norms(model: OnnxModel) -> list[NormNode]:
 
 
 def find_norms(model: OnnxModel) -> list[NormNode]:
-    """The batch normalisations of a model's main graph, in execution order."""
+    """Return the batch normalisations of a model's main graph, in execution order."""
     return [
         NormNode(
             node=node,

@@ -14,7 +14,7 @@ def refuse_quantised(model: OnnxModel) -> None:
     """Refuse a model with quantised weights.
 
     Raises:
-        ModelError: naming the first layer that has some.
+        ModelError: a layer has quantised weights; the error names the first one.
     """
     from_inputs = values_from_inputs(model)
     integer = names_of(lambda operator: operator.integer_weights)

@@ -1,4 +1,4 @@
-"""Recurrent matrices as layers: drawn, and never scaled."""
+"""The recurrent matrices of LSTM, GRU and RNN as layers, which are drawn but never scaled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the weight of a linear operator is, and how it lies in memory."""
+"""The products of linear operators: which input is the weight, and how it lies in memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lsuv_cli.graph.nodes import attributes
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A node's product of data with a weight; both are among its first two inputs.
+    """The product of data and a weight, a node's first two inputs in either order.
 
     Attributes:
-        data: the value that is multiplied.
-        weight: the parameter, or the view of one, that it is multiplied by.
-        layout: how the weight lies in memory.
+        data: the value that is multiplied by the weight.
+        weight: the value that holds the weight, a parameter or a view of one.
+        layout: the weight's shape and the meaning of its axes.
         channel_axis: the output's channel axis, counted from the end.
         addend: the value that the node itself adds to the product; "" if none.
-        addend_factor: what the addend is multiplied by (Gemm's beta).
-        other_inputs: the inputs from the third on that the product needs, in their places; "" in
-            the addend's.
+        addend_factor: the factor of the addend (Gemm's beta).
+        other_inputs: the node's further inputs that the product depends on, in their places from
+            the third on; "" in the place of the addend.
     """
 
     data: str
@@ -35,20 +35,20 @@ class Product:
     other_inputs: tuple[str, ...] = ()
 
 
-# Shape and dtype of every weight value: parameters, and views of them.
+# Shape and dtype of each weight value, by name: of parameters and views of them.
 WeightInfos = Mapping[str, TensorInfo]
 
-# What a node multiplies; None for a node that has no weight, or none of its operator's usual shape.
+# Returns what a node multiplies; None for a node without a weight, or with one of another rank.
 ProductRule = Callable[[onnx.NodeProto, WeightInfos], Product | None]
 
 
 def convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
-    """Conv's product: the weight is (out, in/groups, *kernel)."""
+    """Return the product of a Conv, whose weight is (out, in/groups, *kernel)."""
     return _convolution(node, weights, Order.CONV)
 
 
 def transposed_convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
-    """ConvTranspose's product: the weight is (in, out/groups, *kernel)."""
+    """Return the product of a ConvTranspose, whose weight is (in, out/groups, *kernel)."""
     return _convolution(node, weights, Order.CONV_TRANSPOSE)
 
 
@@ -63,7 +63,7 @@ def _convolution(node: onnx.NodeProto, weights: WeightInfos, order: Order) -> Pr
 
 
 def gemm(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
-    """Gemm's product: the weight is either input, transposed or not."""
+    """Return the product of a Gemm, whose weight is either input, transposed or not."""
     found = attributes(node)
     left, right = node.input[0], node.input[1]
     addend = node.input[2] if len(node.input) > 2 else ""
@@ -82,7 +82,10 @@ def gemm(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
 
 
 def matmul(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
-    """MatMul's product: the weight is either input, (*batch, in, out) or (*batch, out, in)."""
+    """Return the product of a MatMul.
+
+    The weight is the second input, (*batch, in, out), or the first, (*batch, out, in).
+    """
     left, right = node.input[0], node.input[1]
     if right in weights and left not in weights and len(weights[right].shape) >= 2:
         return Product(left, right, WeightLayout(weights[right].shape, Order.IN_OUT), -1)

@@ -1,4 +1,4 @@
-"""The elements at which an activation's slope is not flat, as nodes that mark them."""
+"""Nodes that mark the elements at which the slope of an activation is not flat."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import onnx
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.nodes import attributes
 
-# Below this share of its greatest slope an activation passes next to no gradient on.
+# Below this share of its greatest slope, an activation passes on next to no gradient.
 FLAT_SLOPE = 0.05
 
-# alpha and gamma of the SELU operator where it does not give them.
+# Defaults of Selu's attributes alpha and gamma.
 SELU_ALPHA, SELU_GAMMA = 1.67326, 1.0507
 
 TANH_BOUND = math.sqrt(1 - FLAT_SLOPE)  # its slope is 1 - y^2
@@ -22,15 +22,15 @@ SIGMOID_BOUND = (1 - TANH_BOUND) / 2  # its slope is y (1 - y), at most 1/4
 SOFTSIGN_BOUND = 1 - math.sqrt(FLAT_SLOPE)  # its slope is (1 - |y|)^2
 SOFTPLUS_BOUND = math.log(FLAT_SLOPE / (1 - FLAT_SLOPE))  # its slope is the sigmoid of x
 
-# Appends nodes behind an activation whose input has this dtype, and returns the name of a boolean
-# value of the activation's shape, true where its slope is not flat; None for "everywhere".
+# Appends nodes behind an activation whose input has the dtype, and returns the name of a boolean
+# value of the activation's shape, true where the slope is not flat; None where it is flat nowhere.
 ActiveElements = Callable[[GraphBuilder, onnx.NodeProto, "np.dtype[np.floating]"], str | None]
 
 
 def flat_nowhere(
     _builder: GraphBuilder, _node: onnx.NodeProto, _dtype: np.dtype[np.floating]
 ) -> None:
-    """Mark nothing: the activation is flat nowhere, or at single points only."""
+    """Append nothing: the activation is flat nowhere, or at single points only."""
 
 
 def input_above(bound: float) -> ActiveElements:
@@ -47,8 +47,8 @@ def exponential(alpha: float, gamma: float = 1.0) -> ActiveElements:
     """Return the rule for gamma alpha (e^x - 1) below 0, whose slope is its value + gamma alpha.
 
     Args:
-        alpha: the value of the attribute where the node does not give it.
-        gamma: as for `alpha`.
+        alpha: alpha's value where the node has no such attribute.
+        gamma: gamma's value where the node has no such attribute.
     """
 
     def active(builder: GraphBuilder, node: onnx.NodeProto, dtype: np.dtype[np.floating]) -> str:

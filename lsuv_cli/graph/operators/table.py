@@ -72,10 +72,10 @@ def operator_of(node: onnx.NodeProto) -> Operator:
 
 
 def names_of(has: Callable[[Operator], bool]) -> frozenset[str]:
-    """Return the names of the operators, of any domain, whose rows have a property.
+    """Return the names of the operators whose rows have a property, whatever their domains.
 
-    For questions in which an operator of the same name in another domain counts as well:
-    ONNX Runtime's own domains have several, such as a Conv for each layout.
+    Use it where an operator of the same name in another domain counts as well: ONNX Runtime has a
+    Conv in several domains, one for each layout.
     """
     return frozenset(name for (_, name), operator in OPERATORS.items() if has(operator))
 
@@ -87,7 +87,7 @@ def homogeneity_of(node: onnx.NodeProto) -> Homogeneity:
 
 
 def scaled_outputs(node: onnx.NodeProto) -> list[str]:
-    """Return the outputs that take the pending scale over; MaxPool's indices don't."""
+    """Return the outputs of a node that take the pending scale over; MaxPool's indices do not."""
     return list(node.output)[: operator_of(node).scaled_outputs]
 
 
@@ -183,7 +183,7 @@ _ONNX = {
     "Unsqueeze": Operator(FIRST, rearranges=True),
 }
 
-# ONNX Runtime's own operators; those that `passes/unfuse.py` takes apart are not seen afterwards.
+# ONNX Runtime's own operators, as far as no pass has taken them apart.
 _MICROSOFT = {
     "Attention": Operator(left_alone=True),
     "DynamicQuantizeMatMul": Operator(integer_weights=True),
