@@ -31,7 +31,7 @@ class GraphBuilder:
         opset: the version of the default operator set.
         nodes: the nodes so far.
         inline: initializers that are part of the model.
-        external: initializers that the model refers to and the session is given.
+        external: initializers that the model refers to by name; the session is given their values.
     """
 
     def __init__(self, opset: int) -> None:
@@ -42,7 +42,7 @@ class GraphBuilder:
         self._count = 0
 
     def new_name(self, hint: str) -> str:
-        """A value name that no other value has."""
+        """Return a value name that no other value has."""
         self._count += 1
         return f"{PREFIX}{self._count}:{hint}"
 
@@ -55,7 +55,7 @@ class GraphBuilder:
         return output
 
     def halves(self, x: str) -> tuple[str, str]:
-        """The two halves of a vector."""
+        """Append a Split of a vector into two halves; return their names."""
         outputs = [self.new_name("half"), self.new_name("half")]
         attributes: dict[str, Any] = (
             {"num_outputs": 2} if self.opset >= SPLIT_NUM_OUTPUTS_OPSET else {}
@@ -64,7 +64,7 @@ class GraphBuilder:
         return outputs[0], outputs[1]
 
     def constant(self, value: NDArray[Any] | float | Sequence[int]) -> str:
-        """An initializer: float64 for a float, int64 for a sequence of integers."""
+        """Add an initializer, float64 for a float, int64 for integers; return its name."""
         if isinstance(value, float):
             array: NDArray[Any] = np.asarray(value, np.float64)
             name = f"{PREFIX}constant:{value!r}"
@@ -78,7 +78,7 @@ class GraphBuilder:
         return name
 
     def parameter(self, name: str, value: FloatArray) -> str:
-        """A weight under its own name: by reference where it is large, else by value."""
+        """Add a weight under its own name: by reference if it is large, else by value."""
         if value.nbytes < EXTERNAL_THRESHOLD_BYTES:
             self.inline[name] = numpy_helper.from_array(value, name)
         else:
@@ -86,7 +86,7 @@ class GraphBuilder:
         return name
 
     def reduce_mean(self, x: str, axes: Sequence[int], *, keepdims: bool = False) -> str:
-        """The mean over some axes."""
+        """Append a mean over some axes; return its name."""
         if self.opset >= REDUCE_AXES_INPUT_OPSET:
             return self.node("ReduceMean", [x, self.constant(axes)], keepdims=int(keepdims))
         return self.node("ReduceMean", [x], axes=list(axes), keepdims=int(keepdims))
@@ -101,9 +101,9 @@ class GraphBuilder:
 
         Args:
             skeleton: the model this graph was made from.
-            inputs: what is fed.
-            outputs: names and element types of what is fetched; UNDEFINED where ONNX Runtime is
-                to find the type out.
+            inputs: the values to feed.
+            outputs: the element type of each value to fetch, by name; UNDEFINED where ONNX
+                Runtime is to infer it.
         """
         graph = helper.make_graph(
             _leaves_last(self.nodes),
@@ -131,7 +131,7 @@ def _output(name: str, kind: int) -> onnx.ValueInfoProto:
 
 
 def _leaves_last(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes with those that nobody reads from at the end, the last of them first.
+    """Return the nodes with those whose outputs nothing reads at the end, the last of them first.
 
     ONNX Runtime orders execution by a depth-first search from these leaves, the last node first.
     In this order it finishes each layer's tap before it goes on, and lets the activation go; in
@@ -144,7 +144,7 @@ def _leaves_last(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _reference(name: str, value: FloatArray) -> TensorProto:
-    """An initializer without bytes; the session is handed the value under the same name."""
+    """Return an initializer without bytes; the session is given the value under its name."""
     tensor = TensorProto(name=name, dims=value.shape, data_location=TensorProto.EXTERNAL)
     tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
     for key, text in (("location", "lsuv"), ("offset", "0"), ("length", str(value.nbytes))):
@@ -153,7 +153,7 @@ def _reference(name: str, value: FloatArray) -> TensorProto:
 
 
 class GraphValue:
-    """A float64 value of a graph; arithmetic on it appends nodes."""
+    """A float64 value of a graph, on which arithmetic appends nodes."""
 
     def __init__(self, builder: GraphBuilder, name: str) -> None:
         self.builder = builder
@@ -198,20 +198,20 @@ class GraphValue:
 
 
 class GraphMathematics:
-    """The closed forms' functions on graph values."""
+    """The functions that the closed forms need, on graph values."""
 
     def sqrt(self, x: GraphValue) -> GraphValue:
-        """The square root, element by element."""
+        """Return the square root of each element."""
         return GraphValue(x.builder, x.builder.node("Sqrt", [x.name]))
 
     def mean(self, x: GraphValue) -> GraphValue:
-        """The mean over all elements of a vector, a scalar."""
+        """Return the mean over all elements of a vector, a scalar."""
         return GraphValue(x.builder, x.builder.reduce_mean(x.name, [0]))
 
     def where_greater(
         self, x: GraphValue, bound: Any, chosen: GraphValue, otherwise: Any
     ) -> GraphValue:
-        """`chosen` where x > bound, else `otherwise`."""
+        """Return `chosen` where x > bound, else `otherwise`."""
         builder = x.builder
 
         def name(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where in a Keras model a node of a file by tf2onnx came from, by the node's name.
+"""The layer of a Keras model that a node of a tf2onnx file came from, by the node's name.
 
 Keras 3 opens a layer's name scope twice for each call, to build it and to call it, and TensorFlow
 numbers scopes that are opened again: the operations of the layer `dense` are in `dense_1`, those of
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 
 import onnx
 
-_CALL = re.compile(r"(Stateful)?PartitionedCall(_\d+)?")  # around all that a SavedModel holds
+_CALL = re.compile(r"(Stateful)?PartitionedCall(_\d+)?")  # around everything in a SavedModel
 _NUMBERED = re.compile(r"(.+)_\d+")
-# A layer that multiplies twice has Tensordot_1, too, which is no layer.
+# A layer that multiplies twice has Tensordot_1 as well, which is no layer.
 _OPERATION = re.compile(r"Tensordot_\d+")
 
 # Constants that TensorFlow or tf2onnx has folded lose their name; a depthwise kernel always does.
 FOLDED_CONSTANT = re.compile(r"(.*/)?const_fold_opt__\d+")
-# What is a variable, or one in another shape. Other constants are written in the layers' code.
+# A variable, or one in another shape. Other constants are literals in the code of the layers.
 VARIABLE = re.compile(r".*/(ReadVariableOp(_\d+)?|ExpandDims_\d+|Squeeze|Reshape(_\d+)?):0")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a name says.
+    """The parts of a name.
 
     Attributes:
         layers: the names of the layer it came from and of those around it, outermost first; empty
-            where nothing tells.
-        raw: the same as it stands in the file.
-        operation: the rest.
+            where the name has none.
+        raw: those names as they are in the file.
+        operation: the rest of the name.
     """
 
     layers: tuple[str, ...]
@@ -40,12 +40,12 @@ class Scope:
 
 
 def is_from_tf2onnx(model: onnx.ModelProto) -> bool:
-    """Whether tf2onnx wrote the model, by itself or for Keras' `export`."""
+    """Say whether tf2onnx wrote the model, by itself or for Keras' `export`."""
     return model.producer_name == "tf2onnx"
 
 
 def scope_of(name: str) -> Scope:
-    """Take apart the name of a node or of a parameter."""
+    """Split the name of a node or of a parameter into its parts."""
     parts = name.split("/")
     start = 0
     while start < len(parts) and _CALL.fullmatch(parts[start]):
@@ -61,6 +61,6 @@ def scope_of(name: str) -> Scope:
 
 
 def scope_of_node(node: onnx.NodeProto) -> Scope:
-    """Where a node came from: by its name or, where tf2onnx made a new one, by its output's."""
+    """Split a node's name or, where tf2onnx made a new one, its first output's."""
     scope = scope_of(node.name)
     return scope if scope.layers else scope_of(node.output[0])

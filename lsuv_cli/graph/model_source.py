@@ -1,4 +1,4 @@
-"""A model file, taken apart."""
+"""A model file as it was read: its graph, and where its parameters can be read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lsuv_cli.graph.parameters import ParameterSources
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model file, taken apart.
+    """A model file as it was read: its graph, and where its parameters can be read.
 
     Attributes:
         path: where it was read from.
-        sha256: of the file, in hexadecimal.
+        sha256: the file's SHA-256, in hexadecimal.
         opset: the version of the default operator set.
         skeleton: the model without its floating-point initializers, without local functions, and
-            with sparse initializers as Constant nodes; not modified by anyone.
+            with sparse initializers as Constant nodes; never modified.
         parameters: where those initializers can be read.
-        external_files: the files beside it that hold external data.
+        external_files: the files beside it that hold its external data.
     """
 
     path: Path
@@ -33,5 +33,5 @@ class ModelSource:
 
     @property
     def producer(self) -> str:
-        """What wrote the file, and its version; "" where it does not tell."""
+        """The program that wrote the file, and its version; "" where the file does not tell."""
         return f"{self.skeleton.producer_name} {self.skeleton.producer_version}".strip()

@@ -1,4 +1,4 @@
-"""What a node says of itself: its name, attributes, what it reads, the graphs inside it."""
+"""A node's name, attributes, the values it reads, and the graphs inside it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MICROSOFT_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes by name."""
+    """Return a node's attributes by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def node_name(node: onnx.NodeProto) -> str:
-    """The node's name, or its first output's where it has none."""
+    """Return a node's name, or its first output's if it has none."""
     return node.name or next(iter(node.output), node.op_type)
 
 
 def names_in(graph: onnx.GraphProto) -> set[str]:
-    """The names of all values of a graph, and of the bodies inside it."""
+    """Return the names of all values of a graph, and of the bodies inside it."""
     names = {value.name for value in (*graph.input, *graph.output)}
     names.update(tensor.name for tensor in graph.initializer)
     for node in graph.node:
@@ -37,7 +37,7 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
 
 
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs inside an If, Loop or Scan."""
+    """Return the graphs inside an If, Loop or Scan."""
     return [
         graph
         for attribute in node.attribute
@@ -46,7 +46,7 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def captured_values(node: onnx.NodeProto) -> set[str]:
-    """The values that a node's bodies read from outside."""
+    """Return the values that a node's bodies read from outside."""
     names: set[str] = set()
     for body in bodies(node):
         own = {value.name for value in body.input} | {value.name for value in body.initializer}
@@ -59,7 +59,7 @@ def captured_values(node: onnx.NodeProto) -> set[str]:
 
 
 def values_read(node: onnx.NodeProto) -> set[str]:
-    """The values a node reads, those included that its bodies capture from outside."""
+    """Return the values a node reads, with those that its bodies capture from outside."""
     return (set(node.input) | captured_values(node)) - {""}
 
 

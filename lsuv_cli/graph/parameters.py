@@ -1,4 +1,4 @@
-"""The values of a model's parameters, as they are computed with and as they are stored."""
+"""Values of a model's parameters, in the dtypes to compute with and to store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lsuv_cli.graph.views import View
 
 @dataclass(frozen=True, slots=True)
 class ParameterSource:
-    """Where a parameter can be read.
+    """A place from which a parameter can be read.
 
     Attributes:
-        info: its shape and dtype, which cost nothing to know.
-        read: gives its value, not to be modified; it may come from a file each time.
+        info: its shape and dtype, known without reading it.
+        read: returns its value, not to be modified; it may be read from a file at each call.
     """
 
     info: TensorInfo
@@ -29,16 +29,16 @@ ParameterSources = Mapping[str, ParameterSource]
 
 
 def in_memory(value: FloatArray) -> ParameterSource:
-    """A source that holds its value."""
+    """Return a source that holds its value."""
     return ParameterSource(TensorInfo(value.shape, value.dtype), lambda: value)
 
 
 class Parameters(Mapping[str, FloatArray]):
     """Values by name, of parameters and of views of them.
 
-    Reading gives them in the dtype that the graph computes with. What is set is kept in memory and
-    in that precision until it has been stored elsewhere; what is never set stays bit for bit as it
-    was, and is read whenever it is asked for.
+    Values are returned in the dtype that the graph computes with. A value that is set is kept in
+    memory and in that precision until it has been stored elsewhere; one that is never set stays bit
+    for bit as it was, and is read each time it is asked for.
     """
 
     def __init__(
@@ -94,27 +94,27 @@ class Parameters(Mapping[str, FloatArray]):
         view.of(source)[...] = value
 
     def copy(self) -> Parameters:
-        """The same values, which may become others here and stay there."""
+        """Return a copy, whose values can be set without changing these."""
         copy = Parameters(self._sources, self._views, self._dtypes)
         copy._changed = {name: value.copy() for name, value in self._changed.items()}
         return copy
 
     def release(self, name: str) -> None:
-        """Let a value go that is about to be set, so that two need not be held at once."""
+        """Drop a value that is about to be set, so that two need not be held at once."""
         view = self._view(name)
         if not view.steps:
             self._changed.pop(view.parameter, None)
             self._sources.pop(view.parameter, None)
 
     def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
-        """A parameter in the dtype it is stored with."""
+        """Return a parameter in the dtype it is stored with."""
         return self._value(name).astype(dtype, copy=False)
 
     def sources(self, infos: Mapping[str, TensorInfo]) -> ParameterSources:
-        """The parameters as they are now, in the dtypes they are stored with.
+        """Return sources of the parameters as they are now, in the dtypes they are stored with.
 
         Args:
-            infos: shape and dtype of each that is wanted.
+            infos: shape and dtype of each parameter that is wanted.
         """
         return {
             name: ParameterSource(info, partial(self.stored, name, info.dtype))
@@ -122,7 +122,7 @@ class Parameters(Mapping[str, FloatArray]):
         }
 
     def read_from(self, name: str, source: ParameterSource) -> None:
-        """Read a parameter from where it has been stored, from now on."""
+        """Read a parameter from another source from now on."""
         self._changed.pop(name, None)
         self._sources[name] = source
 

@@ -1,4 +1,4 @@
-"""Where the value of one tensor of an ONNX file can be read: inside it, or beside it."""
+"""Sources of the tensors of an ONNX file, which are in the file or beside it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lsuv_cli.graph.parameters import ParameterSource, in_memory
 
 
 def tensor_source(tensor: TensorProto, model_path: Path) -> ParameterSource:
-    """Where a tensor's value can be read; where it is external, from the file each time.
+    """Return the source of a tensor; one that is external is read from its file at each call.
 
     Args:
         tensor: a floating-point initializer, or any that is external.
         model_path: the model's file, beside which external data lies.
 
     Raises:
-        ModelError: its external data is missing, too short or outside the model's folder, or it
-            has a size that is not its shape's.
+        ModelError: its external data is missing, too short or outside the model's folder, or its
+            size does not fit its shape.
     """
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     info = TensorInfo(tuple(tensor.dims), dtype)
@@ -90,7 +90,7 @@ def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) ->
 
 
 def inlined(tensor: TensorProto, path: Path) -> TensorProto:
-    """A tensor that holds its value itself, also where the file has it outside."""
+    """Return a tensor that holds its value itself, read from its file if it is external."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
     return numpy_helper.from_array(tensor_source(tensor, path).read(), tensor.name)

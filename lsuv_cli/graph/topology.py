@@ -1,4 +1,4 @@
-"""The order in which a graph's nodes run."""
+"""Order of execution of a graph's nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lsuv_cli.graph.uses import Uses
 def operators_used(
     nodes: Iterable[onnx.NodeProto], functions: Iterable[onnx.FunctionProto]
 ) -> set[tuple[str, str]]:
-    """(domain, name) of every operator, in bodies and local functions too, that is no function."""
+    """Return (domain, name) of every operator, in bodies and local functions too, but functions."""
     functions = list(functions)
     pending = [*nodes, *(node for function in functions for node in function.node)]
     used = set()
@@ -31,11 +31,11 @@ def operators_used(
 def execution_order(
     graph: onnx.GraphProto, path: Path, parameters: Iterable[str] = ()
 ) -> list[onnx.NodeProto]:
-    """The graph's nodes, each after those whose values it reads; the file's order where it can be.
+    """Return the graph's nodes, each after those it reads from, else in the order of the file.
 
     Args:
         graph: any graph, its nodes in any order.
-        path: the model's file, for the error's text.
+        path: the model's file, for messages.
         parameters: names of initializers that the graph does not hold itself.
 
     Raises:
@@ -69,7 +69,7 @@ def execution_order(
 
 
 def _sorted(needed: Sequence[set[int]], nodes: Sequence[onnx.NodeProto], path: Path) -> list[int]:
-    """Indices such that each follows those it needs; the smallest that can come next does."""
+    """Return indices, each after those it needs; of those that can come next the smallest."""
     sorter = TopologicalSorter(dict(enumerate(needed)))
     try:
         sorter.prepare()

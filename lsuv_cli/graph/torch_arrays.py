@@ -1,4 +1,4 @@
-"""Arrays as PyTorch's tensors and back, bfloat16 too, which numpy knows by ml_dtypes."""
+"""Arrays as PyTorch tensors and back, also of bfloat16, which ml_dtypes adds to numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """A tensor as an array; shares its memory where it is in the host's.
+    """Return a tensor as an array, which shares its memory if that is on the host.
 
     Raises:
         TypeError: numpy has no such dtype.
@@ -28,10 +28,10 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """An array as a tensor; shares its memory.
+    """Return an array as a tensor, which shares its memory.
 
     Args:
-        array: writeable, as PyTorch asks for.
+        array: a writeable array, as PyTorch requires.
     """
     import numpy as np
     import torch

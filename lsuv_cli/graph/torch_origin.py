@@ -1,7 +1,8 @@
-"""What PyTorch's exporters do to parameters, and how to tell it from what a model means.
+"""The modules that nodes of PyTorch's exporters came from, and what these do to parameters.
 
-Both store parameters of equal values once, as those of new normalisations and of cloned layers are.
-And where they fold constants, they store a tied embedding's transpose as another parameter.
+Both exporters store parameters of equal values once, such as those of new normalisations and of
+cloned layers. Where they fold constants, they store the transpose of a tied embedding as another
+parameter.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
 def is_from_torch(model: onnx.ModelProto) -> bool:
-    """Whether one of PyTorch's exporters wrote the model."""
+    """Say whether one of PyTorch's exporters wrote the model."""
     return model.producer_name == "pytorch"
 
 
 def scopes(node: onnx.NodeProto) -> list[str]:
-    """The modules around a node, then its operation, by the dynamo exporter's metadata."""
+    """Return the modules around a node, then its operation, by the dynamo exporter's metadata."""
     for prop in node.metadata_props:
         if prop.key == SCOPES_KEY:
             return [str(part) for part in ast.literal_eval(prop.value)]
@@ -36,7 +37,7 @@ def scopes(node: onnx.NodeProto) -> list[str]:
 
 
 def module_path(name: str) -> str:
-    """The module's path in a node's name by the script exporter, `/enc/layers.0/fc/MatMul`.
+    """Return the module's path in a node's name by the script exporter, `/enc/layers.0/fc/MatMul`.
 
     A child of a Sequential or ModuleList repeats its parent's name: `/body/body.0/MatMul`.
     """
@@ -49,7 +50,7 @@ def module_path(name: str) -> str:
 
 
 def is_uniform(value: FloatArray) -> bool:
-    """Whether all elements are equal, as in a new bias or BatchNormalization.
+    """Say whether all elements are equal, as in a new bias or BatchNormalization.
 
     Equal random values behind an Identity mean that a weight is tied; equal constants mean nothing.
     """

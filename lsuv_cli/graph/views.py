@@ -1,8 +1,8 @@
-"""Parameters seen through nodes that only rearrange them.
+"""Views of parameters: a parameter rearranged, or a part of it.
 
 An exporter may put a Transpose, a Reshape or a Slice between a parameter and the node that uses it.
-numpy's views do the same without copying, in both directions: what is written into a view is
-written into the parameter, and what two views have in common stays tied.
+numpy's views do the same without copying, in both directions: a value written into a view is
+written into the parameter, and elements that two views share stay tied.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Transposed:
     axes: tuple[int, ...]
 
     def __call__(self, array: Array) -> Array:
-        """The view of an array."""
+        """Return the view of an array."""
         return array.transpose(self.axes)
 
 
@@ -40,7 +40,7 @@ class Reshaped:
     shape: tuple[int, ...]
 
     def __call__(self, array: Array) -> Array:
-        """The view of an array."""
+        """Return the view of an array."""
         return array.reshape(self.shape)
 
 
@@ -51,7 +51,7 @@ class Sliced:
     slices: tuple[Limits, ...]
 
     def __call__(self, array: Array) -> Array:
-        """The view of an array."""
+        """Return the view of an array."""
         return array[tuple(slice(*limits) for limits in self.slices)]
 
     def __str__(self) -> str:
@@ -64,42 +64,42 @@ ViewStep = Transposed | Reshaped | Sliced
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a value follows from a parameter.
+    """A parameter, or what some steps make of it.
 
     Attributes:
         parameter: the parameter's name.
-        steps: what is done with it, in order; none where the value is the parameter itself.
+        steps: transpositions, reshapes and slices, in order; none for the parameter itself.
     """
 
     parameter: str
     steps: tuple[ViewStep, ...] = ()
 
     def of(self, array: Array) -> Array:
-        """The view of the parameter's array; shares its memory."""
+        """Return the view of the parameter's array, which shares its memory."""
         for step in self.steps:
             array = step(array)
         return array
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The view's shape, for a parameter of some shape."""
-        # Never touched, so that it takes no memory.
+        """Return the view's shape, given the parameter's."""
+        # Pages that are never touched take no memory.
         return tuple(self.of(np.empty(shape, np.int8)).shape)
 
     @property
     def part(self) -> str:
-        """What part of the parameter it is, in numpy's notation; "" for the whole."""
+        """The part of the parameter that it is, in numpy's notation; "" for the whole."""
         return "".join(str(step) for step in self.steps if isinstance(step, Sliced))
 
 
 def rows_of(part: Array, whole: Array) -> str | None:
-    """Which rows of an array a view of it is, `[3:5]`, however it shows them; "" for all of them.
+    """Return the rows of an array that a view consists of, as `[3:5]`; "" for all of them.
 
     Args:
-        part: a view of the array.
+        part: a view of the array, with its elements in any order.
         whole: the array, C-contiguous, of bytes.
 
     Returns:
-        None where it is not just some rows.
+        None where the view is not made of whole, adjacent rows.
     """
     low, high = byte_bounds(part)
     if not part.size or high - low != part.size:
@@ -114,21 +114,21 @@ def rows_of(part: Array, whole: Array) -> str | None:
 
 
 def with_whole(parameters: Iterable[str], views: Mapping[str, View]) -> dict[str, View]:
-    """The views by name, each parameter being a view of itself."""
+    """Return views by name, with each parameter as a view of itself."""
     return {name: View(name) for name in parameters} | dict(views)
 
 
 def overlap(one: View, other: View, shape: tuple[int, ...]) -> bool:
-    """Whether two views have an element in common.
+    """Say whether two views have an element in common.
 
     Args:
         one: a view.
-        other: another.
-        shape: the shape of the parameter they are of, if it is the same.
+        other: another view.
+        shape: the shape of the parameter that both are of; unused where there are two.
     """
     if one.parameter != other.parameter:
         return False
-    elements = np.empty(shape, np.int8)  # never touched, so that it takes no memory
+    elements = np.empty(shape, np.int8)  # pages that are never touched take no memory
     return np.may_share_memory(one.of(elements), other.of(elements)) and np.shares_memory(
         one.of(elements), other.of(elements)
     )

@@ -1,4 +1,4 @@
-"""Shapes of attention's masks, which decide what a fused attention takes them for."""
+"""Shapes of attention masks, by which ONNX Runtime's operators tell their meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 import onnx
 from onnx import shape_inference
 
-# A size that is no number has a name; two of the same name are equal.
+# A size that is not a number has a name; two sizes of one name are equal.
 MaskSizes = tuple[int | str, ...]
 
 
@@ -51,5 +51,5 @@ class AttentionMasks:
 def _size(value: str, dimension: onnx.TensorShapeProto.Dimension) -> int | str:
     if dimension.HasField("dim_value"):
         return int(dimension.dim_value)
-    # One that is not even named is like no other.
+    # A size without a name equals no other.
     return str(dimension.dim_param) or f"unknown size of {value}"

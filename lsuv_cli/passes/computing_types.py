@@ -1,9 +1,8 @@
 """Floating-point types: those that a graph is computed in, in place of those it is stored in.
 
-Moments of float16 activations would carry errors of 1e-3 and overflow at 65504. So what a file
-declares as float16 or bfloat16 is computed in float32, and only the written weights are rounded.
-float64 stays, unless the graph has convolutions or recurrent operators: ONNX Runtime has none in
-float64 on the CPU.
+Moments of float16 activations would have errors of 1e-3 and overflow at 65504. So float16 and
+bfloat16 are computed in float32, and only the written weights are rounded. float64 stays, unless
+the graph has convolutions or recurrent operators: ONNX Runtime has none in float64 on the CPU.
 """
 
 from __future__ import annotations

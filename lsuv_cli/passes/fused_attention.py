@@ -1,7 +1,8 @@
 """ONNX Runtime's fused attention, with the three projections before it taken out.
 
-`Attention` multiplies by queries', keys' and values' weights, side by side in one parameter, and
-attends; `MultiHeadAttention` only attends. On the CPU both run the same code from there on.
+`Attention` multiplies by the weights of queries, keys and values, which are side by side in one
+parameter, and attends; `MultiHeadAttention` only attends. On the CPU both run the same code for
+that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lsuv_cli.passes.pipeline import Pass
 
 # Attention's inputs by position.
 WEIGHT, BIAS, MASK, PAST, ATTENTION_BIAS, PAST_LENGTH = range(1, 7)
-# What both operators understand in the same way.
+# Attributes with the same meaning in both operators.
 SHARED_ATTRIBUTES = ("num_heads", "scale", "unidirectional", "mask_filter_value")
 
 

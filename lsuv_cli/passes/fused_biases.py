@@ -1,6 +1,6 @@
 """ONNX Runtime's fused operators that add a layer's bias: the bias is added in front of them.
 
-Inside another operator nothing would know the bias for the layer's.
+Inside another operator it would not be found as the layer's bias.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _activation(node: onnx.NodeProto, graph: EditableGraph) -> list[onnx.NodePro
 
 
 def _norm(node: onnx.NodeProto, graph: EditableGraph) -> list[onnx.NodeProto]:
-    """Add in front: so the sum of inputs and bias, the last output, stays what it is."""
+    """Add the bias to an input, so that the last output, the sum of all three, stays the same."""
     position = BIASED_NORMS[node.op_type]
     if len(node.input) <= position or not node.input[position]:
         return [node]

@@ -1,7 +1,7 @@
 """ONNX Runtime's fused products: the layer by itself, and what follows it as nodes of its own.
 
-A file that ONNX Runtime saved after optimising may hold a layer and its activation as one node; the
-layer's own output, which LSUV is about, then appears nowhere.
+A file that ONNX Runtime saved after optimising may hold a layer and its activation as one node. The
+layer's own output, whose variance LSUV sets, is then no value of the graph.
 """
 
 from __future__ import annotations
@@ -106,6 +106,6 @@ _RULES: Mapping[
     "GemmFastGelu": _product_and_gelu,
 }
 
-# `fused_biases` looks for products, which a FusedMatMul is no longer when it has been separated
-# from its factor.
+# `fused_biases` looks for FusedMatMul by name, and for the output of the product, which is another
+# value once its factor has been separated.
 PASS = Pass("fused_products", separate_products, requires=("fused_biases",))

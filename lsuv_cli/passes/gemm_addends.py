@@ -1,4 +1,4 @@
-"""Gemm that adds data: a Gemm and an Add, because what it adds is no bias."""
+"""Gemm that adds data, which is no bias: a Gemm and an Add."""
 
 from __future__ import annotations
 

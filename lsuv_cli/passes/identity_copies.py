@@ -1,4 +1,4 @@
-"""Identity nodes on a parameter: what an exporter stored once, being equal, is several again."""
+"""Identity nodes on a parameter that stand for another parameter of equal values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lsuv_cli.passes.pipeline import Pass
 
 
 def separate_identities(graph: EditableGraph) -> None:
-    """Have what an Identity makes of a stored parameter be a copy of it.
+    """Have the output of an Identity of a stored parameter be a copy of that.
 
-    PyTorch's script exporter stores equal parameters once, with an Identity for each other one.
-    What is tied in PyTorch has one name there and needs none. In a file of another exporter an
+    PyTorch's script exporter stores equal parameters once, with an Identity for each other one;
+    tied parameters have one name there and need no Identity. In a file of another exporter an
     Identity ties two parameters, unless all their elements are equal.
     """
     from_torch = is_from_torch(graph.model)

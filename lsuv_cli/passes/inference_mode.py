@@ -1,4 +1,4 @@
-"""BatchNormalization in training mode: it uses its running statistics, as in inference."""
+"""BatchNormalization in training mode, set to inference."""
 
 from __future__ import annotations
 

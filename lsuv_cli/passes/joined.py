@@ -1,8 +1,8 @@
-"""Values that are put together from views of parameters.
+"""Values that nodes put together from views of parameters.
 
-PyTorch's exporter orders the gates of a recurrent layer anew: it slices the parameter, joins the
-slices in another order, and adds an axis. What such a value holds in some rows is then again a view
-of the parameter.
+PyTorch's exporter reorders the gates of a recurrent layer: it slices the parameter, concatenates
+the slices in another order, and adds an axis. Some rows of such a value are then a view of the
+parameter again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JOINING = ("Concat", "Unsqueeze")
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Values one behind the other along the first axis."""
+    """A concatenation along the first axis."""
 
     parts: tuple[Piece, ...]
 

@@ -1,4 +1,4 @@
-"""Parameters that tf2onnx stored once, being equal: each layer gets its own."""
+"""Parameters that tf2onnx stored once because they are equal: one per layer again."""
 
 from __future__ import annotations
 

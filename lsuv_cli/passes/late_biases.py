@@ -1,9 +1,9 @@
 """Biases that Keras adds after a product has been reshaped, moved before that.
 
-TensorFlow computes a 1-d convolution as a 2-d one and squeezes, cuts what a transposed convolution
-makes to size, and computes a Dense on sequences or attention's projections as a matrix product that
-it reshapes; the layer's bias comes after. Adding it before gives the same, and is what `layers`
-looks for.
+TensorFlow computes a 1-d convolution as a 2-d one and a Squeeze, crops the output of a transposed
+convolution, and computes a Dense on sequences or attention's projections as a matrix product that
+it reshapes; the layer's bias is added after that. Adding it before is equivalent, and `layers`
+finds a bias only there.
 """
 
 from __future__ import annotations

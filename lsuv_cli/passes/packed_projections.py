@@ -1,4 +1,4 @@
-"""Attention's packed input projection taken apart.
+"""Attention's packed input projection, replaced by three layers.
 
 PyTorch's MultiheadAttention keeps the projections to queries, keys and values in one matrix,
 `in_proj_weight`, and multiplies by it once. They are three layers: each gets an orthonormal matrix
@@ -16,7 +16,7 @@ from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, node_name
 from lsuv_cli.graph.views import EVERYTHING, Sliced, View
 from lsuv_cli.passes.pipeline import Pass
 
-# The three projections of attention, in the order in which they lie in a packed parameter.
+# The three projections of attention, in their order in a packed parameter.
 ROLES = ("query", "key", "value")
 WEIGHT, BIAS = "in_proj_weight", "in_proj_bias"
 
@@ -48,7 +48,7 @@ def _packed_axis(node: onnx.NodeProto, graph: EditableGraph) -> int | None:
         return None
     whole = graph.info(view).shape
     shape = view.shape(whole)
-    # What an exporter has sliced itself, cross-attention's queries say, is no packed weight.
+    # A weight that an exporter has sliced itself, as for cross-attention's queries, is not packed.
     if math.prod(shape) != math.prod(whole):
         return None
     axis = 0 if attributes(node).get("transB", 0) else 1

@@ -1,4 +1,4 @@
-"""Nodes that only rearrange a parameter: what they make becomes a view of it.
+"""Nodes that only rearrange a parameter: their outputs become views of it.
 
 An exporter may put a Transpose, a Reshape or a Slice between a parameter and the node that uses it.
 """
@@ -86,7 +86,7 @@ def _steps(node: onnx.NodeProto, shape: tuple[int, ...], graph: EditableGraph) -
 
 
 def _cast(node: _Rearrangement) -> ViewSteps:
-    # What is computed here is computed in float32 at least, whatever the file says.
+    # Whatever the file says, float16 and bfloat16 are computed in float32.
     return [()] if node.attributes["to"] in FLOAT_TYPES - {TensorProto.DOUBLE} else []
 
 
@@ -155,7 +155,7 @@ def _slice(node: _Rearrangement) -> ViewSteps:
 
 
 def _gather(node: _Rearrangement) -> ViewSteps:
-    """One index along an axis is a slice of one, whose axis becomes those of the index."""
+    """Return a slice of one element along an axis, which is replaced by the axes of the index."""
     axis, index = node.axis(0), node.constant(1)
     if index.size != 1:
         return []

@@ -1,8 +1,8 @@
-"""LSTM, GRU and RNN with their input projections taken out, gate by gate.
+"""LSTM, GRU and RNN with their input projections as layers of their own, gate by gate.
 
 Such an operator multiplies its input by the weights of all gates, and its own last output by the
 recurrent matrices. Each gate's input projection is a layer like any other: it becomes a MatMul and
-an Add in front of the operator, which then only passes on what it is fed. The recurrent matrices
+an Add in front of the operator, whose own input weight becomes the identity. The recurrent matrices
 stay where they are; they are drawn, and never scaled.
 """
 
@@ -34,13 +34,13 @@ from lsuv_cli.passes.recurrent_gates import (
 
 # A forget gate's bias is there to keep it open; it is left alone.
 FORGET = "f"
-# The inputs that are there once for each direction; sequence lengths hold for both.
+# The inputs with one part per direction; sequence lengths hold for both.
 DIRECTED = (STATE, CELL, PEEPHOLE)
 EYE_OPSET = 9
 
 
 def project_inputs(graph: EditableGraph) -> None:
-    """Take the input projections of recurrent operators out."""
+    """Write the input projections of recurrent operators as nodes in front of them."""
     joined = joined_values(graph)
     unread: dict[str, None] = {}
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""Parameters that PyTorch's exporters stored once, being equal: each module gets its own."""
+"""Parameters that PyTorch's exporters stored once because they are equal: one per module again."""
 
 from __future__ import annotations
 

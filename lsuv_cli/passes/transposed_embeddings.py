@@ -1,4 +1,4 @@
-"""Parameters that are an embedding's transpose, stored a second time: they are tied again."""
+"""Parameters that are the transpose of an embedding, stored once more: they are tied again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lsuv_cli.passes.pipeline import Pass
 def tie_transposed_embeddings(graph: EditableGraph) -> None:
     """Tie each output projection with the embedding whose transpose it is.
 
-    An exporter that folds constants stores an embedding and its transpose, the output projection it
-    is tied with, as two.
+    An exporter that folds constants stores an embedding, and the output projection that is tied
+    with it, as two parameters.
     """
     nodes, stored = graph.nodes, graph.stored
     embeddings = dict.fromkeys(node.input[0] for node in nodes if node.op_type == "Gather")

@@ -1,4 +1,4 @@
-"""A model in the form that the rest of this room works with."""
+"""A model file in normal form, with its parameters apart."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from lsuv_cli.passes.normal_form import normal_form
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """A model file, read.
+    """A model file in normal form.
 
     Attributes:
-        path: where it was read from.
-        sha256: of the file, in hexadecimal.
-        skeleton: the model in normal form without its floating-point initializers; not modified by
-            anyone.
+        path: the file.
+        sha256: the file's SHA-256, in hexadecimal.
+        skeleton: the model in normal form without its floating-point initializers; never modified.
         uses: its nodes in execution order, and which of them makes and reads each value.
-        parameters: shape and dtype of each floating-point parameter, as they are stored.
-        weight_values: shape and dtype, as they are computed with, of each graph value that is a
+        parameters: shape and dtype of each floating-point parameter, as it is stored.
+        weight_values: shape and dtype, as the graph computes with it, of each graph value that is a
             parameter or a view of one.
         constants: the names of those that are Constant nodes in the file.
         copies: for each parameter that is only a copy of another in the file, the other's name.
-        views: for each value that only shows a parameter, which and how.
-        inputs: what must be fed.
+        views: the view of a parameter that each value is which is no parameter itself.
+        inputs: the inputs that must be fed.
         opset: the version of the default operator set.
-        external_files: the files beside it that hold external data.
+        external_files: the files beside it that hold its external data.
         recurrent_matrices: the matrices of recurrent operators, in execution order.
         recurrent_cells: recurrent operators as they were in the file.
     """
@@ -65,14 +64,15 @@ class OnnxModel:
         return self.uses.nodes
 
     def view(self, name: str) -> View:
-        """How a parameter or a view of one follows from a parameter."""
+        """Return the view of a parameter that a weight value is."""
         return self.views.get(name) or View(name)
 
     def written(self, used: Iterable[str]) -> dict[str, TensorInfo]:
-        """The parameters that belong in a file of weights.
+        """Return the parameters that belong in a file of weights.
 
         Args:
-            used: what layers use; of the file's Constant nodes only these are parameters.
+            used: the weight values that layers use; a Constant node of the file counts as a
+                parameter only if one of them shows it.
         """
         sources = {self.view(name).parameter for name in used}
         return {
@@ -86,7 +86,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
     """Bring a model to normal form.
 
     Args:
-        source: the file, taken apart.
+        source: the file as it was read.
 
     Raises:
         ModelError: the graph is broken.

@@ -1,4 +1,4 @@
-"""What a format of model files must provide."""
+"""Protocols of model files, which each format implements."""
 
 from __future__ import annotations
 

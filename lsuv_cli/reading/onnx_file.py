@@ -1,4 +1,4 @@
-"""An ONNX file as it is: its graph, and where its floating-point parameters can be read."""
+"""ONNX files: the graph as it is, and where its floating-point parameters can be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lsuv_cli.reading.sparse import sparse_as_constants
 
 
 class OnnxFile:
-    """An ONNX file: it is read as it is, from no examples, and its names are its own.
+    """An ONNX file, which needs no examples, and in which parameters have their own names.
 
     Attributes:
         path: the file.
@@ -64,7 +64,7 @@ def read_model(path: Path, content: bytes | None = None) -> tuple[OnnxModel, Par
 
 
 def read_source(path: Path, content: bytes | None = None) -> ModelSource:
-    """Read an ONNX file; external data is read when it is asked for.
+    """Read an ONNX file; external data is read each time it is asked for.
 
     Args:
         path: the file.
@@ -77,11 +77,11 @@ def read_source(path: Path, content: bytes | None = None) -> ModelSource:
 
 
 def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
-    """What `read_source` gives, of a model in memory.
+    """Return a model in memory as `read_source` returns one in a file.
 
     Args:
         model: the model.
-        sha256: of the file it was read or made from, in hexadecimal.
+        sha256: the SHA-256 of the file it was read or converted from, in hexadecimal.
         path: that file, beside which external data lies.
 
     Raises:
@@ -107,7 +107,7 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
 
 
 def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, str]:
-    """Parse an ONNX file, external data left aside.
+    """Parse an ONNX file without its external data.
 
     Args:
         path: the file.
@@ -166,10 +166,10 @@ def _all_initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """A copy without floating-point initializers.
+    """Return a copy without floating-point initializers.
 
-    Built field by field: copying the whole first would hold every weight twice, and clearing
-    them in place would not give their memory back.
+    It is built field by field: copying the whole model first would hold every weight twice, and
+    clearing the weights in place would not free their memory.
     """
     slim = onnx.ModelProto()
     for descriptor, value in model.ListFields():
@@ -187,10 +187,10 @@ def _skeleton(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 
 def _inlined_functions(skeleton: onnx.ModelProto, weights: ParameterSources) -> onnx.ModelProto:
-    """The skeleton without local functions.
+    """Return the skeleton with its local functions inlined.
 
-    The inliner gives values inside new names that the graph does not have, and is told those of
-    the weights, too.
+    The inliner gives values inside functions names that the graph does not have, so it must be
+    told the names of the weights.
     """
     kept = len(skeleton.graph.initializer)
     skeleton.graph.initializer.extend(TensorProto(name=name) for name in weights)

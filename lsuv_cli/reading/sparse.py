@@ -1,4 +1,4 @@
-"""Sparse initializers, which are no parameters, as Constant nodes like any other."""
+"""Sparse initializers, which are no parameters, as Constant nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch's exporter for TorchScript: what it is told, and what it prints."""
+"""PyTorch's exporter for TorchScript: its options, its output and its errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTERPRETER = "The following operation failed in the TorchScript interpreter"
 
 
 class ConversionError(Exception):
-    """The exporter can't convert a module; its text says what, and in which module."""
+    """The exporter can't convert a module; the text names the operation and the module it is in."""
 
 
 def export(
@@ -108,7 +108,7 @@ def _unflatten(graph: Any, value: Any, axis: Any, sizes: Any) -> Any:
 
 
 def why_it_does_not_run(module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]) -> str:
-    """What PyTorch says when the module itself is run; "" where it runs."""
+    """Return PyTorch's error when the module itself is run; "" where it runs."""
     import torch
 
     with _quiet(), torch.no_grad():
@@ -120,7 +120,7 @@ def why_it_does_not_run(module: torch.jit.ScriptModule, examples: tuple[torch.Te
 
 
 def first_line(error: Exception) -> str:
-    """What an error of PyTorch's says, without the traces it holds."""
+    """Return the first line of an error of PyTorch's, without the traces in it."""
     text = str(error) or type(error).__name__
     if text.startswith(INTERPRETER):
         # Two traces follow, and then the cause.
@@ -133,9 +133,11 @@ def first_line(error: Exception) -> str:
 def _quiet() -> Iterator[IO[bytes]]:
     """Catch what the exporter prints: warnings and, where it fails, the whole graph.
 
-    Some of it comes from C++, past Python's streams; so the descriptors themselves are turned.
+    Some of it is written by C++ and not through Python's streams; so the file descriptors
+    themselves are redirected.
 
-    Gives the file in which it is caught.
+    Yields:
+        The file to which they are redirected.
     """
     with warnings.catch_warnings(), _nameless_file() as caught:
         warnings.simplefilter("ignore")
@@ -167,11 +169,11 @@ def _nameless_file() -> IO[bytes]:
 
 
 def _where(error: Exception, printed: bytes) -> str:
-    """The module that holds the operator of which an error speaks; "" where nothing tells.
+    """Return the module that holds the operator named in an error; "" where it is unknown.
 
     Args:
-        error: what the exporter raised.
-        printed: what it printed: a node a line, with the modules around it.
+        error: the exporter's error.
+        printed: its output, with one node per line and the modules around it.
     """
     operator = re.search(r"'(\w+::\w+)'", str(error))
     if operator is None:

@@ -24,7 +24,7 @@ Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
 def storage(value: torch.Tensor) -> Storage:
-    """Return what two tensors have in common that are the same elements of the same memory."""
+    """Return address, shape and strides, equal for tensors that are the same memory."""
     return value.data_ptr(), tuple(value.shape), tuple(value.stride())
 
 

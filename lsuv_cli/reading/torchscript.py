@@ -1,6 +1,6 @@
-"""TorchScript files: told apart from checkpoints, converted to ONNX in memory.
+"""TorchScript files: checked not to be checkpoints, and converted to ONNX in memory.
 
-torch is imported here only, and only for such files.
+torch is imported only once such a file is opened.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 PICKLE_PROTOCOL_2 = b"\x80\x02"
-# Of the zip archives that torch.save and torch.jit.save write, and of what torch.save once wrote.
+# Zip archives, which torch.save and torch.jit.save write, and pickles, which torch.save once wrote.
 SIGNATURES = (b"PK\x03\x04", PICKLE_PROTOCOL_2)
 
 
@@ -43,7 +43,7 @@ class TorchScript:
 
     Attributes:
         path: the file.
-        example_inputs: the inputs by name; TorchScript does not tell their shapes.
+        example_inputs: the inputs, whose shapes TorchScript does not tell.
         state: the module's state_dict.
     """
 
@@ -55,7 +55,7 @@ class TorchScript:
             content: its bytes, if they have been read already.
 
         Raises:
-            ModelError: it is no TorchScript, but a checkpoint, or broken.
+            ModelError: it is a checkpoint and no TorchScript, or it is broken.
         """
         _refuse_checkpoint(path, content)
         import torch
@@ -117,10 +117,10 @@ class TorchScript:
         return source_of(proto, sha256, self.path)
 
     def _tie(self, proto: onnx.ModelProto) -> None:
-        """Have what is one tensor in the module be one in the graph.
+        """Have one tensor of the module be one tensor of the graph.
 
-        Of a scripted module the exporter keeps both names of a tied weight, the second as a copy,
-        as it does for weights that are only equal.
+        Of a scripted module the exporter keeps both names of a tied weight, the second as a copy of
+        the first, just as it does for two weights that are merely equal.
         """
         state = self._module.state_dict()
         firsts: dict[Storage, str] = {}
@@ -142,10 +142,10 @@ class TorchScript:
             proto.graph.node.extend(kept)
 
     def _refuse_misfit(self, examples: tuple[torch.Tensor, ...]) -> None:
-        """Refuse what the module itself can't be run on.
+        """Refuse examples that the module itself can't be run on.
 
         Raises:
-            DataError: it can't; its text says why.
+            DataError: it can't be run on them; the text says why.
         """
         reason = why_it_does_not_run(self._module, examples)
         if not reason:
@@ -174,7 +174,11 @@ class TorchScript:
 
 
 def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
-    """Refuse what torch.save wrote, without unpickling it."""
+    """Refuse a file that torch.save wrote, without unpickling it.
+
+    Raises:
+        ModelError: it is a checkpoint, another zip file, or cut short.
+    """
     try:
         with open_bytes(path, content) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
