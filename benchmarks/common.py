@@ -32,7 +32,8 @@ from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.runtime.devices import Device, select_device
 from lsuv_cli.runtime.spill import SpillFile
 from lsuv_cli.runtime.store import ValueStore
-from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.samples.open_samples import open_samples
 from lsuv_cli.weights.qr import choose_qr
 
 HERE = Path(__file__).parent

@@ -34,7 +34,8 @@ from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.reading.onnx_file import read_model
-from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.samples.open_samples import open_samples
 
 GOAL = 0.1
 SIZE = 224

@@ -23,7 +23,7 @@ import common
 
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.kinds import kind_of
+from lsuv_cli.samples.formats import format_number
 
 COUNT = 128
 SEED = 0
@@ -44,7 +44,7 @@ def listed(folder: Path) -> Sequence[Path]:
 
 def _walk(folder: Path) -> list[Path]:
     paths = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
-    return [path for path in paths if kind_of(path.name) is not None and path.is_file()]
+    return [path for path in paths if format_number(path.name) is not None and path.is_file()]
 
 
 def nothing(folder: Path) -> Sequence[Path]:

@@ -31,8 +31,8 @@ from lsuv_cli.core.records import Report
 from lsuv_cli.graph.torch_arrays import as_tensor
 from lsuv_cli.jobs.init import initialize as run_job
 from lsuv_cli.names.exporters import names_words
-from lsuv_cli.samples.batch import open_samples
 from lsuv_cli.samples.memory import find_in_memory
+from lsuv_cli.samples.open_samples import open_samples
 from lsuv_cli.weights.formats import open_checkpoint
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.samples.open_samples import FindSamples, open_samples
 
 # Gradients are of so many samples at most: a standard deviation over a layer's outputs needs no
 # more, and all activations are held at once.

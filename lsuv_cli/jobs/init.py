@@ -27,7 +27,7 @@ from lsuv_cli.jobs.facts import run_facts
 from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.samples.open_samples import FindSamples, open_samples
 from lsuv_cli.weights.formats import writer_for
 from lsuv_cli.weights.model_file import model_files
 from lsuv_cli.weights.output import (

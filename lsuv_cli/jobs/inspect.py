@@ -30,8 +30,9 @@ from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
-from lsuv_cli.samples.batch import open_samples, with_shapes
 from lsuv_cli.samples.input_description import describe_feed
+from lsuv_cli.samples.input_shapes import with_shapes
+from lsuv_cli.samples.open_samples import open_samples
 
 
 def inspect(options: InspectOptions, events: Events) -> Inspection:

@@ -13,7 +13,8 @@ from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.memory.budget import Budget
-from lsuv_cli.samples.batch import FindSamples, SampleBatches
+from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.samples.open_samples import FindSamples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 
 # A first guess, where the model is only known once samples have been seen.

@@ -25,7 +25,7 @@ from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.devices import Device, Notify, select_device
-from lsuv_cli.samples.batch import FindSamples
+from lsuv_cli.samples.open_samples import FindSamples
 
 # New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
 MAX_WAYS = 10

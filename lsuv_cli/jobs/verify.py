@@ -17,7 +17,7 @@ from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import find_planned_layers, prepare
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.samples.batch import FindSamples, open_samples
+from lsuv_cli.samples.open_samples import FindSamples, open_samples
 from lsuv_cli.weights.load import read_weights
 
 

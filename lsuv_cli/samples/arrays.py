@@ -1,4 +1,4 @@
-"""Arrays in .npy, .npz and .safetensors files."""
+"""The arrays of a file, checked against what the model is fed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.samples.kinds import TOKEN_SUFFIXES
-from lsuv_cli.samples.tokens import read_tokens
+from lsuv_cli.samples import formats
+from lsuv_cli.samples.formats import ArrayFormat, format_number
 
 # What numpy and zipfile raise at damaged files.
 DAMAGED = (
@@ -70,43 +70,25 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
     Raises:
         DataError: the file can't be read, lacks an input, or an array does not fit its input.
     """
+    number = format_number(path.name)
+    assert number is not None
+    array_format = formats.FORMATS[number]
+    assert isinstance(array_format, ArrayFormat)
     try:
-        named = _read(path, specs)
+        named = array_format.open(path)
+        sources = _sources([*named], path, specs)
+        read = {name: named[source] for name, source in sources.items()}
     except OSError as error:
         raise DataError(f"can't read the arrays in {path}: {error.strerror or error}") from None
     except DAMAGED as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        remedy = "" if path.suffix.lower() in TOKEN_SUFFIXES else "; write it anew"
+        remedy = f"; {array_format.remedy}" if array_format.remedy else ""
         raise DataError(f"can't read the arrays in {path}: {reason}{remedy}") from None
-    arrays = {spec.name: _samples(named[spec.name], spec, path) for spec in specs}
+    arrays = {spec.name: _samples(read[spec.name], spec, path) for spec in specs}
     counts = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise DataError(f"the arrays in {path} hold different numbers of samples: {counts}")
     return ArrayFile(path, arrays)
-
-
-def _read(path: Path, specs: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
-    """An array for each input; of a file with more than those only these are read."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        # numpy.load also opens archives, and advises to unpickle whatever is no array.
-        array = np.lib.format.open_memmap(path, mode="r")
-        return dict.fromkeys(_sources([""], path, specs), array)
-    if suffix == ".npz":
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-            sources = _sources(archive.files, path, specs)
-            return {name: archive[source] for name, source in sources.items()}
-    if suffix in TOKEN_SUFFIXES:
-        tokens = read_tokens(path)
-        return {name: tokens[source] for name, source in _sources([*tokens], path, specs).items()}
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as tensors:
-            sources = _sources([*tensors.keys()], path, specs)
-            return {name: tensors.get_tensor(source) for name, source in sources.items()}
-    except (SafetensorError, AttributeError) as error:  # the latter for types that numpy lacks
-        raise ValueError(str(error)) from None
 
 
 def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> dict[str, str]:

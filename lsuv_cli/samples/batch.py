@@ -5,102 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.batches import SampleShapes
-from lsuv_cli.core.errors import DataError, UsageError
+from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
-from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
-from lsuv_cli.samples.file_table import FileTable
-from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.kinds import NUMBERS, PICTURES
-from lsuv_cli.samples.pictures import open_pictures
-from lsuv_cli.samples.sources import ArraySource, PictureSource, Source, in_batches
+from lsuv_cli.core.records import Feeds, InputStatistics
+from lsuv_cli.samples.source import Source, in_batches
 from lsuv_cli.samples.statistics import InputMeter
 
 Progress = Callable[[int, int], None]
-
-# Given what the model must be fed, which samples are wanted, and a number of threads.
-FindSamples = Callable[[Sequence[InputSpec], SampleOptions, int], tuple[Source, FileTable]]
-
-
-def open_samples(
-    inputs: Sequence[InputSpec], options: SampleOptions, threads: int
-) -> tuple[Source, FileTable]:
-    """Find samples, and open what they are in.
-
-    Args:
-        inputs: what the model must be fed.
-        options: which samples, and how pictures become arrays.
-        threads: decoding threads; 0 for one a core.
-
-    Returns:
-        The samples, and every file that was found.
-
-    Raises:
-        UsageError: an option contradicts the model's inputs.
-        DataError: there are no samples, or they can't be used.
-    """
-    specs = with_shapes(inputs, options.input_shapes)
-    files = find_files(options.data, options.leave_out)
-    picture, array = files.first(PICTURES), files.first(NUMBERS)
-    if picture is None:
-        return ArraySource(files, specs, options), files
-    if array is not None:
-        raise DataError(f"--data holds pictures ({picture}) and arrays ({array}); give one kind")
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise DataError(
-            f"the model has the inputs {names}, and pictures can feed only one; "
-            "give .npz files keyed by their names"
-        )
-    if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
-        sizes = ",".join(map(str, (specs[0].shape or ())[1:]))
-        raise UsageError(
-            f"--input-shape {sizes} has a size more than a picture; give it without the batch "
-            "axis, as 3,224,224"
-        )
-    return PictureSource(open_pictures(files), specs[0], options, threads), files
-
-
-def with_shapes(
-    inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> list[InputSpec]:
-    """The inputs, with the sizes they leave open filled in from `--input-shape`.
-
-    Raises:
-        UsageError: that contradicts them, or names no input.
-    """
-    names = [spec.name for spec in inputs]
-    named = {name or names[0]: sizes for name, sizes in shapes.items()}
-    if ("" in shapes and len(inputs) + len(shapes) > 2) or not set(named) <= set(names):
-        raise UsageError(f"--input-shape must name one of the model's inputs: {', '.join(names)}")
-    specs = []
-    for spec in inputs:
-        sizes = named.get(spec.name)
-        if sizes is None:
-            specs.append(spec)
-            continue
-        if spec.shape is None:
-            specs.append(replace(spec, shape=(None, *sizes)))
-            continue
-        # Other tools write the batch axis too; a leading 1 can only be that.
-        sizes = sizes[1:] if len(sizes) == len(spec.shape) and sizes[0] == 1 else sizes
-        if len(sizes) != len(spec.shape) - 1 or any(
-            known not in (None, size) for known, size in zip(spec.shape[1:], sizes, strict=True)
-        ):
-            raise UsageError(
-                f"--input-shape {spec.name}:{','.join(map(str, sizes))} contradicts the model's "
-                f"input {spec.describe()}"
-            )
-        specs.append(replace(spec, shape=(spec.shape[0], *sizes)))
-    return specs
 
 
 class SampleBatches:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.samples.kinds import SampleKind, kind_of
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
 
-# Beside its kind, an entry's mark tells that it is a link, or was named by itself.
+# Beside the number of its format, an entry's mark says that it is a link, or was named by itself.
 LINK = 0x40
 NAMED = 0x80
-KIND_BITS = 0x0F
+MOST_FORMATS = 0x40
+FORMAT_BITS = MOST_FORMATS - 1
 
 # Names packed at once: what packing them takes beside the names stays small.
 CHUNK = 1 << 16
@@ -31,7 +31,7 @@ class FileTable(Sequence[Path]):
         folders: the folders, as they were given or found.
         reals: their real paths.
         folder_of: (n,) uint32, each file's index in `folders`.
-        marks: (n,) uint8, each file's SampleKind, with LINK and NAMED.
+        marks: (n,) uint8, the number of each file's format, with LINK and NAMED.
     """
 
     def __init__(
@@ -47,6 +47,11 @@ class FileTable(Sequence[Path]):
         self.folder_of = folder_of
         self.marks = marks
         self._names = names
+
+    @classmethod
+    def empty(cls) -> FileTable:
+        """Return a table of no files."""
+        return cls([], [], np.zeros(0, np.uint32), np.zeros(0, np.uint8), PackedStrings(b""))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -75,17 +80,17 @@ class FileTable(Sequence[Path]):
         return joined(self.reals[self.folder_of[index]], self._names[index])
 
     @property
-    def kinds(self) -> NDArray[np.uint8]:
-        """(n,) uint8: each file's SampleKind."""
-        return self.marks & np.uint8(KIND_BITS)
+    def formats(self) -> NDArray[np.uint8]:
+        """(n,) uint8: the number of each file's format."""
+        return self.marks & np.uint8(FORMAT_BITS)
 
     def marked(self, mark: int) -> NDArray[np.bool_]:
         """(n,) bool: which of the files have LINK or NAMED."""
         return np.bitwise_and(self.marks, np.uint8(mark)).astype(bool)
 
-    def first(self, kinds: Iterable[SampleKind]) -> Path | None:
-        """The first file of one of some kinds; None where there is none."""
-        found = np.flatnonzero(np.isin(self.kinds, list(kinds)))
+    def first(self, formats: Collection[int]) -> Path | None:
+        """Return the first file of one of some formats, by number; None where there is none."""
+        found = np.flatnonzero(np.isin(self.formats, list(formats)))
         return self[int(found[0])] if found.size else None
 
     def key(self, index: int) -> str:
@@ -104,6 +109,16 @@ class FileTable(Sequence[Path]):
             self.folder_of[positions],
             self.marks[positions],
             self._names.take(positions),
+        )
+
+    def part(self, start: int, stop: int) -> FileTable:
+        """Return consecutive files; shares everything."""
+        return FileTable(
+            self.folders,
+            self.reals,
+            self.folder_of[start:stop],
+            self.marks[start:stop],
+            PackedStrings(self._names.block, self._names.starts[start:stop]),
         )
 
     def holds(self, path: Path) -> bool:
@@ -144,7 +159,13 @@ class FileTableBuilder:
             source named them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, format_number: Callable[[str], int | None]) -> None:
+        """Begin without any.
+
+        Args:
+            format_number: returns the number of a file's format by its name.
+        """
+        self._format_number = format_number
         self.in_order = True
         self.doubtful: set[str] = set()
         self._folders: dict[str, int] = {}
@@ -162,7 +183,7 @@ class FileTableBuilder:
 
         Args:
             folder: as it shall stand in the paths; "" for the current one.
-            names: of sample files of known kinds, sorted.
+            names: of sample files of known formats, sorted.
             links: those of them that are, or may be, links.
             marks: NAMED, or 0.
             source: a number; within one source no file of this folder comes twice.
@@ -172,8 +193,9 @@ class FileTableBuilder:
         index = self._index(folder, source)
         self._folder_of.extend(array("I", [index]) * len(names))
         linked = frozenset(links)
+        number_of = self._format_number
         self._marks += bytes(
-            (kind_of(name) or 0) | marks | (LINK if name in linked else 0) for name in names
+            (number_of(name) or 0) | marks | (LINK if name in linked else 0) for name in names
         )
         for start in range(0, len(names), CHUNK):
             self._block += pack(names[start : start + CHUNK])

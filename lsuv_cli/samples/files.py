@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.samples import formats
 from lsuv_cli.samples.braces import expand_braces, has_braces
 from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, FileTableBuilder, joined
 from lsuv_cli.samples.folders import add_folder, folder_text
-from lsuv_cli.samples.kinds import TOKEN_SUFFIXES, SampleKind, described_types, kind_of
+from lsuv_cli.samples.formats import described_formats, format_number
 from lsuv_cli.samples.listed import LIST_MARK, add_listed
 
 
@@ -36,7 +37,7 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileT
     Raises:
         DataError: nothing is there, or a named file is of another type.
     """
-    builder = FileTableBuilder()
+    builder = FileTableBuilder(format_number)
     sources = count()
     for pattern in patterns:
         _find(pattern, builder, sources)
@@ -47,7 +48,7 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileT
     files = _each_once(files, builder.doubtful)
     if not files:
         raise DataError(
-            f"no sample files in {', '.join(patterns)}; there must be {described_types()}"
+            f"no sample files in {', '.join(patterns)}; there must be {described_formats()}"
         )
     return files
 
@@ -62,9 +63,9 @@ def _find(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> No
     elif path.is_dir():
         add_folder(path, builder, next(sources))
     elif path.is_file():
-        if kind_of(path.name) is None:
+        if format_number(path.name) is None:
             raise DataError(
-                f"--data {pattern}: not a type that can be read; use {described_types()}"
+                f"--data {pattern}: not a type that can be read; use {described_formats()}"
             )
         _add_file(path, NAMED, builder, sources)
     elif glob.has_magic(pattern) and _add_matches(pattern, builder, sources):
@@ -83,7 +84,8 @@ def _add_file(path: Path, marks: int, builder: FileTableBuilder, sources: Iterat
 
 def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> bool:
     """Add what a glob matches; returns whether anything does."""
-    tokens_wanted = Path(pattern).suffix in TOKEN_SUFFIXES
+    # `*.txt` names text files by themselves, and `*` does not.
+    are_named = formats.FORMATS.by_suffix.get(Path(pattern).suffix) in formats.FORMATS.must_be_named
     loose: dict[str, set[str]] = {}
     matched = False
     for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -92,8 +94,8 @@ def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]
             add_folder(Path(match), builder, next(sources))
             continue
         folder, name = os.path.split(match)
-        kind = kind_of(name)
-        if kind is None or (kind == SampleKind.TOKENS and not tokens_wanted):
+        number = format_number(name)
+        if number is None or (number in formats.FORMATS.must_be_named and not are_named):
             continue
         if os.path.isfile(match):  # noqa: PTH113
             loose.setdefault(folder, set()).add(name)

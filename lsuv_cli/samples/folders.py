@@ -7,8 +7,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsuv_cli.samples import formats
 from lsuv_cli.samples.file_table import FileTableBuilder, joined
-from lsuv_cli.samples.kinds import SampleKind, kind_of
+from lsuv_cli.samples.formats import format_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def _list(folder: str) -> _Listing:
     names: list[str] = []
     links: set[str] = set()
     subfolders: list[str] = []
+    passed_over = {None, *formats.FORMATS.must_be_named}
     try:
         with os.scandir(folder or ".") as entries:
             for entry in entries:
@@ -88,7 +90,7 @@ def _list(folder: str) -> _Listing:
                     continue
                 if _is_dir(entry):
                     subfolders.append(name)
-                elif kind_of(name) not in (None, SampleKind.TOKENS) and _is_file(entry):
+                elif format_number(name) not in passed_over and _is_file(entry):
                     names.append(name)
                     if entry.is_symlink():
                         links.add(name)

@@ -31,8 +31,8 @@ JPEG_MARGIN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFormat:
-    """What a picture is made into.
+class PictureTransform:
+    """How a picture becomes an array: the array's layout and size, and the resize before the crop.
 
     Attributes:
         channels: 1, 3 or 4.
@@ -57,7 +57,7 @@ class PictureFormat:
         return self.height, self.width, self.channels
 
 
-def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> PictureFormat:
+def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -> PictureTransform:
     """What pictures must be made into for a model's input.
 
     Raises:
@@ -97,10 +97,10 @@ def picture_format(spec: InputSpec, resize: Size | None, crop: Size | None) -> P
             f"the model leaves the size of its input open ({spec.describe()}); give it, as "
             f"--input-shape {spec.name}:3,224,224"
         )
-    return PictureFormat(channels, channels_first, height, width, resize)
+    return PictureTransform(channels, channels_first, height, width, resize)
 
 
-def read_picture(source: Path | BinaryIO, wanted: PictureFormat) -> NDArray[np.float32]:
+def read_picture(source: Path | BinaryIO, wanted: PictureTransform) -> NDArray[np.float32]:
     """Decode, turn upright, convert, resize and crop a picture.
 
     Args:
@@ -143,7 +143,7 @@ def _opened(source: Path | BinaryIO) -> Image.Image:
         raise UnidentifiedImageError("cannot identify image file") from None
 
 
-def _resize_and_crop(image: Image.Image, wanted: PictureFormat) -> Image.Image:
+def _resize_and_crop(image: Image.Image, wanted: PictureTransform) -> Image.Image:
     width, height = _target_size(image.size, wanted)
     left = round((width - wanted.width) / 2)
     top = round((height - wanted.height) / 2)
@@ -159,7 +159,7 @@ def _resize_and_crop(image: Image.Image, wanted: PictureFormat) -> Image.Image:
     return image
 
 
-def _target_size(size: tuple[int, int], wanted: PictureFormat) -> tuple[int, int]:
+def _target_size(size: tuple[int, int], wanted: PictureTransform) -> tuple[int, int]:
     """(width, height) to resize a picture to."""
     width, height = size
     if wanted.resize is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.samples.images import picture_format
+from lsuv_cli.samples.images import picture_transform
 
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
@@ -18,7 +18,7 @@ def describe_feed(spec: InputSpec) -> str:
             return "token ids (.txt, .jsonl) or arrays of integers"
         return "arrays of integers"
     try:
-        picture = picture_format(spec, None, None)
+        picture = picture_transform(spec, None, None)
     except (DataError, UsageError):
         open_picture = _open_picture(spec)
         return open_picture or "arrays (.npy, .npz, .safetensors)"

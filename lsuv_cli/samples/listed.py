@@ -14,7 +14,7 @@ from typing import BinaryIO
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.file_table import NAMED, FileTableBuilder, joined
 from lsuv_cli.samples.folders import add_folder, folder_text
-from lsuv_cli.samples.kinds import described_types, kind_of
+from lsuv_cli.samples.formats import described_formats, format_number
 
 LIST_MARK = "@"
 STDIN = "@-"
@@ -101,10 +101,10 @@ def _add_run(
             raise DataError(f"no such data in {pattern}: {path[:SHOWN_LENGTH]!r}") from None
         if stat.S_ISDIR(mode):
             add_folder(Path(path), builder, next(sources))
-        elif not stat.S_ISREG(mode) or kind_of(name) is None:
+        elif not stat.S_ISREG(mode) or format_number(name) is None:
             raise DataError(
                 f"{path[:SHOWN_LENGTH]!r} in {pattern}: not a type that can be read; list only "
-                f"{described_types()}"
+                f"{described_formats()}"
             )
         else:
             files.add(name)

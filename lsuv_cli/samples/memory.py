@@ -12,9 +12,11 @@ from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
-from lsuv_cli.samples.batch import FindSamples, with_shapes
-from lsuv_cli.samples.file_table import FileTable, FileTableBuilder
-from lsuv_cli.samples.sources import Arrays, Source, array_normalisation, natural_dtype
+from lsuv_cli.samples.file_table import FileTable
+from lsuv_cli.samples.input_shapes import with_shapes
+from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
+from lsuv_cli.samples.open_samples import FindSamples
+from lsuv_cli.samples.source import Arrays, Source
 
 
 class MemorySource:
@@ -100,7 +102,7 @@ def find_in_memory(samples: Any) -> FindSamples:
             )
         else:
             arrays = _joined(samples, names, options.count)
-        return MemorySource(arrays, specs, options), FileTableBuilder().build()
+        return MemorySource(arrays, specs, options), FileTable.empty()
 
     return find
 

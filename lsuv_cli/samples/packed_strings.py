@@ -20,10 +20,11 @@ class PackedStrings:
     """Strings in one block of bytes and an offset for each.
 
     Attributes:
+        block: the bytes, shared by selections.
         starts: (n,) int64, where each begins.
     """
 
-    __slots__ = ("_block", "starts")
+    __slots__ = ("block", "starts")
 
     def __init__(self, block: bytes | bytearray, starts: NDArray[np.int64] | None = None) -> None:
         """Take over what `pack` made.
@@ -32,7 +33,7 @@ class PackedStrings:
             block: not copied; must not be changed afterwards.
             starts: (n,) int64, where each string begins; None: all that the block holds.
         """
-        self._block = block
+        self.block = block
         if starts is None:
             ends = np.flatnonzero(np.frombuffer(block, np.uint8) == END[0])
             starts = np.zeros_like(ends)
@@ -44,8 +45,8 @@ class PackedStrings:
 
     def __getitem__(self, index: int) -> str:
         start = int(self.starts[index])
-        stop = self._block.index(END, start)
-        return self._block[start:stop].decode("utf-8", "surrogatepass")
+        stop = self.block.index(END, start)
+        return self.block[start:stop].decode("utf-8", "surrogatepass")
 
     def take(self, positions: NDArray[np.int64]) -> PackedStrings:
         """Some of the strings, in another order; shares the bytes.
@@ -53,4 +54,4 @@ class PackedStrings:
         Args:
             positions: (m,) int64.
         """
-        return PackedStrings(self._block, self.starts[positions])
+        return PackedStrings(self.block, self.starts[positions])

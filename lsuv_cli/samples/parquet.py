@@ -1,9 +1,10 @@
-"""Pictures in a column of a Parquet file, as Hugging Face's datasets and others write them."""
+"""The format .parquet: pictures in a column, as Hugging Face's datasets and others write them."""
 
 from __future__ import annotations
 
 import io
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.parquet_column import picture_column
 from lsuv_cli.samples.parquet_rows import ParquetColumn, RowReader, opened
+from lsuv_cli.samples.pictures import Pictures, concatenated
 
 
 class ParquetTable:
@@ -81,3 +83,13 @@ class ParquetTable:
                 "has paths, give those files to --data"
             )
         return io.BytesIO(data)
+
+
+def open_tables(paths: Iterable[Path]) -> Pictures:
+    """Open the pictures in some tables, of which it reads the footers.
+
+    Raises:
+        DataError: see `ParquetTable`.
+    """
+    reader = RowReader()
+    return concatenated([ParquetTable(path, reader) for path in paths])

@@ -1,4 +1,4 @@
-"""Pictures in a tar archive, named as WebDataset names them."""
+"""The format .tar: shards of pictures, named as WebDataset names them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import os
 import tarfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.file_version import FileVersion
-from lsuv_cli.samples.kinds import SampleKind, kind_of
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
+from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES
+from lsuv_cli.samples.pictures import Pictures, concatenated
 from lsuv_cli.samples.tar_headers import read_headers
 
 EXTENSIONS_SHOWN = 4
@@ -95,6 +96,15 @@ class TarShard:
         return io.BytesIO(data)
 
 
+def open_shards(paths: Iterable[Path]) -> Pictures:
+    """Open the pictures in some shards, of which it reads the headers.
+
+    Raises:
+        DataError: see `TarShard`.
+    """
+    return concatenated([TarShard(path) for path in paths])
+
+
 @contextmanager
 def _explaining(path: Path) -> Iterator[None]:
     """Say of a shard what is wrong with it.
@@ -130,4 +140,4 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_picture(key: str, extension: str) -> bool:
     hidden = not key or key.endswith("/")
-    return not hidden and "." not in extension and kind_of(f"x.{extension}") == SampleKind.PICTURE
+    return not hidden and "." not in extension and f".{extension}".lower() in PICTURE_SUFFIXES

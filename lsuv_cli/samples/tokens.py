@@ -1,8 +1,9 @@
-"""Token ids in text files: a sample a line."""
+"""The formats .txt and .jsonl: token ids, a sample a line."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,39 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 
 
-def read_tokens(path: Path) -> dict[str, Ids]:
-    """Read ids: `.txt` as numbers between spaces or commas, `.jsonl` as lists or objects of lists.
+def open_text_tokens(path: Path) -> dict[str, Ids]:
+    """Read a `.txt` file: a sample a line, ids between spaces or commas.
 
     Returns:
-        For each input's name an array (lines, ids); the name is "" where the file has none.
+        An array (lines, ids), under the name "".
 
     Raises:
+        OSError: the file can't be read.
+        ValueError: a line is no list of integers, or lines differ in length.
+    """
+    return _read(path, lambda line: {"": _numbers(line)})
+
+
+def open_json_tokens(path: Path) -> dict[str, Ids]:
+    """Read a `.jsonl` file: a sample a line, a list of ids or an object of such lists.
+
+    Returns:
+        For each input's name an array (lines, ids); the name is "" where the lines are lists.
+
+    Raises:
+        OSError: the file can't be read.
         ValueError: a line is no list of integers, or lines differ in length or keys.
     """
+    return _read(path, _objects)
+
+
+def _read(path: Path, parse: Callable[[str], dict[str, list[int]]]) -> dict[str, Ids]:
     rows: dict[str, list[list[int]]] = {}
     lines = path.read_text(encoding="utf-8").splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     for number, line in numbered:
         try:
-            found = _objects(line) if path.suffix.lower() == ".jsonl" else {"": _numbers(line)}
+            found = parse(line)
         except ValueError:
             raise ValueError(f"line {number} holds no token ids, which are integers") from None
         for name, ids in found.items():

@@ -9,7 +9,8 @@ from typing import Any
 from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics
-from lsuv_cli.samples.batch import SampleBatches, open_samples
+from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.samples.open_samples import open_samples
 
 RGB = InputSpec("x", "float32", (None, 3, 8, 8))
 

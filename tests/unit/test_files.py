@@ -14,14 +14,7 @@ from hypothesis import strategies as st
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.kinds import (
-    ARRAY_SUFFIXES,
-    IMAGE_SUFFIXES,
-    NUMBERS,
-    PICTURES,
-    SampleKind,
-    kind_of,
-)
+from lsuv_cli.samples.formats import FORMATS, format_number
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
 
 # Characters before and after the separator, and one that is no UTF-8.
@@ -163,33 +156,30 @@ def test_what_holds_says_of_links(tmp_path: Path) -> None:
     assert not files.holds(tmp_path / "hard.png")
 
 
-def test_the_kinds_of_files(tmp_path: Path) -> None:
-    for name in ("a.npy", "b.PNG", "c.parquet", "d.tar", "e.txt"):
+def test_the_formats_of_files(tmp_path: Path) -> None:
+    names = ("a.npy", "b.PNG", "c.parquet", "d.tar", "e.txt")
+    for name in names:
         (tmp_path / name).touch()
     files = find_files([str(tmp_path), str(tmp_path / "e.txt")])
-    kinds = (
-        SampleKind.ARRAY,
-        SampleKind.PICTURE,
-        SampleKind.PARQUET,
-        SampleKind.TAR,
-        SampleKind.TOKENS,
-    )
-    assert files.kinds.tolist() == list(kinds)
-    assert files.first(PICTURES) == tmp_path / "b.PNG"
-    assert files.first(NUMBERS) == tmp_path / "a.npy"
-    assert find_files([str(tmp_path / "*.txt")]).first(PICTURES) is None
+    suffixes = [FORMATS[number].suffixes for number in files.formats.tolist()]
+    assert suffixes[0] == (".npy",)
+    assert ".png" in suffixes[1]
+    assert suffixes[2:] == [(".parquet",), (".tar",), (".txt",)]
+    assert files.first(FORMATS.pictures) == tmp_path / "b.PNG"
+    assert files.first(FORMATS.arrays) == tmp_path / "a.npy"
+    assert find_files([str(tmp_path / "*.txt")]).first(FORMATS.pictures) is None
     (tmp_path / "x.gif").touch()
     with pytest.raises(DataError, match="not a type that can be read"):
         find_files([str(tmp_path / "x.gif")])
 
 
 @given(st.text(min_size=1, max_size=8).filter(lambda name: "/" not in name and "\0" not in name))
-def test_a_kind_goes_by_the_suffix_as_pathlib_has_it(stem: str) -> None:
+def test_a_format_goes_by_the_suffix_as_pathlib_has_it(stem: str) -> None:
     for suffix in (".png", ".NPY", ".", "png", ""):
         name = stem + suffix
         if name not in {".", ".."}:
-            known = Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
-            assert (kind_of(name) in {SampleKind.PICTURE, SampleKind.ARRAY}) == known
+            number = format_number(name)
+            assert number == FORMATS.by_suffix.get(Path(name).suffix.lower())
 
 
 @given(st.lists(st.text().filter(lambda text: "\0" not in text), min_size=1))

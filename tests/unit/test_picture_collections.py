@@ -25,7 +25,8 @@ from PIL import Image
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples import parquet_rows
 from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.pictures import Pictures, open_pictures
+from lsuv_cli.samples.open_samples import open_pictures
+from lsuv_cli.samples.pictures import Pictures
 from lsuv_cli.samples.tar_headers import Member, read_headers
 from support.loaded import Loaded, loaded, opened
 
@@ -297,7 +298,7 @@ def test_a_shard_that_vanishes_is_skipped_with_a_reason(
         shard.unlink()
         return found
 
-    monkeypatch.setattr("lsuv_cli.samples.batch.open_pictures", opened)
+    monkeypatch.setattr("lsuv_cli.samples.open_samples.open_pictures", opened)
     samples = load(tmp_path)
     assert samples.sources == (str(tmp_path / "b.png"),)
     ((name, reason),) = samples.skipped

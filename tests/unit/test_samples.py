@@ -15,7 +15,7 @@ from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions, Size
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.files import find_files
-from lsuv_cli.samples.images import picture_format, read_picture
+from lsuv_cli.samples.images import picture_transform, read_picture
 from lsuv_cli.samples.statistics import normalisation_advice
 from support.loaded import RGB, load
 
@@ -104,7 +104,7 @@ def test_default_covers_and_cuts_the_centre(tmp_path: Path) -> None:
     pixels = np.zeros((16, 64, 3), np.uint8)
     pixels[:, 24:40] = 200  # the middle square
     path = save_picture(tmp_path / "a.png", pixels)
-    wanted = picture_format(RGB, None, None)
+    wanted = picture_transform(RGB, None, None)
     # Antialiasing mixes the border into the outermost columns.
     np.testing.assert_allclose(read_picture(path, wanted)[:, :, 1:-1], 200 / 255, atol=1e-6)
 
@@ -113,7 +113,7 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
     """Resize(12) then CenterCrop(8), computed here with Pillow's own calls."""
     pixels = noise(30, 47, 3)
     path = save_picture(tmp_path / "a.png", pixels)
-    wanted = picture_format(RGB, Size(None, 12), None)
+    wanted = picture_transform(RGB, Size(None, 12), None)
     resized = Image.fromarray(pixels).resize((int(12 * 47 / 30), 12), Image.Resampling.BILINEAR)
     left, top = round((resized.width - 8) / 2), round((12 - 8) / 2)
     expected = np.asarray(resized)[top : top + 8, left : left + 8].transpose(2, 0, 1) / 255
@@ -121,11 +121,11 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path) -> None:
     # By default as Resize(8), which cuts the longer side 12.53 to 12.
     narrow = np.asarray(Image.fromarray(pixels).resize((12, 8), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(
-        read_picture(path, picture_format(RGB, None, None)),
+        read_picture(path, picture_transform(RGB, None, None)),
         narrow[:, 2:10].transpose(2, 0, 1) / 255,
         atol=1e-6,
     )
-    squashed = picture_format(RGB, Size(8, 8), None)
+    squashed = picture_transform(RGB, Size(8, 8), None)
     whole = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)) / 255
     np.testing.assert_allclose(read_picture(path, squashed), whole.transpose(2, 0, 1), atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_slivers_do_not_fill_the_memory(tmp_path: Path, size: tuple[int, int]) -
     """Resized whole until it covers the model's size, it would take gigabytes."""
     ramp = np.repeat(np.linspace(0, 255, 60_000, dtype=np.uint8), 3).reshape(*size, 3)
     path = save_picture(tmp_path / "a.png", ramp)
-    wanted = picture_format(InputSpec("x", "float32", (None, 3, 224, 224)), None, None)
+    wanted = picture_transform(InputSpec("x", "float32", (None, 3, 224, 224)), None, None)
     pixels = read_picture(path, wanted)
     assert pixels.shape == (3, 224, 224)
     np.testing.assert_allclose(pixels, 0.5, atol=0.01)
@@ -152,7 +152,7 @@ def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
         with Image.open(path) as image:
             full = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) / 255
         spec = InputSpec("x", "float32", (None, 3, size, size))
-        drafted = read_picture(path, picture_format(spec, None, None))
+        drafted = read_picture(path, picture_transform(spec, None, None))
         np.testing.assert_allclose(drafted, full.transpose(2, 0, 1), atol=0.02)
         np.testing.assert_allclose(drafted.std(), full.std(), rtol=0.02)
 
@@ -160,11 +160,11 @@ def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
 def test_sizes_the_model_leaves_open() -> None:
     open_spec = InputSpec("x", "float32", (None, 3, None, None))
     with pytest.raises(UsageError, match="--input-shape x:3,224,224"):
-        picture_format(open_spec, None, None)
-    assert picture_format(open_spec, None, Size(None, 20)).shape == (3, 20, 20)
-    assert picture_format(open_spec, Size(10, 20), None).shape == (3, 10, 20)
+        picture_transform(open_spec, None, None)
+    assert picture_transform(open_spec, None, Size(None, 20)).shape == (3, 20, 20)
+    assert picture_transform(open_spec, Size(10, 20), None).shape == (3, 10, 20)
     with pytest.raises(DataError, match="don't fit"):
-        picture_format(RGB, None, Size(None, 20))
+        picture_transform(RGB, None, Size(None, 20))
 
 
 def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:

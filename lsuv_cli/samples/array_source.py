@@ -1,0 +1,106 @@
+"""Arrays in files as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsuv_cli.core.batches import SampleShapes
+from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.options import SampleOptions
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.arrays import ArrayFile, open_arrays
+from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
+from lsuv_cli.samples.source import Arrays
+
+
+class ArraySource:
+    """Samples in files of arrays; see `Source`."""
+
+    channel_axis: int | None = None
+
+    def __init__(
+        self, files: Sequence[Path], specs: Sequence[InputSpec], options: SampleOptions
+    ) -> None:
+        """Open every file.
+
+        Raises:
+            DataError: a file can't be read or does not fit the model, or they hold no samples.
+        """
+        self._files = [open_arrays(path, specs) for path in files]
+        self._versions = [_version(path) for path in files]
+        self._starts = np.cumsum([0, *(file.count for file in self._files)])
+        self.available = int(self._starts[-1])
+        if self.available == 0:
+            raise DataError(f"the arrays in {', '.join(options.data)} hold no samples")
+        self.shapes: SampleShapes = {spec.name: self._shape(spec) for spec in specs}
+        self._normalise = {
+            name: array_normalisation(options, dtype.name, shape)
+            for name, (shape, dtype) in self.shapes.items()
+        }
+
+    def _shape(self, spec: InputSpec) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        shapes = {file.arrays[spec.name].shape[1:] for file in self._files}
+        if len(shapes) > 1:
+            raise DataError(
+                f"the samples for the input {spec.name} have different shapes: "
+                f"{', '.join(str(list(shape)) for shape in sorted(shapes))}"
+            )
+        natural = natural_dtype(self._files[0].arrays[spec.name].dtype)
+        return shapes.pop(), np.dtype(spec.dtype or natural)
+
+    def _place(self, sample: int) -> tuple[int, int]:
+        file = int(np.searchsorted(self._starts, sample, "right")) - 1
+        return file, sample - int(self._starts[file])
+
+    def name(self, sample: int) -> str:
+        """The file, and the row in it."""
+        file, row = self._place(sample)
+        return f"{self._files[file].path}[{row}]"
+
+    def version(self, sample: int) -> tuple[int, ...]:
+        """Size and time of the last change of the file."""
+        return _version(self._files[self._place(sample)[0]].path)
+
+    def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
+        """Copy rows.
+
+        Raises:
+            DataError: a file is not what it was when it was opened.
+        """
+        places = [self._place(sample) for sample in samples]
+        for file in sorted({file for file, _ in places}):
+            # A mapped file that became shorter would end the process.
+            _refuse_changed(self._files[file], self._versions[file])
+        for name, rows in batch.items():
+            normalise = self._normalise[name]
+            for position, (file, row) in enumerate(places):
+                value = self._files[file].arrays[name][row]
+                rows[position] = (
+                    value if normalise is None else (value - normalise[0]) / normalise[1]
+                )
+        for file in {file for file, _ in places}:
+            self._files[file].release()
+        return {}
+
+    def close(self) -> None:
+        """Nothing is open but mapped files, which go by themselves."""
+
+
+def _refuse_changed(file: ArrayFile, version: tuple[int, ...]) -> None:
+    try:
+        now = _version(file.path)
+    except OSError as error:
+        raise DataError(f"{file.path} can't be read any more: {error.strerror}") from None
+    if now != version:
+        raise DataError(
+            f"{file.path} has changed since it was opened; run again when it no longer does"
+        )
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,160 @@
+"""The table of formats of sample files, and the seams at which a new one is added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lsuv_cli.samples.file_table import MOST_FORMATS, FileTable
+from lsuv_cli.samples.npy_arrays import open_npy
+from lsuv_cli.samples.npz_arrays import open_npz
+from lsuv_cli.samples.parquet import open_tables
+from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES, PictureFiles
+from lsuv_cli.samples.pictures import Pictures
+from lsuv_cli.samples.safetensors_arrays import open_safetensors
+from lsuv_cli.samples.tar_shard import open_shards
+from lsuv_cli.samples.tokens import open_json_tokens, open_text_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFormat:
+    """A format of files that hold one encoded picture or many.
+
+    A new one is a line in `FORMATS`, and a file in this folder whose function returns `Pictures`.
+    For files of one picture that Pillow decodes there is such a function already:
+
+        >>> avif = PictureFormat((".avif",), "pictures", PictureFiles)
+        >>> FORMATS.and_also(avif).describe()[:32]
+        '.avif, .bmp, .jpeg, .jpg, .pgm, '
+
+    Attributes:
+        suffixes: how the names of its files end, in lower case, each with its dot.
+        description: what messages call such files, after their suffixes.
+        open: opens consecutive files of this format, a sequence of paths, without reading a
+            picture; raises DataError where one can't be read.
+        must_be_named: whether a folder's search passes over such files, which are more likely
+            something else there.
+    """
+
+    suffixes: tuple[str, ...]
+    description: str
+    open: Callable[[FileTable], Pictures]
+    must_be_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFormat:
+    """A format of files that hold arrays whose first axis is the sample.
+
+    A new one is a line in `FORMATS`, and a file in this folder whose function returns the arrays of
+    a file by name. An array that has no name, as the only one of its file, is called "":
+
+        >>> import numpy as np
+        >>> def open_csv(path):
+        ...     return {"": np.loadtxt(path, np.float32, delimiter=",", ndmin=2)}
+        >>> csv = ArrayFormat((".csv",), "tables of numbers", open_csv)
+        >>> csv.open(["1,2,3", "4,5,6"])[""].shape  # numpy reads lines as it reads a path
+        (2, 3)
+
+    Attributes:
+        suffixes: how the names of its files end, in lower case, each with its dot.
+        description: what messages call such files, after their suffixes.
+        open: opens a file. Of the mapping that it returns only the arrays that feed an input are
+            asked for, so that it may read each when it is asked for; see `LazyArrays`. Raises
+            OSError where the file can't be read, and ValueError or the like where it is damaged.
+        must_be_named: whether a folder's search passes over such files, which are more likely
+            something else there.
+        remedy: what to do about a damaged file; "" where the error itself says so.
+    """
+
+    suffixes: tuple[str, ...]
+    description: str
+    open: Callable[[Path], Mapping[str, NDArray[Any]]]
+    must_be_named: bool = False
+    remedy: str = "write it anew"
+
+
+Format = PictureFormat | ArrayFormat
+
+
+class FormatTable:
+    """Formats, numbered in their order.
+
+    Attributes:
+        by_suffix: the number of the format of each suffix.
+        pictures: numbers of the formats of pictures.
+        arrays: numbers of the formats of arrays.
+        must_be_named: numbers of the formats whose files a folder's search passes over.
+    """
+
+    def __init__(self, *formats: Format) -> None:
+        """Number the formats.
+
+        Raises:
+            ValueError: there are more than a file table can tell apart, or two with one suffix.
+        """
+        self._formats = formats
+        suffixes = [suffix for one in formats for suffix in one.suffixes]
+        if len(formats) > MOST_FORMATS or len(set(suffixes)) < len(suffixes):
+            raise ValueError(f"more than {MOST_FORMATS} formats, or two with the same suffix")
+        numbered = list(enumerate(formats))
+        self.by_suffix = {suffix: n for n, one in numbered for suffix in one.suffixes}
+        self.pictures = frozenset(n for n, one in numbered if isinstance(one, PictureFormat))
+        self.arrays = frozenset(n for n, one in numbered if isinstance(one, ArrayFormat))
+        self.must_be_named = frozenset(n for n, one in numbered if one.must_be_named)
+
+    def __getitem__(self, number: int) -> Format:
+        return self._formats[number]
+
+    def and_also(self, *formats: Format) -> FormatTable:
+        """Return a table with more formats."""
+        return FormatTable(*self._formats, *formats)
+
+    def describe(self) -> str:
+        """Return all suffixes and what they stand for, for a message."""
+        suffixes: dict[tuple[bool, str], list[str]] = {}
+        for one in self._formats:
+            suffixes.setdefault((one.must_be_named, one.description), []).extend(one.suffixes)
+        found, named = (
+            ", ".join(
+                f"{', '.join(sorted(group))} {description}"
+                for (must_be_named, description), group in suffixes.items()
+                if must_be_named == wanted
+            )
+            for wanted in (False, True)
+        )
+        return f"{found} or, named by themselves, {named}" if named else found
+
+
+COLLECTIONS = "collections of them (gunzip a .tar.gz)"
+
+FORMATS = FormatTable(
+    PictureFormat(PICTURE_SUFFIXES, "pictures", PictureFiles),
+    PictureFormat((".tar",), COLLECTIONS, open_shards),
+    PictureFormat((".parquet",), COLLECTIONS, open_tables),
+    ArrayFormat((".npy",), "arrays", open_npy),
+    ArrayFormat((".npz",), "arrays", open_npz),
+    ArrayFormat((".safetensors",), "arrays", open_safetensors),
+    ArrayFormat((".txt",), "token ids", open_text_tokens, must_be_named=True, remedy=""),
+    ArrayFormat((".jsonl",), "token ids", open_json_tokens, must_be_named=True, remedy=""),
+)
+
+
+def format_number(name: str) -> int | None:
+    """Return the number in `FORMATS` of a file's format; None where its name is no sample's.
+
+    Args:
+        name: the file's, without folders.
+    """
+    dot = name.rfind(".")
+    # Path.suffix gives the same for every name, but takes several times as long.
+    return FORMATS.by_suffix.get(name[dot:].lower()) if dot > 0 else None
+
+
+def described_formats() -> str:
+    """Return all suffixes that can be read and what they stand for, for a message."""
+    return FORMATS.describe()

@@ -1,0 +1,87 @@
+"""Finding samples, and opening what they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from lsuv_cli.core.errors import DataError, UsageError
+from lsuv_cli.core.options import SampleOptions
+from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples import formats
+from lsuv_cli.samples.array_source import ArraySource
+from lsuv_cli.samples.file_table import FileTable
+from lsuv_cli.samples.files import find_files
+from lsuv_cli.samples.formats import PictureFormat
+from lsuv_cli.samples.input_shapes import with_shapes
+from lsuv_cli.samples.picture_source import PictureSource
+from lsuv_cli.samples.pictures import Pictures, concatenated
+from lsuv_cli.samples.source import Source
+
+# Given what the model must be fed, which samples are wanted, and a number of threads.
+FindSamples = Callable[[Sequence[InputSpec], SampleOptions, int], tuple[Source, FileTable]]
+
+
+def open_samples(
+    inputs: Sequence[InputSpec], options: SampleOptions, threads: int
+) -> tuple[Source, FileTable]:
+    """Find samples, and open what they are in.
+
+    Args:
+        inputs: what the model must be fed.
+        options: which samples, and how pictures become arrays.
+        threads: decoding threads; 0 for one a core.
+
+    Returns:
+        The samples, and every file that was found.
+
+    Raises:
+        UsageError: an option contradicts the model's inputs.
+        DataError: there are no samples, or they can't be used.
+    """
+    specs = with_shapes(inputs, options.input_shapes)
+    files = find_files(options.data, options.leave_out)
+    picture, array = files.first(formats.FORMATS.pictures), files.first(formats.FORMATS.arrays)
+    if picture is None:
+        return ArraySource(files, specs, options), files
+    if array is not None:
+        raise DataError(f"--data holds pictures ({picture}) and arrays ({array}); give one kind")
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(
+            f"the model has the inputs {names}, and pictures can feed only one; "
+            "give .npz files keyed by their names"
+        )
+    if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
+        sizes = ",".join(map(str, (specs[0].shape or ())[1:]))
+        raise UsageError(
+            f"--input-shape {sizes} has a size more than a picture; give it without the batch "
+            "axis, as 3,224,224"
+        )
+    return PictureSource(open_pictures(files), specs[0], options, threads), files
+
+
+def open_pictures(files: FileTable) -> Pictures:
+    """Open the pictures in files and collections, by path and then as they lie inside.
+
+    Reads no picture, but the headers of all shards and the footers of all Parquet files.
+
+    Args:
+        files: of formats of pictures; not empty.
+
+    Raises:
+        DataError: a collection can't be read or holds no pictures, or a library for it is not
+            installed.
+    """
+    numbers = files.formats
+    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(files)]
+    parts: list[Pictures] = []
+    for start, stop in pairwise(bounds):
+        picture_format = formats.FORMATS[int(numbers[start])]
+        assert isinstance(picture_format, PictureFormat)
+        parts.append(picture_format.open(files.part(start, stop)))
+    if not any(map(len, parts)):
+        raise DataError(f"{files[0]} holds no pictures: its table is empty")
+    return concatenated(parts)

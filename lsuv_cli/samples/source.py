@@ -1,0 +1,53 @@
+"""Samples that can be read in any order, as arrays to feed to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsuv_cli.core.batches import SampleShapes
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Source(Protocol):
+    """Samples that can be read in any order.
+
+    Attributes:
+        available: how many there are.
+        shapes: for each input the shape and dtype of one sample.
+        channel_axis: the channels' axis in a batch; None where there are none.
+    """
+
+    available: int
+    shapes: SampleShapes
+    channel_axis: int | None
+
+    def name(self, sample: int) -> str:
+        """What messages call a sample."""
+
+    def version(self, sample: int) -> tuple[int, ...]:
+        """What changes when the file that a sample is in does."""
+
+    def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
+        """Read some samples.
+
+        Args:
+            samples: their numbers.
+            batch: for each input an array that has a row for each of them.
+
+        Returns:
+            For each row whose sample can't be read why; other rows are filled.
+        """
+
+    def close(self) -> None:
+        """Let threads and files go."""
+
+
+def in_batches(samples: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Consecutive samples, `size` at a time; the last batch may have fewer."""
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
