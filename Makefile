@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check pins bench docker-test clean
+.PHONY: demo test lint types check schemas pins bench docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -31,6 +31,10 @@ check: $(VENV)/.dev
 # Compares what this tree writes with what the commit, branch or tag REV does: make pins REV=main
 pins: $(VENV)/.dev
 	$(BIN)/python tests/pins/compare.py $(REV)
+
+# Writes docs/*.schema.json anew from the types of the JSON documents.
+schemas: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/test_schemas.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.report.json_parts import (
+    DrawSettings,
+    LayerFacts,
+    MomentFacts,
+    RunFacts,
+    SampleMembers,
     as_text,
     finite,
-    layer_document,
-    moments_document,
-    run_document,
+    layer_facts,
+    moment_facts,
+    run_facts,
+    sample_members,
 )
+from lsuv_cli.report.json_types import Count, InitStatus, Keywords, Positive, PositiveCount
 
-SCHEMA = "lsuv.report/1"
+
+class WrittenFiles(TypedDict):
+    """The written file; with several, the shards and last their index."""
+
+    path: str
+    files: Annotated[list[str], Keywords(minItems=1)]
+    bytes: PositiveCount
+
+
+class InitLayer(LayerFacts):
+    """Results at one layer."""
+
+    target_std: Positive
+    status: InitStatus
+    detail: str
+    scale: float | list[float]
+    iterations: Count
+    before: MomentFacts | None
+    after: MomentFacts | None
+    deviation: float | None
+
+
+class InitDocument(RunFacts, SampleMembers):
+    """Output of `lsuv init --json`."""
+
+    schema: Literal["lsuv.report/1"]
+    options: DrawSettings
+    out: WrittenFiles
+    layers: Annotated[list[InitLayer], Keywords(minItems=1)]
+    converged: bool
 
 
 def init_json(report: Report) -> str:
     """Return the results as indented JSON text; docs/report.schema.json is its schema."""
-    document = {
-        "schema": SCHEMA,
-        **run_document(report),
+    document: InitDocument = {
+        "schema": "lsuv.report/1",
+        **run_facts(report),
+        "options": cast("DrawSettings", dict(report.settings)),
+        **sample_members(report),
         "out": {
             "path": report.out,
             "files": list(report.files),
@@ -35,17 +74,16 @@ def init_json(report: Report) -> str:
     return as_text(document)
 
 
-def _layer(index: int, result: LayerResult) -> dict[str, Any]:
-    layer = result.planned.layer
+def _layer(index: int, result: LayerResult) -> InitLayer:
     return {
-        **layer_document(index, layer),
+        **layer_facts(index, result.planned.layer),
         "target_std": result.planned.target_std,
         "status": result.status.value,
         "detail": result.detail,
         "scale": _scale(result.scale),
         "iterations": result.iterations,
-        "before": moments_document(result.before),
-        "after": moments_document(result.after),
+        "before": moment_facts(result.before),
+        "after": moment_facts(result.after),
         "deviation": finite(result.deviation),
     }
 

@@ -2,64 +2,119 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal
 
-from lsuv_cli.core.inspection import InspectedLayer, Inspection
-from lsuv_cli.report.json_parts import as_text, layer_document
+from typing_extensions import TypedDict
 
-SCHEMA = "lsuv.inspect/1"
+from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
+from lsuv_cli.report.json_parts import LayerFacts, ModelFacts, as_text, layer_facts
+from lsuv_cli.report.json_types import Count, Keywords, Positive, PositiveCount
+
+
+class InspectedModel(ModelFacts):
+    """The model file: what wrote it, and how much it holds."""
+
+    producer: str | None
+    nodes: PositiveCount
+    parameters: PositiveCount
+
+
+class ModelInput(TypedDict):
+    """An input of the model, and what samples feed it."""
+
+    name: str
+    dtype: str | None
+    shape: list[int | None] | None
+    meaning: str
+
+
+class InspectLayer(LayerFacts):
+    """One layer, and what would be done with it."""
+
+    onnx_weight: str
+    shares_weight_with: list[str]
+    recurrent: bool
+    target_std: Positive
+    skipped: str | None
+
+
+class PlanFacts(TypedDict):
+    """What a run of `lsuv init` would take."""
+
+    samples: Count
+    batch_size: Count
+    segments: Count
+    working_bytes: Count
+    kept_bytes: Count
+    spilled_bytes: Count
+    weight_bytes: Count
+    node_executions: Count
+    repeated_executions: Count
+
+
+class InspectDocument(TypedDict):
+    """Output of `lsuv inspect --json`."""
+
+    schema: Literal["lsuv.inspect/1"]
+    version: str
+    model: InspectedModel
+    inputs: list[ModelInput]
+    layers: Annotated[list[InspectLayer], Keywords(minItems=1)]
+    left_alone: list[str]
+    plan: PlanFacts | None
 
 
 def inspection_json(inspection: Inspection) -> str:
-    """All of it, as indented JSON text."""
-    plan = inspection.plan
-    return as_text(
-        {
-            "schema": SCHEMA,
-            "version": inspection.version,
-            "model": {
-                "path": inspection.model,
-                "sha256": inspection.model_sha256,
-                "opset": inspection.opset,
-                "producer": inspection.producer or None,
-                "nodes": inspection.nodes,
-                "parameters": inspection.parameters,
-            },
-            "inputs": [
-                {
-                    "name": one.spec.name,
-                    "dtype": one.spec.dtype or None,
-                    "shape": None if one.spec.shape is None else list(one.spec.shape),
-                    "meaning": one.meaning,
-                }
-                for one in inspection.inputs
-            ],
-            "layers": [_layer(index, one) for index, one in enumerate(inspection.layers)],
-            "left_alone": list(inspection.left_alone),
-            "plan": None
-            if plan is None
-            else {
-                "samples": plan.samples,
-                "batch_size": plan.batch_size,
-                "segments": plan.segments,
-                "working_bytes": plan.working_bytes,
-                "kept_bytes": plan.kept_bytes,
-                "spilled_bytes": plan.spilled_bytes,
-                "weight_bytes": plan.weight_bytes,
-                "node_executions": plan.executions,
-                "repeated_executions": plan.repeated,
-            },
-        }
-    )
+    """Return the results as indented JSON text; docs/inspect.schema.json is its schema."""
+    document: InspectDocument = {
+        "schema": "lsuv.inspect/1",
+        "version": inspection.version,
+        "model": {
+            "path": inspection.model,
+            "sha256": inspection.model_sha256,
+            "opset": inspection.opset,
+            "producer": inspection.producer or None,
+            "nodes": inspection.nodes,
+            "parameters": inspection.parameters,
+        },
+        "inputs": [_input(one) for one in inspection.inputs],
+        "layers": [_layer(index, one) for index, one in enumerate(inspection.layers)],
+        "left_alone": list(inspection.left_alone),
+        "plan": None if inspection.plan is None else _plan(inspection.plan),
+    }
+    return as_text(document)
 
 
-def _layer(index: int, one: InspectedLayer) -> dict[str, Any]:
+def _input(one: InspectedInput) -> ModelInput:
+    return {
+        "name": one.spec.name,
+        "dtype": one.spec.dtype or None,
+        "shape": None if one.spec.shape is None else list(one.spec.shape),
+        "meaning": one.meaning,
+    }
+
+
+def _layer(index: int, one: InspectedLayer) -> InspectLayer:
     planned = one.planned
     return {
-        **layer_document(index, planned.layer),
+        **layer_facts(index, planned.layer),
         "onnx_weight": one.onnx_weight,
         "shares_weight_with": list(one.shares_with),
         "recurrent": planned.layer.recurrent,
         "target_std": planned.target_std,
         "skipped": planned.skipped,
+    }
+
+
+def _plan(plan: PlannedRun) -> PlanFacts:
+    return {
+        "samples": plan.samples,
+        "batch_size": plan.batch_size,
+        "segments": plan.segments,
+        "working_bytes": plan.working_bytes,
+        "kept_bytes": plan.kept_bytes,
+        "spilled_bytes": plan.spilled_bytes,
+        "weight_bytes": plan.weight_bytes,
+        "node_executions": plan.executions,
+        "repeated_executions": plan.repeated,
     }

@@ -1,4 +1,4 @@
-"""Parts that the JSON documents of several commands share."""
+"""Parts that the JSON documents of several commands share: their types, and what fills them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,124 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Layer, RunReport
+from lsuv_cli.core.records import InputStatistics, Layer, RunReport
+from lsuv_cli.report.json_types import (
+    BatchNormName,
+    BiasName,
+    Count,
+    NonNegative,
+    PerName,
+    Positive,
+    PositiveCount,
+    PreInitName,
+    Sha256,
+    WeightDtype,
+)
+
+
+class ModelFacts(TypedDict):
+    """The model file: its path as given, and its version of the default operator set."""
+
+    path: str
+    sha256: Sha256
+    opset: PositiveCount
+
+
+class RunFacts(TypedDict):
+    """Members of a document that say what ran where."""
+
+    version: str
+    model: ModelFacts
+    device: str
+
+
+class MeasureSettings(TypedDict):
+    """Options that decide what is measured."""
+
+    samples: PositiveCount
+    batch_size: PositiveCount
+    seed: Count
+    target_std: Positive
+    targets: list[tuple[str, Positive]]
+    tol: Positive
+    per: PerName
+    bn: BatchNormName
+    include: list[str]
+    exclude: list[str]
+    mean: list[float]
+    std: list[float]
+    resize: str | None
+    crop: str | None
+    input_shapes: dict[str, list[PositiveCount]]
+
+
+class DrawSettings(MeasureSettings):
+    """Options that decide how weights are made, too."""
+
+    max_iter: PositiveCount
+    pre_init: PreInitName
+    bias: BiasName
+
+
+class SkippedSample(TypedDict):
+    """A file that could not be read."""
+
+    path: str
+    reason: str
+
+
+class InputFacts(TypedDict):
+    """Values that entered the network through one input; by channel for pictures."""
+
+    name: str
+    shape: list[Count]
+    dtype: str
+    mean: float
+    std: NonNegative
+    channel_mean: list[float]
+    channel_std: list[NonNegative]
+
+
+class SampleFacts(TypedDict):
+    """The samples: how many were fed and found, and how many processes shared them."""
+
+    used: PositiveCount
+    processes: PositiveCount
+    available: PositiveCount
+    skipped: list[SkippedSample]
+    inputs: list[InputFacts]
+
+
+class SampleMembers(TypedDict):
+    """Members of a document on the samples, and on what looks like a layer but is left alone."""
+
+    samples: SampleFacts
+    left_alone: list[str]
+
+
+class LayerFacts(TypedDict):
+    """Members of a layer that are known before anything is measured."""
+
+    index: Count
+    name: str
+    op: str
+    weight: str
+    bias: str | None
+    dtype: WeightDtype
+    shape: list[PositiveCount]
+    groups: PositiveCount
+    parameters: PositiveCount
+
+
+class MomentFacts(TypedDict):
+    """Moments of a layer's output, over samples, positions and channels; null if not finite."""
+
+    mean: float | None
+    variance: float | None
+    samples: PositiveCount
 
 
 def as_text(document: Mapping[str, Any]) -> str:
@@ -16,8 +132,8 @@ def as_text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def run_document(report: RunReport) -> dict[str, Any]:
-    """Return the members that the documents of all commands with samples have."""
+def run_facts(report: RunReport) -> RunFacts:
+    """Return what ran where."""
     return {
         "version": report.version,
         "model": {
@@ -26,7 +142,12 @@ def run_document(report: RunReport) -> dict[str, Any]:
             "opset": report.opset,
         },
         "device": report.device,
-        "options": dict(report.settings),
+    }
+
+
+def sample_members(report: RunReport) -> SampleMembers:
+    """Return the samples of a run, and what was left alone."""
+    return {
         "samples": {
             "used": report.samples,
             "processes": report.processes,
@@ -34,25 +155,26 @@ def run_document(report: RunReport) -> dict[str, Any]:
             "skipped": [
                 {"path": path, "reason": reason} for path, reason in report.skipped_samples
             ],
-            "inputs": [
-                {
-                    "name": statistics.name,
-                    "shape": list(statistics.shape),
-                    "dtype": statistics.dtype,
-                    "mean": statistics.mean,
-                    "std": statistics.std,
-                    "channel_mean": list(statistics.channel_mean),
-                    "channel_std": list(statistics.channel_std),
-                }
-                for statistics in report.inputs
-            ],
+            "inputs": [_input_facts(statistics) for statistics in report.inputs],
         },
         "left_alone": list(report.left_alone),
     }
 
 
-def layer_document(index: int, layer: Layer) -> dict[str, Any]:
-    """Return the members on a layer that are known before anything is measured."""
+def _input_facts(statistics: InputStatistics) -> InputFacts:
+    return {
+        "name": statistics.name,
+        "shape": list(statistics.shape),
+        "dtype": statistics.dtype,
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "channel_mean": list(statistics.channel_mean),
+        "channel_std": list(statistics.channel_std),
+    }
+
+
+def layer_facts(index: int, layer: Layer) -> LayerFacts:
+    """Return what is known of a layer before anything is measured."""
     return {
         "index": index,
         "name": layer.name,
@@ -66,7 +188,7 @@ def layer_document(index: int, layer: Layer) -> dict[str, Any]:
     }
 
 
-def moments_document(moments: Moments | None) -> dict[str, Any] | None:
+def moment_facts(moments: Moments | None) -> MomentFacts | None:
     """Return the moments of a layer's output, or null where it was not measured."""
     if moments is None:
         return None

@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal, cast
+
+from typing_extensions import TypedDict
 
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.verification import Verdict, Verification
 from lsuv_cli.report.json_parts import (
+    LayerFacts,
+    MeasureSettings,
+    MomentFacts,
+    RunFacts,
+    SampleMembers,
     as_text,
     finite,
-    layer_document,
-    moments_document,
-    run_document,
+    layer_facts,
+    moment_facts,
+    run_facts,
+    sample_members,
 )
+from lsuv_cli.report.json_types import Keywords, Positive, Share, VerifyStatus
 
-SCHEMA = "lsuv.verify/1"
+
+class DistributionFacts(TypedDict):
+    """The distribution of a layer's output, and of the activation that follows."""
+
+    activation: str | None
+    dead: Share | None
+    saturated: Share | None
+    edges: Annotated[list[float], Keywords(minItems=2)]
+    shares: Annotated[list[Share], Keywords(minItems=1)]
+
+
+class VerifyLayer(LayerFacts):
+    """Results at one layer."""
+
+    target_std: Positive
+    status: VerifyStatus
+    detail: str
+    measured: MomentFacts | None
+    deviation: float | None
+    distribution: DistributionFacts | None
+
+
+class VerifyDocument(RunFacts, SampleMembers):
+    """Output of `lsuv verify --json`."""
+
+    schema: Literal["lsuv.verify/1"]
+    options: MeasureSettings
+    weights: str | None
+    layers: Annotated[list[VerifyLayer], Keywords(minItems=1)]
+    within: bool
 
 
 def verification_json(verification: Verification) -> str:
-    """All of it, as indented JSON text; strict JSON, without NaN."""
-    return as_text(
-        {
-            "schema": SCHEMA,
-            **run_document(verification),
-            "weights": verification.weights,
-            "layers": [_layer(index, one) for index, one in enumerate(verification.layers)],
-            "within": not verification.failures,
-        }
-    )
+    """Return the results as indented JSON text; docs/verify.schema.json is its schema."""
+    document: VerifyDocument = {
+        "schema": "lsuv.verify/1",
+        **run_facts(verification),
+        "options": cast("MeasureSettings", dict(verification.settings)),
+        **sample_members(verification),
+        "weights": verification.weights,
+        "layers": [_layer(index, one) for index, one in enumerate(verification.layers)],
+        "within": not verification.failures,
+    }
+    return as_text(document)
 
 
-def _layer(index: int, verdict: Verdict) -> dict[str, Any]:
+def _layer(index: int, verdict: Verdict) -> VerifyLayer:
     return {
-        **layer_document(index, verdict.planned.layer),
+        **layer_facts(index, verdict.planned.layer),
         "target_std": verdict.planned.target_std,
         "status": verdict.status.value,
         "detail": verdict.detail,
-        "measured": moments_document(verdict.moments),
+        "measured": moment_facts(verdict.moments),
         "deviation": finite(verdict.deviation),
         "distribution": _distribution(verdict.distribution),
     }
 
 
-def _distribution(one: Distribution | None) -> dict[str, Any] | None:
+def _distribution(one: Distribution | None) -> DistributionFacts | None:
     if one is None:
         return None
     return {
