@@ -130,7 +130,7 @@ def test_like_a_checkpoint(tmp_path: Path, forked: Run) -> None:
 
 
 def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    from lsuv_cli.weights.like import read_shapes
+    from lsuv_cli.weights.checkpoint_shapes import read_shapes
 
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "bad.pt")
     with pytest.raises(DataError, match=r"also holds a pickled \w+\.mkdir, which could run code"):
@@ -139,7 +139,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_whole_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
-    from lsuv_cli.weights.like import read_shapes
+    from lsuv_cli.weights.checkpoint_shapes import read_shapes
 
     path, model = tmp_path / "whole.pt", nn.Sequential(nn.Linear(2, 2))
     torch.save(model, path)

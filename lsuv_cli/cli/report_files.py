@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from lsuv_cli.core.errors import OutputError, UsageError
 from lsuv_cli.report.outputs import PLOT, REPORT, find_output
-from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.atomic_files import replacing_file
+from lsuv_cli.weights.output_checks import check_output, refuse_overwriting
 
 if TYPE_CHECKING:
     from lsuv_cli.report.page import Page

@@ -1,4 +1,4 @@
-"""How the written file's tensors follow from the model's parameters, and back."""
+"""Tensors of the written file, made from the model's parameters and turned back into them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class WrittenTensor:
     """A tensor of the written file.
 
     Attributes:
-        parameter: the model's parameter it holds; "" for what is no parameter there, a new
-            BatchNorm's step counter say.
-        pieces: the steps to each of the parameter's parts that, joined along the first axis, are
-            the tensor: one without steps where it is the parameter as it is, and the gates in
-            another order for a recurrent layer.
-        info: its shape and dtype in the file.
+        parameter: the model's parameter that it holds; "" for what is not a parameter of the
+            model, such as a new BatchNorm's step counter.
+        pieces: the steps to each of the parameter's pieces that, joined along the first axis, are
+            the tensor: one piece without steps for the parameter as it is, and one per gate, in
+            another order, for a recurrent layer.
+        info: the tensor's shape and dtype.
     """
 
     parameter: str
@@ -34,22 +34,22 @@ class WrittenTensor:
     info: TensorInfo
 
     def of(self, parameter: FloatArray) -> FloatArray:
-        """The tensor's value."""
-        parts = [View("", steps).of(parameter) for steps in self.pieces]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        """Return the tensor's value, given the parameter's."""
+        values = [View("", steps).of(parameter) for steps in self.pieces]
+        return values[0] if len(values) == 1 else np.concatenate(values)
 
     def put_back(self, tensor: FloatArray, parameter: FloatArray) -> None:
-        """The inverse of `of`.
+        """Copy the tensor back into the parameter; the inverse of `of`.
 
         Args:
             tensor: the written tensor.
-            parameter: modified: the parts that the tensor holds.
+            parameter: modified: the pieces that the tensor holds.
         """
         start = 0
         for steps in self.pieces:
-            part = View("", steps).of(parameter)
-            stop = start + (part.shape[0] if part.ndim else 1)
-            part[...] = tensor[start:stop] if tensor.ndim else tensor
+            piece = View("", steps).of(parameter)
+            stop = start + (piece.shape[0] if piece.ndim else 1)
+            piece[...] = tensor[start:stop] if tensor.ndim else tensor
             start = stop
 
 
@@ -57,10 +57,10 @@ Naming = Mapping[str, WrittenTensor]
 
 
 def written_as(parameter: str, info: TensorInfo, pieces: Pieces = WHOLE) -> WrittenTensor:
-    """A parameter, or parts of it joined, as a tensor of the written file.
+    """Return a parameter, or pieces of it joined, as a tensor of the written file.
 
     Args:
-        parameter: its name.
+        parameter: the parameter's name.
         info: the parameter's shape and dtype.
         pieces: see `WrittenTensor`.
     """
@@ -72,26 +72,26 @@ def written_as(parameter: str, info: TensorInfo, pieces: Pieces = WHOLE) -> Writ
 
 
 def onnx_names(parameters: Mapping[str, TensorInfo]) -> Naming:
-    """Every parameter under its own name."""
+    """Return each parameter under its own name."""
     return {name: written_as(name, info) for name, info in parameters.items()}
 
 
 def tensors_by_parameter(naming: Naming) -> dict[str, list[str]]:
-    """For each written parameter the tensors that hold it or parts of it."""
+    """Return for each written parameter the names of the tensors that hold it or pieces of it."""
     tensors: dict[str, list[str]] = {}
-    for name, stored in naming.items():
-        if stored.parameter:
-            tensors.setdefault(stored.parameter, []).append(name)
+    for name, tensor in naming.items():
+        if tensor.parameter:
+            tensors.setdefault(tensor.parameter, []).append(name)
     return tensors
 
 
-def parameter_of(
+def assemble_parameter(
     tensors: Mapping[str, WrittenTensor], info: TensorInfo, read: Callable[[str], FloatArray]
 ) -> FloatArray:
-    """A parameter put together from the tensors that hold it.
+    """Assemble a parameter from the tensors that hold it.
 
     Args:
-        tensors: those tensors, by name.
+        tensors: these tensors, by name.
         info: the parameter's shape and dtype.
         read: reads a tensor.
     """
@@ -99,13 +99,13 @@ def parameter_of(
     if first.pieces == WHOLE:
         return read(name)
     value: FloatArray = np.empty(info.shape, info.dtype)
-    for name, stored in tensors.items():
-        stored.put_back(read(name), value)
+    for name, tensor in tensors.items():
+        tensor.put_back(read(name), value)
     return value
 
 
-def described(naming: Naming, tensors: Mapping[str, list[str]], view: View, shape: Shape) -> str:
-    """What a view shows, by the written file's names, and which part of a tensor it is.
+def written_name(naming: Naming, tensors: Mapping[str, list[str]], view: View, shape: Shape) -> str:
+    """Return the tensor that holds what a view shows, and which part of it, as `name[start:stop]`.
 
     Args:
         naming: the written tensors.

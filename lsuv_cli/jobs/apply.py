@@ -20,18 +20,12 @@ from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.trial import try_model
+from lsuv_cli.weights.atomic_files import explaining, rename_all, replacing_file
+from lsuv_cli.weights.checkpoint_shapes import shape_differences
 from lsuv_cli.weights.formats import open_checkpoint
-from lsuv_cli.weights.like import differences
-from lsuv_cli.weights.load import read_weights
-from lsuv_cli.weights.model_file import model_files, refuse_invalid, save_model, with_values
-from lsuv_cli.weights.output import (
-    check_output,
-    explaining,
-    refuse_misleading_name,
-    refuse_overwriting,
-    rename_all,
-    replacing_file,
-)
+from lsuv_cli.weights.load import load_checkpoint
+from lsuv_cli.weights.onnx_output import model_files, refuse_invalid, save_model, with_values
+from lsuv_cli.weights.output_checks import check_output, refuse_misleading_name, refuse_overwriting
 
 
 def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
@@ -60,9 +54,11 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     for path in files:
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
-    read = read_weights(options.weights, model, weights, find_layers(model), names=options.names)
+    loaded = load_checkpoint(
+        options.weights, model, weights, find_layers(model), names=options.names
+    )
     for path in files:
-        refuse_overwriting(path, "a file of weights", read.file.files)
+        refuse_overwriting(path, "a file of weights", loaded.checkpoint.files)
     events.stage("writing the model")
     with written_model(model, options.content, weights, options.out, events, force=options.force):
         return files
@@ -72,7 +68,7 @@ def _apply_to_state(options: ApplyOptions, state: ModelState) -> list[Path]:
     tensors = open_checkpoint(options.weights)
     refuse_overwriting(options.out, "a file of weights", tensors.files)
     shapes = {name: info.shape for name, info in tensors.infos.items()}
-    found = differences(shapes, state.shapes)
+    found = shape_differences(shapes, state.shapes)
     strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
     if strange:
         found = f"no type that can be read: {', '.join(strange)}"

@@ -28,15 +28,13 @@ from lsuv_cli.jobs.opening import Given, with_model
 from lsuv_cli.jobs.preparing import Prepared, find_planned_layers, prepare
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
+from lsuv_cli.weights.atomic_files import replacing_file
 from lsuv_cli.weights.formats import writer_for
-from lsuv_cli.weights.model_file import model_files
-from lsuv_cli.weights.output import (
-    check_output,
-    refuse_overwriting,
-    replacing_file,
-)
-from lsuv_cli.weights.shards import Layout, check_layout, plan_shards
-from lsuv_cli.weights.written import WeightsFile, header_texts, writing_weights
+from lsuv_cli.weights.header import header_texts
+from lsuv_cli.weights.onnx_output import model_files
+from lsuv_cli.weights.output_checks import check_output, refuse_overwriting
+from lsuv_cli.weights.shards import ShardPlan, check_shards, plan_shards
+from lsuv_cli.weights.weights_output import WeightsOutput, open_weights_output
 
 
 def initialize(
@@ -88,7 +86,7 @@ def _initialize(
         with (
             # Left last, so that the model gets its name when the weights have theirs.
             ExitStack() as stack,
-            writing_weights(
+            open_weights_output(
                 layout, model, layers.naming, layers.others, describe=describe, force=options.force
             ) as file,
         ):
@@ -96,9 +94,9 @@ def _initialize(
             while True:
                 for segment in lsuv.next_sweep(partial(prepared.tell_plan, setup)):
                     lsuv.draw(segment)
-                    file.settle(lsuv.scale(segment), weights)
+                    file.put_final(lsuv.scale(segment), weights)
                 events.stage("writing", len(model.parameters))
-                file.finish(weights, events.advance)
+                file.put_rest(weights, events.advance)
                 file.writer.set_metadata(
                     header_texts(model, setup.plan, settings, lsuv.outcome.scales)
                 )
@@ -147,11 +145,11 @@ def _distributions(
     return find_distributions(setup, weights, after, given.events)
 
 
-def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
+def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> ShardPlan:
     """The files that will be written; refused where they can't be."""
     tensors = {name: stored.info for name, stored in naming.items()}
     layout = plan_shards(options.out, tensors, options.max_shard_bytes)
-    check_layout(layout, force=options.force)
+    check_shards(layout, force=options.force)
     # The target itself too: shards take its place.
     for path in (options.out, *layout.files):
         refuse_overwriting(path, "the model's external data", model.external_files)
@@ -159,7 +157,7 @@ def _layout(model: OnnxModel, naming: Naming, options: InitOptions) -> Layout:
 
 
 def _check_model_files(
-    options: InitOptions, given: Given, model: OnnxModel, layout: Layout
+    options: InitOptions, given: Given, model: OnnxModel, layout: ShardPlan
 ) -> list[Path]:
     """The files of the model that will be written, too; refused where they can't be."""
     if options.out_model is None:
@@ -181,7 +179,7 @@ def _write_model(
     options: InitOptions,
     out: Path,
     weights: Parameters,
-    file: WeightsFile,
+    file: WeightsOutput,
     stack: ExitStack,
 ) -> None:
     """Write the model with the written weights; it gets its name when the stack is closed."""

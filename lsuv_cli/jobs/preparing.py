@@ -33,14 +33,14 @@ from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.memory.budget import Budget, tell_plan
-from lsuv_cli.names.choose import choose_names, renamed
+from lsuv_cli.names.choose import choose_names, with_written_names
 from lsuv_cli.names.exporter import some_of
 from lsuv_cli.names.exporters import exporter_of
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.session import unknown_operators
 from lsuv_cli.runtime.store import ValueStore
-from lsuv_cli.weights.like import compare_shapes, read_shapes
+from lsuv_cli.weights.checkpoint_shapes import read_shapes, refuse_different_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ def named_layers(
         if omission and missing and shapes.keys() <= like.keys():
             events.warn(f"{omission}: {some_of(missing)}")
             like = {name: like[name] for name in shapes}
-        compare_shapes(shapes, like, options.like)
-    return renamed(model, layer_nodes, naming), naming, others
+        refuse_different_shapes(shapes, like, options.like)
+    return with_written_names(model, layer_nodes, naming), naming, others
 
 
 def _check_operators(model: OnnxModel) -> None:

@@ -18,7 +18,7 @@ from lsuv_cli.jobs.preparing import find_planned_layers, prepare
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
-from lsuv_cli.weights.load import read_weights
+from lsuv_cli.weights.load import load_checkpoint
 
 
 def verify(
@@ -48,10 +48,10 @@ def _verify(
     files: tuple[str, ...] = ()
     if options.weights is not None:
         layer_nodes = find_layers(model)
-        read = read_weights(
+        loaded = load_checkpoint(
             options.weights, model, weights, layer_nodes, state=given.state, names=options.names
         )
-        files = tuple(map(str, read.file.files))
+        files = tuple(map(str, loaded.checkpoint.files))
     prepared = prepare(given, model, weights, layers)
     if options.weights is not None:
         given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)

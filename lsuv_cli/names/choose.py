@@ -11,9 +11,9 @@ from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.graph.written_tensors import (
     Naming,
-    described,
     onnx_names,
     tensors_by_parameter,
+    written_name,
 )
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.names.exporter import Shapes, some_of
@@ -82,13 +82,15 @@ def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
     ]
 
 
-def renamed(model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming) -> list[LayerNode]:
-    """The layers with their parameters called as they are written."""
+def with_written_names(
+    model: OnnxModel, layer_nodes: Sequence[LayerNode], naming: Naming
+) -> list[LayerNode]:
+    """Return layers whose weights and biases have the names of the written file."""
     tensors = tensors_by_parameter(naming)
 
     def name(value: str) -> str:
         view = model.view(value)
-        return described(naming, tensors, view, model.parameters[view.parameter].shape)
+        return written_name(naming, tensors, view, model.parameters[view.parameter].shape)
 
     layers = [layer_node.layer for layer_node in layer_nodes]
     return [

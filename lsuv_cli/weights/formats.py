@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.weights.checkpoint import Checkpoint
-from lsuv_cli.weights.output import refuse_misleading_name
+from lsuv_cli.weights.output_checks import refuse_misleading_name
 from lsuv_cli.weights.safetensors_file import SAFETENSORS, SafetensorsWriter
 from lsuv_cli.weights.torch_checkpoint import TORCH_CHECKPOINT
 from lsuv_cli.weights.weights_format import CreateWriter, WeightsFormat

@@ -17,20 +17,16 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import FloatArray, TensorInfo
+from lsuv_cli.weights.atomic_files import explaining, replacing_files
 from lsuv_cli.weights.formats import writer_for
-from lsuv_cli.weights.output import (
-    check_output,
-    existing_output,
-    explaining,
-    replacing_files,
-)
+from lsuv_cli.weights.output_checks import check_output, existing_output
 from lsuv_cli.weights.weights_format import WeightsWriter
 
 Tensors = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ShardPlan:
     """Which files hold which tensors.
 
     Attributes:
@@ -76,7 +72,7 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
-def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout:
+def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> ShardPlan:
     """Fill one shard after the other, in the tensors' order.
 
     Args:
@@ -94,9 +90,9 @@ def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout
         shards[-1].append(name)
         size += info.nbytes
     if len(shards) == 1:
-        return Layout(target, {target: shards[0]})
+        return ShardPlan(target, {target: shards[0]})
     count = len(shards)
-    return Layout(
+    return ShardPlan(
         target,
         {
             target.with_name(f"{target.stem}-{i:05}-of-{count:05}{target.suffix}"): names
@@ -105,7 +101,7 @@ def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> Layout
     )
 
 
-def check_layout(layout: Layout, *, force: bool) -> None:
+def check_shards(layout: ShardPlan, *, force: bool) -> None:
     """Refuse files that can't be written, before any work is done.
 
     Raises:
@@ -125,7 +121,7 @@ class ShardedWriter:
         self,
         writers: Mapping[Path, WeightsWriter],
         temporaries: Sequence[Path],
-        layout: Layout,
+        layout: ShardPlan,
     ) -> None:
         self._writers = writers
         self._temporaries = temporaries
@@ -152,8 +148,8 @@ class ShardedWriter:
 
 
 @contextmanager
-def writing_shards(
-    layout: Layout,
+def open_shards(
+    layout: ShardPlan,
     tensors: Tensors,
     metadata: Callable[[Sequence[str]], Mapping[str, str]],
     *,
@@ -192,7 +188,7 @@ def writing_shards(
                 path.unlink(missing_ok=True)
 
 
-def _index(layout: Layout, tensors: Tensors) -> bytes:
+def _index(layout: ShardPlan, tensors: Tensors) -> bytes:
     weight_map = {name: path.name for path, names in layout.shards.items() for name in names}
     total = sum(info.nbytes for info in tensors.values())
     index = {

@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.weights.output import check_output, refuse_overwriting, replacing_file
+from lsuv_cli.weights.atomic_files import replacing_file
+from lsuv_cli.weights.output_checks import check_output, refuse_overwriting
 from lsuv_cli.weights.safetensors_file import SafetensorsWriter
 
 Tensors = dict[str, NDArray[Any]]

@@ -1,34 +1,22 @@
-"""Output files: refused beforehand, or written beside their target and renamed."""
+"""Files that are written beside their target, and renamed when they are complete."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lsuv_cli.core.errors import OutputError, UsageError
-
-# What the endings of names stand for; what is written is the first three.
-KINDS = {
-    ".safetensors": "safetensors",
-    ".onnx": "ONNX",
-    ".pt": "PyTorch's",
-    ".pth": "PyTorch's",
-    ".ts": "PyTorch's",
-    ".torchscript": "PyTorch's",
-    ".npy": "NumPy's",
-    ".npz": "NumPy's",
-}
+from lsuv_cli.core.errors import OutputError
+from lsuv_cli.weights.output_checks import existing_output
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingFile:
     """A file that is being written beside its target.
 
     Attributes:
@@ -43,7 +31,7 @@ class Pending:
 
 
 @contextmanager
-def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequence[Pending]]:
+def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequence[PendingFile]]:
     """Write beside some targets and rename at the end, in their order.
 
     On any exception nothing is left behind, and what was there is as it was; only where renaming
@@ -56,7 +44,7 @@ def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequenc
     Raises:
         OutputError: a target exists (without `force`), or can't be written.
     """
-    pending: list[Pending] = []
+    pending: list[PendingFile] = []
     try:
         for target in targets:
             pending.append(_open_beside(target))  # noqa: PERF401 - those before a failure count
@@ -73,16 +61,16 @@ def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequenc
             one.temporary.unlink(missing_ok=True)
 
 
-def _open_beside(target: Path) -> Pending:
+def _open_beside(target: Path) -> PendingFile:
     try:
         descriptor, name = tempfile.mkstemp(prefix=".lsuv-", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OutputError(f"can't write in {target.parent}: {error.strerror}") from None
     _apply_umask(descriptor)
-    return Pending(target, Path(name), os.fdopen(descriptor, "wb"))
+    return PendingFile(target, Path(name), os.fdopen(descriptor, "wb"))
 
 
-def _rename(pending: Sequence[Pending], *, force: bool) -> None:
+def _rename(pending: Sequence[PendingFile], *, force: bool) -> None:
     rename_all([(one.temporary, one.target) for one in pending], force=force)
 
 
@@ -133,68 +121,6 @@ def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Pat
     """The same for one file; gives it open, and its temporary path."""
     with replacing_files([target], force=force) as (pending,), explaining(target):
         yield pending.file, pending.temporary
-
-
-def existing_output(target: Path) -> str:
-    """What to say of an output that is already there."""
-    return f"the output {target} exists already; give --force to replace it"
-
-
-def refuse_overwriting(target: Path, role: str, inputs: Iterable[Path]) -> None:
-    """Refuse an output that is one of the files that are read.
-
-    Args:
-        target: the path to write.
-        role: what the inputs are, for the error's text.
-        inputs: files that must not be overwritten.
-
-    Raises:
-        OutputError: the output is one of them.
-    """
-    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
-        raise OutputError(f"the output {target} is {role} itself; choose another")
-
-
-def refuse_misleading_name(target: Path, kind: str) -> None:
-    """Refuse a name that stands for another kind of file.
-
-    Args:
-        target: the path to write.
-        kind: what is written: one of the values of `KINDS`.
-
-    Raises:
-        UsageError: the name's ending is another kind's.
-    """
-    said = KINDS.get(target.suffix.lower(), kind)
-    if said != kind:
-        usual = next(suffix for suffix, one in KINDS.items() if one == kind)
-        raise UsageError(
-            f"{target}: what is written is {kind}, and {target.suffix} stands for {said}; give a "
-            f"name that ends in {usual}"
-        )
-
-
-def check_output(target: Path, *, force: bool) -> None:
-    """Refuse an output that can't be written, before any work is done.
-
-    Args:
-        target: the path to write.
-        force: whether an existing file may be replaced.
-
-    Raises:
-        OutputError: and why.
-    """
-    if target.is_dir():
-        raise OutputError(f"the output {target} is a folder; give a file name in it")
-    if not target.parent.is_dir():
-        raise OutputError(f"the output's folder {target.parent} does not exist; make it first")
-    if target.exists():
-        if not stat.S_ISREG(target.stat().st_mode):
-            raise OutputError(f"the output {target} is not a regular file")
-        if not force:
-            raise OutputError(existing_output(target))
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"can't write in {target.parent}: no permission")
 
 
 def _rename_to_new(temporary: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether names and shapes are those of a checkpoint."""
+"""Names and shapes of tensors, compared with those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from lsuv_cli.weights.formats import open_checkpoint
 
 
 def read_shapes(path: Path) -> Shapes:
-    """The shape of each tensor in a checkpoint given as `--like`, by name.
+    """Return the shape of each tensor in a checkpoint given as `--like`, by name.
 
     Raises:
-        DataError: there is no such file, or it is no checkpoint.
+        DataError: there is no such file, or it is not a checkpoint.
     """
     return {name: info.shape for name, info in open_checkpoint(path, "--like").infos.items()}
 
 
-def differences(ours: Shapes, theirs: Shapes) -> str:
-    """Every name that is missing among ours, unexpected or of another shape; "" for none."""
+def shape_differences(ours: Shapes, theirs: Shapes) -> str:
+    """List the names that are missing among ours, unexpected or of another shape; "" for none."""
     missing = sorted(theirs.keys() - ours.keys())
     unexpected = sorted(ours.keys() - theirs.keys())
     misshapen = [
@@ -31,12 +31,12 @@ def differences(ours: Shapes, theirs: Shapes) -> str:
     return "; ".join(f"{title}: {', '.join(names)}" for title, names in titled if names)
 
 
-def compare_shapes(ours: Shapes, theirs: Shapes, path: Path) -> None:
-    """Refuse where names or shapes differ.
+def refuse_different_shapes(ours: Shapes, theirs: Shapes, path: Path) -> None:
+    """Refuse names and shapes that differ from those of `--like`.
 
     Raises:
         DataError: with every name that is missing, unexpected or of another shape.
     """
-    found = differences(ours, theirs)
+    found = shape_differences(ours, theirs)
     if found:
         raise DataError(f"what would be written does not fit --like {path}: {found}")

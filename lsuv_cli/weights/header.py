@@ -1,0 +1,66 @@
+"""Texts in the header of a written file: the run's settings, and the scales of its layers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from lsuv_cli import __version__
+from lsuv_cli.core.choices import Per
+from lsuv_cli.core.moments import Float64Array
+from lsuv_cli.core.records import Plan
+from lsuv_cli.reading.model import OnnxModel
+
+# A float64 in JSON has this many characters at most; shorter ones are padded, so that the header's
+# length is known before the scales are.
+NUMBER_WIDTH = 24
+
+Scales = Mapping[int, Float64Array]
+
+
+def header_texts(
+    model: OnnxModel, plan: Plan, settings: Mapping[str, object], scales: Scales
+) -> Callable[[Sequence[str]], Mapping[str, str]]:
+    """What the header of a file with some tensors says.
+
+    Args:
+        model: the model.
+        plan: the layers, their parameters called as they are written.
+        settings: what decides the numbers.
+        scales: for each scaled layer's index its scale; texts of the same length without them.
+    """
+    common = {
+        "format": "pt",  # the readers of Hugging Face's libraries ask for it
+        "lsuv.version": __version__,
+        "lsuv.model_sha256": model.sha256,
+        "lsuv.seed": str(settings["seed"]),
+        "lsuv.options": json.dumps(settings, sort_keys=True),
+    }
+
+    def texts(names: Sequence[str]) -> dict[str, str]:
+        # A part of a tensor has its name and brackets behind it.
+        beginnings = tuple(f"{name}[" for name in names)
+        parts = []
+        for index in plan.scaled():
+            parameter = plan.layers[index].layer.weight_name
+            if parameter in names or parameter.startswith(beginnings):
+                parts.append(f"{json.dumps(parameter)}: {_scale(index, plan, scales)}")
+        return {**common, "lsuv.scales": f"{{{', '.join(parts)}}}"}
+
+    return texts
+
+
+def _scale(index: int, plan: Plan, scales: Scales) -> str:
+    one = math.nan
+    if plan.per is Per.LAYER:
+        return _number(float(scales.get(index, one)))
+    count = plan.layers[index].layer.layout.out_channels
+    values = np.broadcast_to(scales.get(index, one), (count,))
+    return f"[{', '.join(_number(float(value)) for value in values)}]"
+
+
+def _number(value: float) -> str:
+    return json.dumps(value).rjust(NUMBER_WIDTH)
