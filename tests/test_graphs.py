@@ -265,7 +265,7 @@ def test_values_that_a_body_captures_are_true(tmp_path: Path, captured: str, ver
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_gemm_that_adds_data(tmp_path: Path, verify: bool) -> None:
-    """What it adds is no bias: the product is the layer, as if an Add followed."""
+    """Its addend is no bias: the product is the layer, as if an Add followed."""
     nodes = [
         *(node("MatMul", "x w1", "a"), node("Tanh", "a", "t")),
         *(node("Gemm", "t w2 x", "g", beta=0.5), node("MatMul", "g w3", "z")),

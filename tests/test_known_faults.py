@@ -1,4 +1,4 @@
-"""What other implementations of LSUV get wrong, one test each."""
+"""Faults of other implementations of LSUV, one test each."""
 
 from __future__ import annotations
 

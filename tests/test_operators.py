@@ -12,7 +12,7 @@ from lsuv_cli.core.choices import Status
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import InstrumentedGraph, Specs
 from lsuv_cli.graph.operators.operator import Homogeneity, Operator
-from lsuv_cli.graph.operators.products import Product, WeightInfos
+from lsuv_cli.graph.operators.products import WeightInfos, WeightProduct
 from lsuv_cli.graph.operators.slopes import flat_nowhere
 from lsuv_cli.graph.operators.table import OPERATORS
 from lsuv_cli.instrument.sweep import Sweep
@@ -74,13 +74,13 @@ def test_a_row_lets_scales_through_a_homogeneous_activation(
         assert value.var(dtype=np.float64) == pytest.approx(1, abs=1e-5)
 
 
-def deformable(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+def deformable(node: onnx.NodeProto, weights: WeightInfos) -> WeightProduct | None:
     """DeformConv's product; its inputs are data, weight, offsets, bias and mask."""
     data, weight, offsets, bias, mask = [*node.input, "", ""][:5]
     if weight not in weights:
         return None
     layout = WeightLayout(weights[weight].shape, Order.CONV)
-    return Product(data, weight, layout, -3, bias, other_inputs=(offsets, "", mask))
+    return WeightProduct(data, weight, layout, -3, bias, other_inputs=(offsets, "", mask))
 
 
 @pytest.mark.parametrize("batch_size", [SAMPLES, 5])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from lsuv_cli.graph.operators.products import Product, WeightInfos
+from lsuv_cli.graph.operators.products import WeightInfos, WeightProduct
 from lsuv_cli.layers.parameter_uses import ParameterUses
 
 
@@ -26,7 +26,7 @@ class LayerBias:
 
 
 def find_biases(
-    products: Sequence[tuple[onnx.NodeProto, Product]], uses: ParameterUses
+    products: Sequence[tuple[onnx.NodeProto, WeightProduct]], uses: ParameterUses
 ) -> Mapping[str, LayerBias]:
     """Return the biases of products, by the value that each product's node makes.
 
@@ -56,7 +56,7 @@ def find_biases(
     }
 
 
-def _added_behind(node: onnx.NodeProto, product: Product, uses: ParameterUses) -> LayerBias:
+def _added_behind(node: onnx.NodeProto, product: WeightProduct, uses: ParameterUses) -> LayerBias:
     """Return the constant that a following Add adds, and that Add; "" and None without one."""
     model, output = uses.model, node.output[0]
     adder = uses.graph.only_reader(output)
@@ -75,7 +75,7 @@ def _added_constant(node: onnx.NodeProto, product: str, weights: WeightInfos) ->
     return other if other in weights else ""
 
 
-def _is_bias(value: str, product: Product, weights: WeightInfos) -> bool:
+def _is_bias(value: str, product: WeightProduct, weights: WeightInfos) -> bool:
     """Tell whether a value is a constant with one number per output channel, or one for all.
 
     A value that varies along any other axis (a positional embedding, say) is no bias.

@@ -8,7 +8,7 @@ import onnx
 
 from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.nodes import node_name
-from lsuv_cli.graph.operators.products import Product
+from lsuv_cli.graph.operators.products import WeightProduct
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.layers.bias_search import LayerBias, find_biases
 from lsuv_cli.layers.data_values import values_from_inputs
@@ -50,7 +50,7 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
     )
 
 
-def _products(model: OnnxModel) -> list[tuple[onnx.NodeProto, Product]]:
+def _products(model: OnnxModel) -> list[tuple[onnx.NodeProto, WeightProduct]]:
     """Return the nodes that multiply by a weight that is not empty, and what they multiply."""
     return [
         (node, product)
@@ -63,7 +63,7 @@ def _products(model: OnnxModel) -> list[tuple[onnx.NodeProto, Product]]:
 
 def _layer(
     node: onnx.NodeProto,
-    product: Product,
+    product: WeightProduct,
     bias: LayerBias | None,
     uses: ParameterUses,
     outputs: set[str],

@@ -76,5 +76,5 @@ class Operator:
 
     @property
     def looks_like_a_layer(self) -> bool:
-        """Whether nodes of this operator multiply by a weight, initialised or not."""
+        """True where nodes of this operator multiply by a weight, initialised or not."""
         return self.product is not None or self.left_alone

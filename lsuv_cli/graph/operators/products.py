@@ -12,7 +12,7 @@ from lsuv_cli.graph.nodes import attributes
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class WeightProduct:
     """The product of data and a weight, a node's first two inputs in either order.
 
     Attributes:
@@ -39,30 +39,30 @@ class Product:
 WeightInfos = Mapping[str, TensorInfo]
 
 # Returns what a node multiplies; None for a node without a weight, or with one of another rank.
-ProductRule = Callable[[onnx.NodeProto, WeightInfos], Product | None]
+ProductRule = Callable[[onnx.NodeProto, WeightInfos], WeightProduct | None]
 
 
-def convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+def convolution(node: onnx.NodeProto, weights: WeightInfos) -> WeightProduct | None:
     """Return the product of a Conv, whose weight is (out, in/groups, *kernel)."""
     return _convolution(node, weights, Order.CONV)
 
 
-def transposed_convolution(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+def transposed_convolution(node: onnx.NodeProto, weights: WeightInfos) -> WeightProduct | None:
     """Return the product of a ConvTranspose, whose weight is (in, out/groups, *kernel)."""
     return _convolution(node, weights, Order.CONV_TRANSPOSE)
 
 
-def _convolution(node: onnx.NodeProto, weights: WeightInfos, order: Order) -> Product | None:
+def _convolution(node: onnx.NodeProto, weights: WeightInfos, order: Order) -> WeightProduct | None:
     data, weight = node.input[0], node.input[1]
     if weight not in weights or len(weights[weight].shape) < 3:
         return None
     shape = weights[weight].shape
     layout = WeightLayout(shape, order, attributes(node).get("group", 1))
     addend = node.input[2] if len(node.input) > 2 else ""
-    return Product(data, weight, layout, 1 - len(shape), addend)
+    return WeightProduct(data, weight, layout, 1 - len(shape), addend)
 
 
-def gemm(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+def gemm(node: onnx.NodeProto, weights: WeightInfos) -> WeightProduct | None:
     """Return the product of a Gemm, whose weight is either input, transposed or not."""
     found = attributes(node)
     left, right = node.input[0], node.input[1]
@@ -73,22 +73,22 @@ def gemm(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
     if right in weights and left not in weights:
         order = Order.OUT_IN if found.get("transB", 0) else Order.IN_OUT
         layout = WeightLayout(weights[right].shape, order)
-        return Product(left, right, layout, -1, addend, factor)
+        return WeightProduct(left, right, layout, -1, addend, factor)
     if left in weights and right not in weights:
         order = Order.IN_OUT if found.get("transA", 0) else Order.OUT_IN
         layout = WeightLayout(weights[left].shape, order)
-        return Product(right, left, layout, -2, addend, factor)
+        return WeightProduct(right, left, layout, -2, addend, factor)
     return None
 
 
-def matmul(node: onnx.NodeProto, weights: WeightInfos) -> Product | None:
+def matmul(node: onnx.NodeProto, weights: WeightInfos) -> WeightProduct | None:
     """Return the product of a MatMul.
 
     The weight is the second input, (*batch, in, out), or the first, (*batch, out, in).
     """
     left, right = node.input[0], node.input[1]
     if right in weights and left not in weights and len(weights[right].shape) >= 2:
-        return Product(left, right, WeightLayout(weights[right].shape, Order.IN_OUT), -1)
+        return WeightProduct(left, right, WeightLayout(weights[right].shape, Order.IN_OUT), -1)
     if left in weights and right not in weights and len(weights[left].shape) >= 2:
-        return Product(right, left, WeightLayout(weights[left].shape, Order.OUT_IN), -2)
+        return WeightProduct(right, left, WeightLayout(weights[left].shape, Order.OUT_IN), -2)
     return None

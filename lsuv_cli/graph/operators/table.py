@@ -23,14 +23,14 @@ A linear operator is one row as well. Its `product` says where the weight is and
 functions of `products` serve operators whose weights lie as in ONNX's; for another one, write one:
 
 >>> from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
->>> from lsuv_cli.graph.operators.products import Product
+>>> from lsuv_cli.graph.operators.products import WeightProduct
 >>> def dense(node, weights):
 ...     """The weight is the second input, (out, in), and the bias the third."""
 ...     data, weight, bias = [*node.input, ""][:3]
 ...     if weight not in weights:
 ...         return None
 ...     layout = WeightLayout(weights[weight].shape, Order.OUT_IN)
-...     return Product(data, weight, layout, channel_axis=-1, addend=bias)
+...     return WeightProduct(data, weight, layout, channel_axis=-1, addend=bias)
 >>> OPERATORS["example", "Dense"] = Operator(product=dense)
 >>> node = onnx.helper.make_node("Dense", ["x", "w"], ["y"], domain="example")
 >>> product = operator_of(node).product(node, {"w": TensorInfo((8, 3), np.dtype(np.float32))})
