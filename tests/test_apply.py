@@ -25,7 +25,7 @@ from lsuv_cli.core.errors import DataError, OutputError, UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.jobs.apply import apply_weights
-from lsuv_cli.weights import model_file as applying
+from lsuv_cli.weights import onnx_output
 from support.graphs import random_weight, save_graph
 from support.initialization import run
 
@@ -128,7 +128,7 @@ def test_a_large_model_gets_external_data(
     onnx.save(model, exported)
     _, written = run(exported, samples, out_model=tmp_path / "inside.onnx")
     before = sorted(path.name for path in tmp_path.iterdir())
-    monkeypatch.setattr(applying, "MAX_INLINE_BYTES", 2000)
+    monkeypatch.setattr(onnx_output, "MAX_INLINE_BYTES", 2000)
     run(exported, samples, out_model=tmp_path / "outside.onnx")
     names = ["outside.onnx", "outside.onnx.data"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, *names])
