@@ -230,7 +230,7 @@ def value_made_twice(folder: Path) -> None:
         (batch_baked_in, "dynamic batch axis"),
         (dangling_value, "reads the value nowhere, which nothing makes"),
         (cycle, "it has a cycle"),
-        (value_made_twice, "again makes exists already"),
+        (value_made_twice, "again makes the value c, which exists already"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

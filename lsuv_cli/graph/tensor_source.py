@@ -43,8 +43,8 @@ def tensor_source(tensor: TensorProto, model_path: Path) -> ParameterSource:
 
 def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) -> ParameterSource:
     broken = ModelError(
-        f"the weight {tensor.name} in {model_path} says of its external data what can't be; "
-        "export the model again"
+        f"the weight {tensor.name} in {model_path} has external data of an impossible "
+        "offset or length; export the model again"
     )
     try:
         external = ExternalDataInfo(tensor)

@@ -51,8 +51,8 @@ def execution_order(
         for name in filter(None, node.output):
             if name in producers or name in given:
                 raise ModelError(
-                    f"the graph in {path} is broken: the value {name} that the node "
-                    f"{node_name(node)} makes exists already; export the model again"
+                    f"the graph in {path} is broken: the node {node_name(node)} makes the value "
+                    f"{name}, which exists already; export the model again"
                 )
             producers[name] = index
     needed: list[set[int]] = []

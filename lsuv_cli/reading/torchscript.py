@@ -81,7 +81,7 @@ class TorchScript:
         strange = [a.name for a in arguments if str(a.type) not in ("Tensor", "Optional[Tensor]")]
         if strange:
             raise ModelError(
-                f"{path}: the input {strange[0]} of its forward is no tensor; trace the module "
+                f"{path}: the input {strange[0]} of its forward is not a tensor; trace the module "
                 "with torch.jit.trace on tensors alone"
             )
 
@@ -157,11 +157,12 @@ class TorchScript:
         if "index out of range" in reason:
             raise DataError(
                 f"{self.path} can't be run on these samples: a token id, or another index, is out "
-                f"of an embedding's range ({reason}); give ids of the model's own tokenizer"
+                f"of range for an embedding ({reason}); give ids of the model's own tokenizer"
             )
         raise DataError(
-            f"{self.path} can't be run on samples of the shape {given}: {reason}; give samples, or "
-            "--input-shape without the batch axis, as the model takes them"
+            f"{self.path} can't be run on samples of the shape {given}: {reason}; give samples "
+            "of the shape that the model takes, or that shape as --input-shape, without "
+            "the batch axis"
         )
 
     def _refusal(self, as_it_is: str, traced: str) -> ModelError:
