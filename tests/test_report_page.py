@@ -212,9 +212,18 @@ def test_on_a_phone_on_paper_and_without_script(
     report = reports[command].path
     page, _ = opened(browser, report, viewport=PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    box = page.locator("figure svg:visible").bounding_box()
+    # A chart keeps its text legible, and scrolls for it.
+    chart = page.locator("figure .scroll").first
+    box = chart.bounding_box()
     assert box is not None
     assert box["width"] <= PHONE["width"]
+    label = chart.locator("svg text", has_text="standard deviation").first.bounding_box()
+    assert label is not None
+    assert label["width"] > 8  # it stands on end
+    chart.focus()
+    with page.expect_event("console", lambda message: message.text == "scrolled"):
+        chart.evaluate("node => { node.onscroll = () => console.log('scrolled') }")
+        page.keyboard.press("ArrowRight")
     assert faults(page) == []
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator("#search").is_visible()

@@ -1,4 +1,4 @@
-"""Small histograms drawn by Matplotlib, one a layer."""
+"""Small histograms drawn by Matplotlib, one per layer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from lsuv_cli.report.page import Histogram
-from lsuv_cli.report.plot_style import DPI, Palette, Shape, saved, styled
+from lsuv_cli.report.plot_style import DPI, DrawingSize, Palette, saved, styled
 
 
 def draw_histograms(
-    layers: Iterable[Sequence[Histogram]], shape: Shape, palette: Palette
+    layers: Iterable[Sequence[Histogram]], size: DrawingSize, palette: Palette
 ) -> Iterator[tuple[bytes, tuple[float, float]]]:
-    """Each layer's histograms over one another, as SVG, with the range of their bins.
+    """Yield each layer's histograms over one another, as SVG, with the range of their bins.
 
     The bins share one axis; each histogram is as high as the drawing, whatever its counts.
     """
     with styled():
         # A new figure for each would take ten times as long.
-        size = (shape.width / DPI, shape.height / DPI)
-        figure = Figure(figsize=size, dpi=DPI, facecolor=palette.background)
+        inches = (size.width / DPI, size.height / DPI)
+        figure = Figure(figsize=inches, dpi=DPI, facecolor=palette.background)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_ylim(0, 1.05)

@@ -16,16 +16,16 @@ from lsuv_cli.report.chart_words import undrawn
 from lsuv_cli.report.histogram_plot import draw_histograms
 from lsuv_cli.report.numbers import number
 from lsuv_cli.report.page import Chart, LayerHistograms, Page, printable
-from lsuv_cli.report.plot import NARROW, WIDE, draw_chart
-from lsuv_cli.report.plot_style import LIGHT_SERIES, Palette, Shape
+from lsuv_cli.report.plot import draw_chart
+from lsuv_cli.report.plot_style import LIGHT_SERIES, DrawingSize, Palette
 from lsuv_cli.report.svg import StyleSheet, chart_element, histogram_element
 
-HISTOGRAM = Shape(160, 64, 10)
+HISTOGRAM_SIZE = DrawingSize(160, 64, 10)
 
 # More are a long way down to what follows them.
 OPEN_HISTOGRAMS = 24
 
-PARTS = re.compile(r"(?<=[/._:])")
+NAME_PARTS = re.compile(r"(?<=[/._:])")
 
 # Colours that stand for the page's variables until the drawing is in the page.
 PLACEHOLDERS = Palette(
@@ -39,16 +39,15 @@ PLACEHOLDERS = Palette(
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """A chart in the page: for wide screens and paper, and for narrow ones."""
+    """A chart in the page, with a sentence on the values that are not drawn."""
 
     chart: Chart
-    wide: Markup
-    narrow: Markup
+    drawing: Markup
     gaps: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Small:
+class _LayerFigure:
     """A layer's histograms in the page; an empty drawing where there are none."""
 
     layer: str
@@ -105,28 +104,24 @@ def _variables() -> Mapping[str, str]:
 
 
 def _figure(chart: Chart, name: str, styles: StyleSheet) -> _Figure:
-    wide, narrow = (
-        Markup(  # noqa: S704 - an XML library wrote and escaped it
-            chart_element(draw_chart(chart, shape, PLACEHOLDERS), chart, f"{name}-{kind}", styles)
-        )
-        for kind, shape in (("wide", WIDE), ("narrow", NARROW))
-    )
-    return _Figure(chart, wide, narrow, undrawn(chart))
+    element = chart_element(draw_chart(chart, PLACEHOLDERS), chart, name, styles)
+    drawing = Markup(element)  # noqa: S704 - an XML library wrote and escaped it
+    return _Figure(chart, drawing, undrawn(chart))
 
 
-def _histograms(layers: tuple[LayerHistograms, ...], styles: StyleSheet) -> Iterator[_Small]:
+def _histograms(layers: tuple[LayerHistograms, ...], styles: StyleSheet) -> Iterator[_LayerFigure]:
     drawings = draw_histograms(
-        (one.histograms for one in layers if one.histograms), HISTOGRAM, PLACEHOLDERS
+        (one.histograms for one in layers if one.histograms), HISTOGRAM_SIZE, PLACEHOLDERS
     )
     for index, one in enumerate(layers):
         if not one.histograms:
-            yield _Small(one.layer, Markup(), "", "")
+            yield _LayerFigure(one.layer, Markup(), "", "")
             continue
         drawn, (low, high) = next(drawings)
         names = " and ".join(histogram.name for histogram in one.histograms)
         words = f"{one.layer}, {names}: histogram from {number(low)} to {number(high)}"
         element = histogram_element(drawn, f"histogram-{index}", styles, words)
-        yield _Small(one.layer, Markup(element), number(low), number(high))  # noqa: S704
+        yield _LayerFigure(one.layer, Markup(element), number(low), number(high))  # noqa: S704
 
 
 def _resource(name: str) -> str:
@@ -139,7 +134,7 @@ def _printable(value: object) -> object:
 
 def _breakable(name: str) -> Markup:
     """A name as markup that lets lines end after its parts, where they would end anywhere."""
-    return Markup("<wbr>").join(map(printable, PARTS.split(name)))
+    return Markup("<wbr>").join(map(printable, NAME_PARTS.split(name)))
 
 
 def _hash(text: str) -> str:

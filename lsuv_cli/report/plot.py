@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lsuv_cli.report.chart_words import describe
 from lsuv_cli.report.log_scale import LEAST_RATIO
 from lsuv_cli.report.page import Chart, printable
-from lsuv_cli.report.plot_style import DPI, PAPER, Palette, Shape, saved, styled
+from lsuv_cli.report.plot_style import DPI, PAPER, DrawingSize, Palette, saved, styled
 
 # On a shorter axis powers of ten alone are too few labels; on one of so many decades or less there
 # is room for these multiples of them, too.
@@ -32,18 +32,17 @@ DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (5, 2), (2, 1.5), (7, 2, 2, 2))
 DESCRIPTION = {"svg": "Description", "png": "Description", "pdf": "Subject"}
 
 
-WIDE = Shape(1040, 420, 12)
-NARROW = Shape(340, 320, 10)
+CHART_SIZE = DrawingSize(1040, 420, 12)
 
 
-def draw_chart(chart: Chart, shape: Shape, palette: Palette) -> bytes:
-    """The chart as SVG.
+def draw_chart(chart: Chart, palette: Palette) -> bytes:
+    """Return the chart as SVG.
 
     The elements of curve i are in a group with the id `curve-i`, with a marker for each point
     where there are not too many.
     """
     with styled():
-        return saved(_chart_figure(chart, shape, palette), "svg", {})
+        return saved(_chart_figure(chart, palette), "svg", {})
 
 
 def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
@@ -59,9 +58,9 @@ def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
     """
     with styled():
         words = {"Title": printable(chart.title), DESCRIPTION[kind]: printable(describe(chart))}
-        figure = _chart_figure(chart, WIDE, PAPER)
+        figure = _chart_figure(chart, PAPER)
         # In a page a heading says it.
-        figure.legends[0].set_title(words["Title"], FontProperties(size=WIDE.font + 2))
+        figure.legends[0].set_title(words["Title"], FontProperties(size=CHART_SIZE.font + 2))
         file.write(saved(figure, kind, words))
 
 
@@ -82,19 +81,20 @@ class _Names:
     height: float
 
     @classmethod
-    def of(cls, layers: Sequence[str], shape: Shape) -> _Names:
-        room = shape.width * 0.9 / max(1, len(layers))
+    def of(cls, layers: Sequence[str], size: DrawingSize) -> _Names:
+        room = size.width * 0.9 / max(1, len(layers))
         texts = [shortened(printable(name)) for name in layers]
-        widest = max(map(len, texts), default=0) * CHARACTER * shape.font
-        has_room = shape.font * 1.2 <= room
+        widest = max(map(len, texts), default=0) * CHARACTER * size.font
+        has_room = size.font * 1.2 <= room
         upright = widest > room
         return cls(texts, upright, has_room, widest if upright and has_room else 0)
 
 
-def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
-    names = _Names.of(chart.layers, shape)
+def _chart_figure(chart: Chart, palette: Palette) -> Figure:
+    size = CHART_SIZE
+    names = _Names.of(chart.layers, size)
     figure = Figure(
-        figsize=(shape.width / DPI, (shape.height + names.height) / DPI),
+        figsize=(size.width / DPI, (size.height + names.height) / DPI),
         dpi=DPI,
         layout="constrained",
         facecolor=palette.background,
@@ -110,20 +110,20 @@ def _chart_figure(chart: Chart, shape: Shape, palette: Palette) -> Figure:
             linewidth=2,
             marker=MARKERS[index % len(MARKERS)],
             # A lone point between gaps has no line to show it.
-            markersize=shape.font / 2 if marked else 2.5,
+            markersize=size.font / 2 if marked else 2.5,
             markeredgewidth=0,
             label=curve.name,
             linestyle=(0, DASHES[index % len(DASHES)]),
             gid=f"curve-{index}",
         )
     _draw_targets(axes, chart, palette)
-    _style_axes(axes, chart, shape, palette)
-    _name_layers(axes, names, shape)
+    _style_axes(axes, chart, size, palette)
+    _name_layers(axes, names, size)
     figure.legend(
         loc="outside upper left",
-        ncols=_legend_columns(chart, shape),
+        ncols=_legend_columns(chart, size),
         frameon=False,
-        fontsize=shape.font,
+        fontsize=size.font,
         labelcolor=palette.ink,
         handlelength=HANDLE,
         alignment="left",
@@ -159,24 +159,22 @@ def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
         )
 
 
-def _legend_columns(chart: Chart, shape: Shape) -> int:
+def _legend_columns(chart: Chart, size: DrawingSize) -> int:
     """As many as have room beside each other."""
     names = [curve.name for curve in chart.curves]
     names += ["target"] * bool(chart.targets) + ["tolerated"] * bool(chart.tolerated)
     widest = max((len(printable(name)) for name in names), default=0)
     # Around the handle and the text Matplotlib leaves 2.8 ems.
-    room = shape.width / shape.font / (widest * CHARACTER + HANDLE + 2.8)
+    room = size.width / size.font / (widest * CHARACTER + HANDLE + 2.8)
     return max(1, min(len(names), int(room)))
 
 
-def _style_axes(axes: Axes, chart: Chart, shape: Shape, palette: Palette) -> None:
+def _style_axes(axes: Axes, chart: Chart, size: DrawingSize, palette: Palette) -> None:
     axes.grid(axis="y", color=palette.grid, linewidth=1)
     axes.set_axisbelow(True)
-    axes.tick_params(
-        which="both", labelsize=shape.font, labelcolor=palette.ink, color=palette.muted
-    )
+    axes.tick_params(which="both", labelsize=size.font, labelcolor=palette.ink, color=palette.muted)
     axes.spines[:].set_color(palette.muted)
-    axes.set_ylabel(chart.y_label, fontsize=shape.font, color=palette.ink)
+    axes.set_ylabel(chart.y_label, fontsize=size.font, color=palette.ink)
     axes.set_xlim(-0.5, len(chart.layers) - 0.5)
     if chart.log:
         _style_log_axis(axes, chart)
@@ -197,18 +195,18 @@ def _style_log_axis(axes: Axes, chart: Chart) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _name_layers(axes: Axes, names: _Names, shape: Shape) -> None:
+def _name_layers(axes: Axes, names: _Names, size: DrawingSize) -> None:
     """Names where there is room for all, or else numbers of some."""
     depth = range(len(names.texts))
     label = "layer, in execution order"
     if names.has_room:
         axes.set_xticks(depth, names.texts, rotation=90 if names.upright else 0)
     else:
-        step = _round_step(len(depth) * shape.font * CHARACTER * 4 / shape.width)
+        step = _round_step(len(depth) * size.font * CHARACTER * 4 / size.width)
         ticks = [0, *depth[step - 1 :: step]] if step > 1 else depth
         axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
         label = "layer's number, in execution order"
-    axes.set_xlabel(label, fontsize=shape.font, color=axes.yaxis.label.get_color())
+    axes.set_xlabel(label, fontsize=size.font, color=axes.yaxis.label.get_color())
 
 
 def _round_step(least: float) -> int:

@@ -48,8 +48,8 @@ PAPER = Palette("white", "#1a1a1a", "#5f5f5f", "#e3e3e3", LIGHT_SERIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A drawing's size and that of its text, in pixels."""
+class DrawingSize:
+    """The size of a drawing and of its text, in pixels."""
 
     width: float
     height: float
