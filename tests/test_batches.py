@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import helper
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
 from lsuv_cli.core.records import InstrumentedGraph, Specs
 from lsuv_cli.instrument.sweep import Sweep
-from lsuv_cli.layers.find import find_layers
-from lsuv_cli.memory.budget import Budget
-from lsuv_cli.memory.footprint import footprint
-from lsuv_cli.memory.value_sizes import value_sizes
-from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import random_weight, save_graph
 from support.initialization import run, scales
 from support.sample_files import save_samples
@@ -114,29 +108,3 @@ def test_weights_go_with_the_graph_that_was_made_with_them(
         gc.enable()
     assert swept
     assert not alive
-
-
-def test_what_measuring_takes_is_predicted(
-    tmp_path: Path, swept: list[tuple[weakref.ref[Sweep], bytes]]
-) -> None:
-    nodes = [
-        helper.make_node("Conv", ["x", "w1"], ["c1"], pads=[1] * 4),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("MaxPool", ["r1"], ["p1"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Conv", ["p1", "w2"], ["c2"]),
-    ]
-    weights = {"w1": random_weight(8, 3, 3, 3), "w2": random_weight(16, 8, 3, 3)}
-    path = save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 3, 16, 16])
-    run(path, save_samples(tmp_path, (3, 16, 16), SAMPLES))
-    ((_, graph),) = swept
-    proto = onnx.ModelProto.FromString(graph)
-    fetched = [value.name for value in proto.graph.output]
-    sizes = value_sizes(proto, {"x": (3, 16, 16)}, {}, {})
-    model, parameters = read_model(path)
-    products = [layer_node.node.output[0] for layer_node in find_layers(model)]
-    shapes = {"x": ((3, 16, 16), np.dtype(np.float32))}
-    budget = Budget(model, parameters, products, shapes, 1 << 30, None)
-    taken = footprint(list(proto.graph.node), fetched, sizes).peak_bytes(5000)
-    assert budget.working_bytes(5000) == pytest.approx(taken, rel=0.02)
-    unmeasured = Budget(model, parameters, (), shapes, 1 << 30, None)
-    assert unmeasured.working_bytes(5000) < 0.8 * taken

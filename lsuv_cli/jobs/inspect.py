@@ -121,7 +121,8 @@ def _planned_run(
     if count is None:
         raise UsageError("--plan wants to know how many samples: give --samples a number")
     shapes = _shapes(specs)
-    budget = divide_memory(given, model, weights, layers, shapes)
+    zeros = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+    budget = divide_memory(given, model, weights, layers, zeros)
     size = min(count, options.batch_size or budget.batch_size(count))
     batches = PlannedBatches(count, size, shapes)
     spill = spill_file(options.spill_dir)

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import WorkOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.samples.batch import SampleBatches
 from lsuv_cli.samples.open_samples import FindSamples
@@ -19,6 +18,9 @@ from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 
 # A first guess, where the model is only known once samples have been seen.
 PROVISIONAL_BATCH = 128
+
+# The model is tried on one, and on two.
+TRIED_SAMPLES = 2
 
 
 class Loaded:
@@ -36,7 +38,7 @@ class Loaded:
         group: Group,
         events: Events,
         find: FindSamples,
-        budget_of: Callable[[SampleShapes], Budget] | None,
+        budget_of: Callable[[Feeds], Budget] | None,
     ) -> None:
         """Find, choose and read samples.
 
@@ -46,8 +48,8 @@ class Loaded:
             group: the processes that share the samples.
             events: told how the work goes.
             find: finds the samples.
-            budget_of: divides the memory, told what a sample is; None where the model is not known
-                yet, and `fit` is called later.
+            budget_of: divides the memory, given a few samples to try the model on; None where the
+                model is not known yet, and `fit` is called later.
 
         Raises:
             LsuvError: there are none, they can't be used, or an output is one of them.
@@ -59,18 +61,20 @@ class Loaded:
             self.refuse_overwriting(options.outputs)
             wanted = min(options.samples.count or source.available, source.available)
             self._share = -(-wanted // group.size)
-            self._budget = budget_of(source.shapes) if budget_of else None
+            self._budget: Budget | None = None
             self.batches = SampleBatches(source, options.samples, *self._limits())
+            if budget_of is not None:
+                self.fit(budget_of)
             self.batches.read(group, events.advance)
         except BaseException:
             source.close()
             raise
         self._tell(options, events)
 
-    def fit(self, budget_of: Callable[[SampleShapes], Budget]) -> Budget:
+    def fit(self, budget_of: Callable[[Feeds], Budget]) -> Budget:
         """Have batches keep within a budget, if they do not yet."""
         if self._budget is None:
-            self._budget = budget_of(self.batches.specs)
+            self._budget = budget_of(self.batches.few(TRIED_SAMPLES))
             self.batches.regroup(*self._limits())
         return self._budget
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group, SingleProcess
@@ -74,7 +73,7 @@ class Given:
     decisions: Sequence[Decisions] = ()
 
     def load(
-        self, inputs: Sequence[InputSpec], budget_of: Callable[[SampleShapes], Budget] | None = None
+        self, inputs: Sequence[InputSpec], budget_of: Callable[[Feeds], Budget] | None = None
     ) -> Loaded:
         """Read the samples."""
         loaded = Loaded(inputs, self.options, self.group, self.events, self.find, budget_of)

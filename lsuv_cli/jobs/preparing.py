@@ -11,14 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli import __version__
-from lsuv_cli.core.batches import Batches, SampleShapes
+from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.choices import BatchNorm, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.journal import Journal
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.planning import plan_layers
-from lsuv_cli.core.records import Plan
+from lsuv_cli.core.records import Feeds, Plan
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.topology import operators_used
@@ -33,6 +33,7 @@ from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.memory.budget import Budget, tell_plan
+from lsuv_cli.memory.trial import memory_use
 from lsuv_cli.names.choose import choose_names, with_written_names
 from lsuv_cli.names.exporter import some_of
 from lsuv_cli.names.exporters import exporter_of
@@ -224,13 +225,21 @@ def setup_of(
 
 
 def divide_memory(
-    given: Given, model: OnnxModel, weights: Parameters, layers: Layers, shapes: SampleShapes
+    given: Given, model: OnnxModel, weights: Parameters, layers: Layers, samples: Feeds
 ) -> Budget:
-    """How the memory that the user allows is divided, for samples of some shapes."""
+    """Try the model on a few samples, and divide the memory that the user allows."""
     options = given.options
     on_device = options.device_memory_bytes if given.device.memory else None
-    products = [layer_node.node.output[0] for layer_node in layers.layer_nodes]
-    return Budget(model, weights, products, shapes, options.memory_bytes, on_device)
+    use = memory_use(
+        model,
+        layers.layer_nodes,
+        weights,
+        samples,
+        options.threads,
+        options.max_segment_bytes,
+        options.memory_bytes,
+    )
+    return Budget(use.agreed(given.group), options.memory_bytes, on_device)
 
 
 def prepare(given: Given, model: OnnxModel, weights: Parameters, layers: Layers) -> Prepared:

@@ -1,17 +1,14 @@
-"""How a run keeps within its memory: what is predicted before it begins."""
+"""How a run keeps within its memory: how it is divided, and what a sweep will take of it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.events import Events
-from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.memory.footprint import Footprint, footprint, with_taps
-from lsuv_cli.memory.value_sizes import Sizes, value_sizes
-from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.memory.use import MemoryUse
 
 
 class Budget:
@@ -24,56 +21,51 @@ class Budget:
     Attributes:
         live_bytes: what may be kept in the host's memory between segments.
         device_live_bytes: what may be kept in the accelerator's.
+        caveat: why what batches take is not known well; "" where it was measured.
     """
 
-    def __init__(
-        self,
-        model: OnnxModel,
-        weights: Parameters,
-        products: Collection[str],
-        shapes: SampleShapes,
-        memory: int,
-        device_memory: int | None,
-    ) -> None:
-        """Find what the model takes.
+    def __init__(self, use: MemoryUse, memory: int, device_memory: int | None) -> None:
+        """Divide the memory.
 
         Args:
-            model: the model.
-            weights: its parameters; only those that shapes depend on are read.
-            products: what its layers make, and is measured.
-            shapes: for each input the shape of a sample and its dtype.
+            use: what batches take.
             memory: bytes of the host's to divide.
             device_memory: bytes of the accelerator's; None where it has none of its own.
         """
-        self._running_bytes = memory if device_memory is None else device_memory
         self.live_bytes = memory // 4
         self.device_live_bytes = (device_memory or 0) // 4
-        self._sizes: Sizes = value_sizes(
-            model.skeleton,
-            {name: shape for name, (shape, _) in shapes.items()},
-            model.weight_values,
-            weights,
-        )
-        nodes, sizes = with_taps(model.nodes, products, self._sizes)
-        self._whole: Footprint = footprint(nodes, (), sizes)
+        self.caveat = use.caveat
+        self._running_bytes = memory if device_memory is None else device_memory
+        self._use = use
 
     def batch_size(self, samples: int) -> int:
-        """How many of some samples to run at once."""
+        """The number of samples to run at once.
+
+        Where not all fit, three binary digits of it: measurements that differ a little, as from one
+        processor to another, mostly lead to the same number.
+
+        Args:
+            samples: how many there are, 1 at least.
+        """
         if self.working_bytes(samples) <= self._running_bytes:
             return samples
-        return self._whole.largest_batch(self._running_bytes // 2, samples)
+        sizes = range(1, samples + 1)
+        fitting = bisect_right(sizes, self._running_bytes // 2, key=self.working_bytes)
+        surplus = max(0, fitting.bit_length() - 3)
+        return max(1, fitting >> surplus << surplus)
 
     def bytes(self, name: str, samples: int) -> int:
-        """What a value takes; nothing for a constant of the graph."""
-        return self._sizes.bytes(name, samples) if name in self._sizes.values else 0
+        """The size of a value; 0 where it is not known, or a constant of the graph."""
+        line = self._use.values.get(name)
+        return 0 if line is None else line.bytes(samples)
 
     def working_bytes(self, batch_size: int) -> int:
         """What a batch takes while it runs."""
-        return self._whole.peak_bytes(batch_size)
+        return self._use.bytes(batch_size)
 
     def total_bytes(self, batch_size: int) -> int:
         """What all values of a batch take together, none of which is let go."""
-        return sum(size.bytes(batch_size) for size in self._sizes.values.values())
+        return sum(line.bytes(batch_size) for line in self._use.values.values())
 
 
 @dataclass(slots=True)
@@ -88,6 +80,7 @@ class Prediction:
         spilled_bytes: of disk, at most.
         executions: of the model's nodes.
         repeated: those of them that are run again because what they gave is not kept.
+        caveat: why its bytes are not known well; "" where they were measured.
     """
 
     segments: int
@@ -97,6 +90,7 @@ class Prediction:
     spilled_bytes: int = 0
     executions: int = 0
     repeated: int = 0
+    caveat: str = ""
 
     def sentence(self) -> str:
         """The prediction in words."""
@@ -104,11 +98,12 @@ class Prediction:
         if self.repeated:
             work += f", {self.repeated:,} of them again since their results fit nowhere"
         spill = f", {_amount(self.spilled_bytes)} on disk" if self.spilled_bytes else ""
+        caveat = f" ({self.caveat})" if self.caveat else ""
         return (
             f"plan: {_counted(self.batches, 'batch', 'batches')} through "
             f"{_counted(self.segments, 'segment', 'segments')}, {work}; "
             f"{_amount(self.working_bytes)} for a running batch, up to "
-            f"{_amount(self.kept_bytes)} between segments{spill}"
+            f"{_amount(self.kept_bytes)} between segments{spill}{caveat}"
         )
 
 
@@ -127,7 +122,7 @@ def predict(
         disk_bytes: free space for what memory has no room for.
     """
     working = budget.working_bytes(max(counts, default=0))
-    prediction = Prediction(len(segments), len(counts), working)
+    prediction = Prediction(len(segments), len(counts), working, caveat=budget.caveat)
     positions = [0] * len(counts)
     places: list[tuple[int, int]] = [(0, 0)] * len(counts)  # bytes in memory, and on disk
     memory = disk = 0

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -50,14 +51,33 @@ class Session:
     """
 
     def __init__(
-        self, model: bytes, initializers: Mapping[str, FloatArray], device: Device
+        self,
+        model: bytes,
+        initializers: Mapping[str, FloatArray],
+        device: Device,
+        *,
+        profile: Path | None = None,
     ) -> None:
+        """Open a session.
+
+        Args:
+            model: the graph, serialised.
+            initializers: those of its initializers that it only refers to.
+            device: where it runs.
+            profile: the beginning of the path of a file in which ONNX Runtime notes what each node
+                takes, the graph not being optimised; None for an ordinary session.
+        """
         options = ort.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = device.threads
         # From the second run on the plans would take a block on top of what the first has taken.
         options.enable_mem_pattern = False
         options.enable_mem_reuse = False
+        if profile is not None:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         if device.memory:
             options.use_deterministic_compute = True
             # The arena that `select_device` has made; weights go beside it, and leave at once.
@@ -96,6 +116,10 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self._session = None
+
+    def end_profiling(self) -> Path:
+        """End the profile of a session that was opened with one; the file that it is in."""
+        return Path(self._session.end_profiling())
 
     def run(
         self,

@@ -77,8 +77,7 @@ class SampleBatches:
         Raises:
             DataError: a sample can't be used, or none is left.
         """
-        order = generator(self._options.seed, "samples").permutation(self.available)
-        chosen, rest = np.split(order, [min(self._options.count or len(order), len(order))])
+        chosen, rest = self._drawn()
         meters = [
             InputMeter(name, dtype, self._source.channel_axis)
             for name, (_, dtype) in self._source.shapes.items()
@@ -108,6 +107,12 @@ class SampleBatches:
         self.statistics = tuple(
             meter.statistics(group, self._source.shapes[meter.name][0]) for meter in meters
         )
+
+    def _drawn(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The samples that are wanted, in the order in which they are drawn, and the others."""
+        order = generator(self._options.seed, "samples").permutation(self.available)
+        chosen, rest = np.split(order, [min(self._options.count or len(order), len(order))])
+        return chosen, rest
 
     def _settle(self, skipped: Mapping[int, str], group: Group) -> None:
         """In the samples' own order, so that it does not show in which order they were drawn."""
@@ -155,6 +160,19 @@ class SampleBatches:
             digest.update(batch.tobytes())
             digest.update(self._versions[batch].tobytes())
         return digest.hexdigest()
+
+    def few(self, count: int) -> Feeds:
+        """Some of the chosen samples, the same for every process, whether they are read already.
+
+        Args:
+            count: how many; where there are fewer, they are repeated. Those that can't be read are
+                zero.
+        """
+        chosen, _ = self._drawn()
+        feeds, unreadable = self._fill(np.resize(np.sort(chosen)[:count], count))
+        for value in feeds.values():
+            value[list(unreadable)] = 0
+        return feeds
 
     def example(self) -> Feeds:
         """Some samples, the same for every process of which none has none itself."""

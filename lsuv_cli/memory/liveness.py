@@ -1,0 +1,73 @@
+"""Memory computed from shapes alone, for a model that can't be run yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import onnx
+from onnx import helper, shape_inference
+
+from lsuv_cli.core.records import Feeds
+from lsuv_cli.graph.liveness import live_bytes
+from lsuv_cli.memory.use import Line, MemoryUse, line_through
+from lsuv_cli.reading.model import OnnxModel
+
+# None is 1, which would be broadcast or squeezed away.
+BATCHES = (2, 3)
+
+
+def computed_use(model: OnnxModel, samples: Feeds, reason: str) -> MemoryUse:
+    """What a model takes as far as ONNX can tell shapes, without any guess beyond.
+
+    Args:
+        model: the model.
+        samples: for each input some samples, of which only shape and dtype are looked at.
+        reason: why it was not measured.
+    """
+    tables = {size: _inferred(model, samples, size) for size in BATCHES}
+    known = set.intersection(*(set(table) for table in tables.values()))
+    made = [name for node in model.nodes for name in node.output if name]
+    missing = sum(name not in known for name in made)
+    caveat = f"{reason}; computed from the shapes that ONNX infers"
+    if missing:
+        caveat += f", which are unknown for {missing} of {len(made)} values, so that it is too low"
+    live = line_through({size: live_bytes(model.nodes, table) for size, table in tables.items()})
+    fed = Line(0.0, float(sum(value[:1].nbytes for value in samples.values())))
+    values = {
+        name: line_through({size: table[name] for size, table in tables.items()}) for name in known
+    }
+    return MemoryUse(live, live, fed, values, caveat)
+
+
+def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
+    """The bytes of the values whose shapes ONNX infers for a batch of some size."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.skeleton)
+    graph = proto.graph
+    held = {tensor.name for tensor in graph.initializer}
+    del graph.input[:], graph.value_info[:]
+    for name, value in samples.items():
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        graph.input.append(helper.make_tensor_value_info(name, kind, (size, *value.shape[1:])))
+    for name, info in model.weight_values.items():
+        if name not in held:
+            kind = helper.np_dtype_to_tensor_dtype(info.dtype)
+            graph.input.append(helper.make_tensor_value_info(name, kind, info.shape))
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        inferred = shape_inference.infer_shapes(proto).graph
+    except (RuntimeError, ValueError):  # as for an operator that ONNX does not know
+        inferred = graph
+    return dict(_tensor_bytes([*inferred.value_info, *inferred.output, *inferred.input]))
+
+
+def _tensor_bytes(values: Iterable[onnx.ValueInfoProto]) -> Iterator[tuple[str, int]]:
+    for value in values:
+        tensor = value.type.tensor_type
+        sizes = [dim.dim_value for dim in tensor.shape.dim if dim.HasField("dim_value")]
+        is_known = value.type.HasField("tensor_type") and tensor.HasField("shape")
+        if is_known and tensor.elem_type and len(sizes) == len(tensor.shape.dim):
+            item = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+            yield value.name, math.prod(sizes) * int(item)
