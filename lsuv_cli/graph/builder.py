@@ -17,7 +17,7 @@ from lsuv_cli.graph.new_nodes import SPLIT_NUM_OUTPUTS_OPSET
 # values of small ones while it infers shapes.
 EXTERNAL_THRESHOLD_BYTES = 1024
 
-PREFIX = "lsuv::"
+NAME_PREFIX = "lsuv::"
 
 # The opsets from which on an operator has the form that is used here.
 WHERE_OPSET = 9
@@ -44,7 +44,7 @@ class GraphBuilder:
     def new_name(self, hint: str) -> str:
         """Return a value name that no other value has."""
         self._count += 1
-        return f"{PREFIX}{self._count}:{hint}"
+        return f"{NAME_PREFIX}{self._count}:{hint}"
 
     def node(
         self, op: str, inputs: Sequence[str], *, name: str | None = None, **attributes: Any
@@ -67,12 +67,12 @@ class GraphBuilder:
         """Add an initializer, float64 for a float, int64 for integers; return its name."""
         if isinstance(value, float):
             array: NDArray[Any] = np.asarray(value, np.float64)
-            name = f"{PREFIX}constant:{value!r}"
+            name = f"{NAME_PREFIX}constant:{value!r}"
         elif isinstance(value, np.ndarray):
             array, name = value, self.new_name("constant")
         else:
             array = np.asarray(value, np.int64)
-            name = f"{PREFIX}constant:{list(value)}"
+            name = f"{NAME_PREFIX}constant:{list(value)}"
         if name not in self.inline:
             self.inline[name] = numpy_helper.from_array(array, name)
         return name

@@ -9,7 +9,6 @@ import onnx
 
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.operators.table import operator_of
-from lsuv_cli.graph.uses import Uses
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
@@ -25,11 +24,10 @@ def activations_behind(
         model: the model.
         layer_nodes: its layers.
     """
-    uses = Uses(model.nodes)
     found: dict[int, onnx.NodeProto] = {}
     for index, layer_node in enumerate(layer_nodes):
         value = layer_node.layer.output
-        while value and (node := uses.only_reader(value)) is not None:
+        while value and (node := model.uses.only_reader(value)) is not None:
             operator = operator_of(node)
             if next(iter(node.input), "") != value:
                 break

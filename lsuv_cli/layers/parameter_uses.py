@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import onnx
 
-from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import overlap
 from lsuv_cli.reading.model import OnnxModel
 
@@ -21,7 +20,7 @@ class ParameterUses:
 
     def __init__(self, model: OnnxModel) -> None:
         self.model = model
-        self.graph = Uses(model.nodes)
+        self.graph = model.uses
         self._values: dict[str, list[str]] = defaultdict(list)
         for name in model.weight_values:
             self._values[model.view(name).parameter].append(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.graph.operators.table import names_of
-from lsuv_cli.graph.uses import Uses
 from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
 
@@ -20,16 +19,15 @@ def refuse_quantised(model: OnnxModel) -> None:
     integer = names_of(lambda operator: operator.integer_weights)
     products = names_of(lambda operator: operator.product is not None)
     rearranging = names_of(lambda operator: operator.rearranges)
-    uses = Uses(model.nodes)
     for node in model.nodes:
         if node.op_type in integer:
             raise _refusal(model, node_name(node), node.op_type)
         if node.op_type not in products:
             continue
         for name in node.input[:2]:
-            source = uses.producer(name)
+            source = model.uses.producer(name)
             while source is not None and source.op_type in rearranging:
-                source = uses.producer(source.input[0])
+                source = model.uses.producer(source.input[0])
             if (
                 source is not None
                 and source.op_type == "DequantizeLinear"

@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import onnx
-
 from lsuv_cli.core.layout import Order, TensorInfo
 from lsuv_cli.graph.constants import integer_constants
 from lsuv_cli.graph.keras_origin import FOLDED_CONSTANT, scope_of, scope_of_node
@@ -79,10 +77,6 @@ class VariableReader:
     def __init__(self, model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> None:
         self.model = model
         self.integers = integer_constants(model.nodes, model.skeleton.graph.initializer)
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.nodes:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
         self.operations: dict[Path, set[str]] = {}
         for node in model.nodes:
             scope = scope_of_node(node)
@@ -145,7 +139,7 @@ class VariableReader:
 
     def other(self, source: str, info: TensorInfo) -> Variable | None:
         """A parameter that is no layer's weight or bias."""
-        node = next(iter(self.readers.get(source, ())), None)
+        node = next(iter(self.model.uses.readers(source)), None)
         if node is None or math.prod(info.shape) <= 1:
             return None
         path, operation = scope_of_node(node).layers, scope_of(source).operation
@@ -214,7 +208,7 @@ class VariableReader:
 
     def _split_columns(self, layer_node: LayerNode) -> tuple[int, ...]:
         """The last two axes that a product is split into; () where it is not."""
-        for node in self.readers.get(layer_node.layer.output, ()):
+        for node in self.model.uses.readers(layer_node.layer.output):
             sizes = self.integers.get(node.input[1]) if node.op_type == "Reshape" else None
             if sizes is not None and scope_of_node(node).layers == self.path(layer_node):
                 last = tuple(sizes.tolist())[-2:]

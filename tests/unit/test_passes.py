@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from lsuv_cli import passes
 from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.passes import gemm_addends, packed_projections
 from lsuv_cli.passes.normal_form import PASSES, SHARING
 from lsuv_cli.passes.pipeline import Pass, check_order, run_passes
 from lsuv_cli.reading.onnx_file import read_source
@@ -133,3 +135,25 @@ def test_any_order_that_the_requirements_allow_gives_the_same_graph(tmp_path: Pa
         order = shuffled(PASSES, seed)
         run_passes(order, graph)
         assert summary(graph) == summary(expected), [one.name for one in order]
+
+
+def test_a_packed_gemm_that_adds_data_is_left_as_it_is(tmp_path: Path) -> None:
+    weights = {"attention.in_proj_weight": random_weight(6, 18)}
+    product = node("Gemm", "x attention.in_proj_weight x", "y")
+    graph = graph_of(save_graph(tmp_path / "m.onnx", [product], weights, ("n", 6)))
+    packed_projections.PASS.run(graph)
+    assert [one.op_type for one in graph.nodes] == ["Gemm"]
+    assert not graph.views
+
+
+def test_a_gemm_that_adds_data_times_beta_is_three_nodes(tmp_path: Path) -> None:
+    weights = {"w": random_weight(6, 6).astype(np.float16)}
+    product = node("Gemm", "x w x", "y", beta=0.1)
+    path = save_graph(tmp_path / "m.onnx", [product], weights, ("n", 6), input_type=10)
+    graph = graph_of(path)
+    gemm_addends.PASS.run(graph)
+    assert [one.op_type for one in graph.nodes] == ["Gemm", "Constant", "Mul", "Add"]
+    factor = numpy_helper.to_array(graph.nodes[1].attribute[0].t)
+    assert factor.dtype == np.float16
+    assert factor == np.float16(0.1)
+    assert graph.producer("y") is graph.nodes[-1]
