@@ -24,8 +24,8 @@ from lsuv_cli.graph.views import View
 class EditableGraph(Uses):
     """The nodes of a model's main graph in execution order, with an index that follows changes.
 
-    Nodes are changed through this class alone, or the index goes stale. `nodes` is a copy: a pass
-    may go through it while it replaces nodes.
+    Nodes may only be changed through this class, or the index goes stale. `nodes` is a copy, so a
+    pass may replace nodes while it iterates over it.
 
     Attributes:
         model: the model; its nodes are those of the file until `write_nodes` is called.
@@ -36,11 +36,11 @@ class EditableGraph(Uses):
         parameters: all parameters: those stored, and those that passes have found.
         constants: the names of those that are Constant nodes in the file.
         copies: for each parameter that is only a copy of another in the file, the other's name.
-        views: for each value that only shows a parameter, which and how.
+        views: the values that are views of a parameter.
         recurrent_matrices: the matrices of recurrent operators, in execution order.
         recurrent_cells: recurrent operators as they were in the file.
-        types: what each floating-point type of the file is computed in; no pass has decided where
-            it is empty.
+        types: the type in which each floating-point type of the file is computed; empty until a
+            pass has decided.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from lsuv_cli.passes.recurrent_gates import (
     gates_of,
 )
 
-# A forget gate's bias is there to keep it open; it is left alone.
+# The bias of a forget gate keeps it open, so it is not initialised.
 FORGET = "f"
 # The inputs with one part per direction; sequence lengths hold for both.
 DIRECTED = (STATE, CELL, PEEPHOLE)
@@ -58,7 +58,7 @@ def project_inputs(graph: EditableGraph) -> None:
 
 
 class _Projection:
-    """Writes a recurrent operator anew, one for each direction, behind its input projections."""
+    """Writes a recurrent operator as its input projections and one operator per direction."""
 
     def __init__(
         self, node: onnx.NodeProto, directions: Sequence[Sequence[Gate]], graph: EditableGraph

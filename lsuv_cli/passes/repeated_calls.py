@@ -1,4 +1,4 @@
-"""Parameters of a recurrent module that were stored once more for another of its calls."""
+"""Parameters of a recurrent module that are stored once for each of its calls: tied again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lsuv_cli.passes.pipeline import Pass
 def tie_repeated_calls(graph: EditableGraph) -> None:
     """Tie the parameters of a module's second call and later ones with those of the first.
 
-    An exporter that folds constants orders the gates anew at each call, and calls the module of the
-    second one `rnn_1`.
+    An exporter that folds constants reorders the gates at each call, and names the module of the
+    second call `rnn_1`.
     """
     if not is_from_torch(graph.model):
         return
