@@ -14,7 +14,6 @@ from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.new_nodes import NewNames
 from lsuv_cli.graph.nodes import names_in, values_read
 from lsuv_cli.graph.parameters import ParameterSources
-from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import cut_steps
 from lsuv_cli.instrument.steps import node_step
@@ -133,7 +132,7 @@ def _probe(
             more, ways[node.output[0]] = probes(node, names)
             added += more
     read = {name for node in added for name in values_read(node)}
-    nodes = [*needed_nodes(model.nodes, read), *added]
+    nodes = [*model.uses.needed(read), *added]
     fetched: dict[str, int] = {}
     fed = feeds
     steps = list(map(node_step, nodes))

@@ -12,7 +12,6 @@ from lsuv_cli.core.records import InstrumentedGraph, Measurements, Specs
 from lsuv_cli.core.solve import MeasuredProduct, SegmentSolution, solve
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.segments import Segment, cut_steps
 from lsuv_cli.instrument.state import PendingScales, Replay, SweepState, SweptModel
 from lsuv_cli.instrument.steps import SweepStep, sweep_steps
@@ -76,7 +75,7 @@ class Sweeper:
         ]
         observed = [setup.layer_nodes[index].layer.output for index in self._observed]
         wanted = [*products, *observed, *(norm.node.output[0] for norm in setup.norms)]
-        nodes = needed_nodes(setup.model.nodes, wanted)
+        nodes = setup.model.uses.needed(wanted)
         steps = sweep_steps(nodes, setup.layer_nodes, setup.plan, setup.norms)
         return self._cut(steps, SweepState())
 

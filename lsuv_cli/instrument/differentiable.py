@@ -10,7 +10,6 @@ import onnx
 from onnx import helper
 
 from lsuv_cli.graph.nodes import values_read
-from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
@@ -56,7 +55,7 @@ def differentiable_graph(
         dict.fromkeys([*own, *(layer_nodes[index].layer.output for index in sorted(layers))])
     )
     graph = onnx.GraphProto(name="differentiable")
-    graph.node.extend(needed_nodes(model.nodes, outputs))
+    graph.node.extend(model.uses.needed(outputs))
     graph.initializer.extend(model.skeleton.graph.initializer)
     _train({norm.node.output[0] for norm in norms}, graph)
     read = {name for node in graph.node for name in values_read(node)}

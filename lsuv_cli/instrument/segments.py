@@ -16,7 +16,6 @@ import onnx
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.operators.table import operator_of
-from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.steps import SweepStep, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
 
@@ -77,7 +76,7 @@ def cut_for_values(model: OnnxModel, values: Iterable[str], max_bytes: int) -> l
         max_bytes: bytes of weights in one segment, as they are computed with; more only where one
             node needs more.
     """
-    return cut_steps(model, list(map(node_step, needed_nodes(model.nodes, values))), max_bytes)
+    return cut_steps(model, list(map(node_step, model.uses.needed(values))), max_bytes)
 
 
 def cut_steps(
