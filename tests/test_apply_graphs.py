@@ -23,7 +23,7 @@ from lsuv_cli.core.options import ApplyOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.records import Report
 from lsuv_cli.graph.nodes import bodies
 from lsuv_cli.jobs.apply import apply_weights
-from lsuv_cli.jobs.verify import verify
+from lsuv_cli.jobs.verify import verify_weights
 from lsuv_cli.runtime import trial
 from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN
 from support.graphs import body, constant, node, random_weight, save_graph
@@ -167,7 +167,7 @@ def test_bodies(tmp_path: Path, name: str) -> None:
         outputs_of(by_hand, feeds), outputs_of(onnx.load(out), feeds), strict=True
     ):
         np.testing.assert_array_equal(one, same)
-    again = verify(
+    again = verify_weights(
         VerifyOptions(model=out, samples=SampleOptions(data=(str(samples),), count=8)), Silent()
     )
     assert not again.failures

@@ -18,8 +18,8 @@ from lsuv_cli.core.choices import BatchNorm, Bias, Init, Status
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import CompareOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.verification import Verification
-from lsuv_cli.jobs.compare import compare
-from lsuv_cli.jobs.verify import verify
+from lsuv_cli.jobs.compare import compare_inits
+from lsuv_cli.jobs.verify import verify_weights
 from support.command import Run
 from support.graphs import node, random_weight, save_graph
 from support.inference import forward
@@ -216,7 +216,7 @@ def verified(model: Path, samples: Path, bn: BatchNorm, **more: Any) -> Verifica
         device="cpu",
         **more,
     )
-    return verify(options, Silent())
+    return verify_weights(options, Silent())
 
 
 def moments(verification: Verification) -> list[tuple[float, float]]:
@@ -280,7 +280,7 @@ def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
         inits=(Init.KEEP,),
         backward=False,
     )
-    (trial,) = compare(options, Silent()).trials
+    (trial,) = compare_inits(options, Silent()).trials
     found = [(one.blob_mean, one.blob_variance) for _, one in sorted(trial.forward.items())]
     assert moments(verified(path, samples, BatchNorm.BATCH)) == found
     out = tmp_path / "w.safetensors"

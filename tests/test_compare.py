@@ -29,7 +29,7 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions, InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.engine.gradients import NoGradientsError, Signal, refuse_different
-from lsuv_cli.jobs.compare import GRADIENT_SAMPLES, compare
+from lsuv_cli.jobs.compare import GRADIENT_SAMPLES, compare_inits
 from lsuv_cli.jobs.init import initialize
 from support.command import Run
 from support.graphs import random_weight, save_graph
@@ -54,7 +54,7 @@ class Heard(Silent):
 def compared(model: Path, data: Path, events: Silent | None = None, **more: Any) -> Comparison:
     samples = SampleOptions(data=(str(data),), seed=SEED)
     options = CompareOptions(model=model, samples=samples, seed=SEED, device="cpu", **more)
-    return compare(options, events or Silent())
+    return compare_inits(options, events or Silent())
 
 
 def export(module: nn.Module, x: Array, folder: Path) -> tuple[Path, Path]:

@@ -155,7 +155,7 @@ def test_flat_parts_of_every_activation(tmp_path: Path, lsuv: Run) -> None:
     """Each operator in its own model; all in one process, since each takes little."""
     from lsuv_cli.core.events import Silent
     from lsuv_cli.core.options import SampleOptions, VerifyOptions
-    from lsuv_cli.jobs.verify import verify
+    from lsuv_cli.jobs.verify import verify_weights
 
     weight = random_weight(4, 3, seed=5) * 3
     x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
@@ -169,7 +169,7 @@ def test_flat_parts_of_every_activation(tmp_path: Path, lsuv: Run) -> None:
         options = VerifyOptions(
             model=path, samples=SampleOptions((str(tmp_path / "x.npy"),)), device="cpu"
         )
-        distribution = verify(options, Silent()).layers[0].distribution
+        distribution = verify_weights(options, Silent()).layers[0].distribution
         assert distribution is not None
         assert distribution.activation == op
         if is_flat is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import signal
 import sys
@@ -11,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 import typer
 
@@ -51,6 +53,26 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
         except BrokenPipeError:
             code = ExitCode.OUTPUT  # the reader of stdout has gone
     raise typer.Exit(int(code))
+
+
+def with_exit_code(command: Callable[..., ExitCode]) -> Callable[..., NoReturn]:
+    """Have a command end the process with the exit code that it returns; see `exit_with`.
+
+    Args:
+        command: a function whose first parameter is the run, which is not an option.
+    """
+
+    @functools.wraps(command)
+    def ending(**options: Any) -> NoReturn:
+        exit_with(lambda run: command(run, **options))
+
+    # The signature that Typer reads, without the run.
+    kinds = get_type_hints(command, include_extras=True)
+    _run, *parameters = inspect.signature(command).parameters.values()
+    parameters = [one.replace(annotation=kinds[one.name]) for one in parameters]
+    ending.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    ending.__annotations__ = {one.name: one.annotation for one in parameters}
+    return ending
 
 
 def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:

@@ -14,6 +14,7 @@ import typer
 from lsuv_cli.cli import arguments
 from lsuv_cli.cli.config import overridden
 from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Per
+from lsuv_cli.cli.report_files import ReportFiles
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.limits import check_positive
 from lsuv_cli.core.option_texts import (
@@ -173,6 +174,20 @@ class ScreenFlags:
         """
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose contradict each other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """Where the report goes, beside the screen."""
+
+    report: arguments.ReportOption = None
+    plot: arguments.PlotOption = None
+    force: arguments.ForceOption = False
+
+    @property
+    def files(self) -> ReportFiles:
+        """The files of the report."""
+        return ReportFiles(self.report, self.plot, self.force)
 
 
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_work(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tuple[Screen, Group]]:
-    """Open the screen, and join the processes of the run.
+def open_run(run: Run, options: WorkOptions, flags: ScreenFlags) -> Iterator[tuple[Screen, Group]]:
+    """Open the screen, and join the other processes of the run.
 
     Args:
         run: the processes of the run.
         options: what the user asked for.
-        flags: what is said.
+        flags: how much is shown.
     """
     # Imported here, so that --version and --help don't wait for numpy, onnx and ONNX Runtime.
     from lsuv_cli.cli.console import Screen, Verbosity

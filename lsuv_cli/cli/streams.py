@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,13 @@ def model_options(model: Path, data: Sequence[str], run: Run) -> dict[str, Any]:
         raise UsageError(f"the model can't be read from stdin: {error.strerror}") from None
 
 
-def check_stdout(out: Path, run: Run, *, rivals: Sequence[str]) -> None:
+def check_stdout(out: Path, run: Run, rivals: Mapping[str, bool]) -> None:
     """Refuse `--out -` where stdout can't take the file.
 
     Args:
         out: as it was given.
         run: the processes of the run.
-        rivals: options that were given and do not go together with it.
+        rivals: options that do not go together with it, and whether each was given.
 
     Raises:
         UsageError: stdout is a terminal, shared, or wanted for something else.
@@ -65,8 +65,9 @@ def check_stdout(out: Path, run: Run, *, rivals: Sequence[str]) -> None:
     """
     if out != STANDARD:
         return
-    if rivals:
-        raise UsageError(f"--out - and {rivals[0]} do not go together; give --out a file")
+    for option, given in rivals.items():
+        if given:
+            raise UsageError(f"--out - and {option} do not go together; give --out a file")
     if run.process is not None:
         raise UsageError(
             f"--out - writes to stdout, which {run.process.size} processes can't share; give a file"

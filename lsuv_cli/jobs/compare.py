@@ -34,7 +34,7 @@ GRADIENT_SAMPLES = 32
 HELD = 3
 
 
-def compare(
+def compare_inits(
     options: CompareOptions,
     events: Events,
     group: Group | None = None,

@@ -35,7 +35,7 @@ from lsuv_cli.samples.input_shapes import with_shapes
 from lsuv_cli.samples.open_samples import open_samples
 
 
-def inspect(options: InspectOptions, events: Events) -> Inspection:
+def inspect_model(options: InspectOptions, events: Events) -> Inspection:
     """Read a model and find its layers.
 
     Args:

@@ -21,7 +21,7 @@ from lsuv_cli.samples.open_samples import FindSamples, open_samples
 from lsuv_cli.weights.load import load_checkpoint
 
 
-def verify(
+def verify_weights(
     options: VerifyOptions,
     events: Events,
     group: Group | None = None,

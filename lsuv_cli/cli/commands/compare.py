@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lsuv_cli.cli import arguments
-from lsuv_cli.cli.exits import exit_with
+from lsuv_cli.cli.exits import with_exit_code
 from lsuv_cli.cli.flags import (
     DataFlags,
     GoalFlags,
     LayerFlags,
     MachineFlags,
     NameFlags,
+    ReportFlags,
     ScreenFlags,
     with_flags,
 )
 from lsuv_cli.cli.report_files import ReportFiles
-from lsuv_cli.cli.running import at_work, print_result, telling, write_report
+from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode
@@ -22,11 +25,17 @@ from lsuv_cli.core.option_texts import parse_inits
 from lsuv_cli.core.options import DEFAULT_INITS, CompareOptions
 from lsuv_cli.processes.run import Run
 
+if TYPE_CHECKING:
+    from lsuv_cli.cli.console import Screen
+    from lsuv_cli.core.comparison import Comparison
+
 INITS = ",".join(DEFAULT_INITS)
 
 
 @with_flags
+@with_exit_code
 def compare(
+    run: Run,
     model: arguments.ModelArgument,
     *,
     data: DataFlags,
@@ -39,12 +48,10 @@ def compare(
     bias: arguments.ComparedBiasOption = Bias.ZERO,
     layers: LayerFlags,
     names: NameFlags,
-    report: arguments.ReportOption = None,
-    plot: arguments.PlotOption = None,
-    force: arguments.ForceOption = False,
+    report: ReportFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
-) -> None:
+) -> ExitCode:
     """Compare initialisations: how the signal goes through the network, forward and backward.
 
     For each the standard deviation of every layer's output and, for a random cotangent of unit
@@ -52,39 +59,36 @@ def compare(
 
     Example: [bold]lsuv compare model.onnx --data imgs/ --preset imagenet[/bold]
     """
-
-    def work(run: Run) -> ExitCode:
-        screen.check()
-        files = ReportFiles(report, plot, force)
-        options = CompareOptions(
-            samples=data.options(seed, files.paths),
-            seed=seed,
-            inits=parse_inits(inits),
-            backward=backward,
-            max_iter=max_iter,
-            pre_init=pre_init,
-            bias=bias,
-            force=force,
-            **goal.options(),
-            **layers.options(),
-            **names.options(),
-            **machine.options(run),
-            **model_options(model, data.data, run),
-        )
-        return _run(run, options, files, screen)
-
-    exit_with(work)
-
-
-def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFlags) -> ExitCode:
-    with at_work(run, options, flags) as (screen, group):
-        from lsuv_cli.jobs.compare import compare as measure
+    screen.check()
+    files = report.files
+    options = CompareOptions(
+        samples=data.options(seed, files.paths),
+        seed=seed,
+        inits=parse_inits(inits),
+        backward=backward,
+        max_iter=max_iter,
+        pre_init=pre_init,
+        bias=bias,
+        force=report.force,
+        **goal.options(),
+        **layers.options(),
+        **names.options(),
+        **machine.options(run),
+        **model_options(model, data.data, run),
+    )
+    with open_run(run, options, screen) as (display, group):
+        from lsuv_cli.jobs.compare import compare_inits
 
         if run.is_first:
             files.check({}, options.inputs)
-        comparison = measure(options, screen, group)
-    if not run.is_first:
-        return ExitCode.SUCCESS
+        comparison = compare_inits(options, display, group)
+    if run.is_first:
+        _show(comparison, files, display, json_output=screen.json_output)
+    return ExitCode.SUCCESS
+
+
+def _show(comparison: Comparison, files: ReportFiles, screen: Screen, *, json_output: bool) -> None:
+    """Show the result, and write the files of the report."""
     from lsuv_cli.report.compare_json import comparison_json
     from lsuv_cli.report.compare_page import comparison_page
     from lsuv_cli.report.compare_table import comparison_tables
@@ -98,6 +102,5 @@ def _run(run: Run, options: CompareOptions, files: ReportFiles, flags: ScreenFla
     done = "nothing else was written"
     with telling(done):
         write_report(files, lambda command: comparison_page(comparison, command), done, screen)
-    if flags.json_output:
+    if json_output:
         print_result(lambda: comparison_json(comparison))
-    return ExitCode.SUCCESS

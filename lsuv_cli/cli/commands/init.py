@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lsuv_cli.cli import arguments
-from lsuv_cli.cli.exits import exit_with
+from lsuv_cli.cli.exits import with_exit_code
 from lsuv_cli.cli.flags import (
     DataFlags,
     GoalFlags,
@@ -16,7 +18,7 @@ from lsuv_cli.cli.flags import (
     with_flags,
 )
 from lsuv_cli.cli.report_files import ReportFiles
-from lsuv_cli.cli.running import at_work, print_result, telling, write_report
+from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import STANDARD, check_stdout, model_options, written_to
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.errors import ExitCode, UsageError
@@ -24,9 +26,53 @@ from lsuv_cli.core.option_texts import parse_bytes
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.processes.run import Run
 
+if TYPE_CHECKING:
+    from lsuv_cli.cli.console import Screen
+    from lsuv_cli.core.records import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteFlags:
+    """What is written beside the weights, and how."""
+
+    out_model: arguments.OutModelOption = None
+    max_shard_size: arguments.MaxShardSizeOption = None
+    report: arguments.ReportOption = None
+    plot: arguments.PlotOption = None
+    verify: arguments.VerifyOption = True
+    force: arguments.ForceOption = False
+
+    @property
+    def report_files(self) -> ReportFiles:
+        """The files of the report."""
+        return ReportFiles(self.report, self.plot, self.force)
+
+    def options(self) -> dict[str, Any]:
+        """What they mean, as fields of `InitOptions`.
+
+        Raises:
+            UsageError: a text can't be understood.
+        """
+        if self.out_model == STANDARD:
+            raise UsageError("--out-model - : only --out writes to stdout; give a file")
+        size = self.max_shard_size
+        return {
+            "out_model": self.out_model,
+            "max_shard_bytes": None if size is None else parse_bytes(size, "--max-shard-size"),
+            "distributions": self.report is not None,
+            "verify": self.verify,
+            "force": self.force,
+        }
+
+    def outputs(self, out: Path) -> tuple[Path, ...]:
+        """The files that will be written."""
+        return tuple(filter(None, (out, self.out_model, *self.report_files.paths)))
+
 
 @with_flags
+@with_exit_code
 def init(
+    run: Run,
     model: arguments.ModelArgument,
     *,
     data: DataFlags,
@@ -38,16 +84,11 @@ def init(
     layers: LayerFlags,
     out: arguments.OutOption,
     names: NameFlags,
-    out_model: arguments.OutModelOption = None,
-    max_shard_size: arguments.MaxShardSizeOption = None,
-    report: arguments.ReportOption = None,
-    plot: arguments.PlotOption = None,
-    verify: arguments.VerifyOption = True,
-    force: arguments.ForceOption = False,
+    write: WriteFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
     resume: arguments.ResumeOption = None,
-) -> None:
+) -> ExitCode:
     """Initialise a model's weights by LSUV and write them as safetensors.
 
     Every convolution and fully connected layer gets an orthonormal matrix and is scaled, from the
@@ -55,59 +96,46 @@ def init(
 
     Example: [bold]lsuv init model.onnx --data imgs/ --out init.safetensors --preset imagenet[/bold]
     """
-
-    def work(run: Run) -> ExitCode:
-        screen.check()
-        rivals = {
-            "--json": screen.json_output,
-            "--max-shard-size": max_shard_size is not None,
-            # It is removed when the work is done, and stdout's reader may still lose the file.
-            "--resume": resume is not None,
-        }
-        check_stdout(out, run, rivals=[option for option, given in rivals.items() if given])
-        if out_model == STANDARD:
-            raise UsageError("--out-model - : only --out writes to stdout; give a file")
-        files = ReportFiles(report, plot, force)
-        options = InitOptions(
-            out=out,
-            out_model=out_model,
-            samples=data.options(seed, tuple(filter(None, (out, out_model, *files.paths)))),
-            seed=seed,
-            max_iter=max_iter,
-            pre_init=pre_init,
-            bias=bias,
-            resume=resume,
-            verify=verify,
-            distributions=report is not None,
-            force=force,
-            max_shard_bytes=(
-                None if max_shard_size is None else parse_bytes(max_shard_size, "--max-shard-size")
-            ),
-            **goal.options(),
-            **layers.options(),
-            **names.options(),
-            **machine.options(run),
-            **model_options(model, data.data, run),
-        )
-        return _run(run, options, files, screen)
-
-    exit_with(work)
-
-
-def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags) -> ExitCode:
-    with at_work(run, options, flags) as (screen, group):
+    screen.check()
+    rivals = {
+        "--json": screen.json_output,
+        "--max-shard-size": write.max_shard_size is not None,
+        # It is removed when the work is done, and stdout's reader may still lose the file.
+        "--resume": resume is not None,
+    }
+    check_stdout(out, run, rivals)
+    options = InitOptions(
+        out=out,
+        **write.options(),
+        samples=data.options(seed, write.outputs(out)),
+        seed=seed,
+        max_iter=max_iter,
+        pre_init=pre_init,
+        bias=bias,
+        resume=resume,
+        **goal.options(),
+        **layers.options(),
+        **names.options(),
+        **machine.options(run),
+        **model_options(model, data.data, run),
+    )
+    with open_run(run, options, screen) as (display, group):
         from lsuv_cli.jobs.init import initialize
 
         if run.is_first:
-            outputs = {"--out": options.out, "--out-model": options.out_model}
-            files.check(outputs, options.inputs)
-        with written_to(options.out, options.spill_dir) as path:
-            report = initialize(replace(options, out=path), screen, group)
-    if options.out == STANDARD:
+            outputs = {"--out": out, "--out-model": options.out_model}
+            write.report_files.check(outputs, options.inputs)
+        with written_to(out, options.spill_dir) as path:
+            report = initialize(replace(options, out=path), display, group)
+    if out == STANDARD:
         report = replace(report, out=str(STANDARD), files=(str(STANDARD),))
-    code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
-    if not run.is_first:
-        return code
+    if run.is_first:
+        _show(report, write.report_files, display, json_output=screen.json_output)
+    return ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
+
+
+def _show(report: Report, files: ReportFiles, screen: Screen, *, json_output: bool) -> None:
+    """Show the result, and write the files of the report."""
     done = f"the weights are in {report.out}"
     with telling(done):
         from lsuv_cli.report.init_json import init_json
@@ -118,6 +146,5 @@ def _run(run: Run, options: InitOptions, files: ReportFiles, flags: ScreenFlags)
         screen.show(InitTable(report))
         screen.lines(init_summary(report, screen.seconds))
         write_report(files, lambda command: init_page(report, command), done, screen)
-        if flags.json_output:
+        if json_output:
             print_result(lambda: init_json(report), done)
-    return code

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lsuv_cli.cli import arguments
-from lsuv_cli.cli.exits import exit_with
+from lsuv_cli.cli.exits import with_exit_code
 from lsuv_cli.cli.flags import LayerFlags, MachineFlags, NameFlags, ScreenFlags, with_flags
-from lsuv_cli.cli.running import at_work, print_result
+from lsuv_cli.cli.running import open_run, print_result
 from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.option_texts import parse_input_shapes, parse_samples
@@ -14,7 +14,9 @@ from lsuv_cli.processes.run import Run
 
 
 @with_flags
+@with_exit_code
 def inspect(
+    run: Run,
     model: arguments.ModelArgument,
     *,
     input_shape: arguments.InputShapeOption = None,
@@ -24,34 +26,31 @@ def inspect(
     names: NameFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
-) -> None:
+) -> ExitCode:
     """Show a model's layers, and what would be done with them; no samples are needed.
 
     The table goes to stdout, so that it can be searched or paged; with --json the same as JSON.
 
     Example: [bold]lsuv inspect model.onnx[/bold]
     """
+    screen.check()
+    options = InspectOptions(
+        samples=SampleOptions(
+            data=(),
+            count=parse_samples(samples),
+            input_shapes=parse_input_shapes(input_shape or ()),
+        ),
+        plan=plan,
+        **layers.options(),
+        **names.options(),
+        **machine.options(run),
+        **model_options(model, (), run),
+    )
+    with open_run(run, options, screen) as (display, _group):
+        from lsuv_cli.jobs.inspect import inspect_model
 
-    def work(run: Run) -> ExitCode:
-        screen.check()
-        options = InspectOptions(
-            samples=SampleOptions(
-                data=(),
-                count=parse_samples(samples),
-                input_shapes=parse_input_shapes(input_shape or ()),
-            ),
-            plan=plan,
-            **layers.options(),
-            **names.options(),
-            **machine.options(run),
-            **model_options(model, (), run),
-        )
-        with at_work(run, options, screen) as (display, _):
-            from lsuv_cli.jobs.inspect import inspect as look
-
-            inspection = look(options, display)
-        if not run.is_first:
-            return ExitCode.SUCCESS
+        inspection = inspect_model(options, display)
+    if run.is_first:
         from lsuv_cli.cli.console import as_plain_text
         from lsuv_cli.report.inspect_json import inspection_json
         from lsuv_cli.report.inspect_table import inspection_table
@@ -60,6 +59,4 @@ def inspect(
             print_result(lambda: inspection_json(inspection))
         else:
             print_result(lambda: as_plain_text(inspection_table(inspection)))
-        return ExitCode.SUCCESS
-
-    exit_with(work)
+    return ExitCode.SUCCESS

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lsuv_cli.cli import arguments
-from lsuv_cli.cli.exits import exit_with
+from lsuv_cli.cli.exits import with_exit_code
 from lsuv_cli.cli.flags import (
     DataFlags,
     GoalFlags,
     LayerFlags,
     MachineFlags,
     NameFlags,
+    ReportFlags,
     ScreenFlags,
     with_flags,
 )
 from lsuv_cli.cli.report_files import ReportFiles
-from lsuv_cli.cli.running import at_work, print_result, telling, write_report
+from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.processes.run import Run
 
+if TYPE_CHECKING:
+    from lsuv_cli.cli.console import Screen
+    from lsuv_cli.core.verification import Verification
+
 
 @with_flags
+@with_exit_code
 def verify(
+    run: Run,
     model: arguments.ModelArgument,
     weights: arguments.WeightsArgument = None,
     *,
@@ -31,12 +40,10 @@ def verify(
     goal: GoalFlags,
     layers: LayerFlags,
     names: NameFlags,
-    report: arguments.ReportOption = None,
-    plot: arguments.PlotOption = None,
-    force: arguments.ForceOption = False,
+    report: ReportFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
-) -> None:
+) -> ExitCode:
     """Measure how well a model is initialised: with a file of weights, or with its own.
 
     Any checkpoint serves whose names and shapes are the model's. Exit code 4 tells that some
@@ -44,36 +51,34 @@ def verify(
 
     Example: [bold]lsuv verify model.onnx init.safetensors --data imgs/ --preset imagenet[/bold]
     """
-
-    def work(run: Run) -> ExitCode:
-        screen.check()
-        files = ReportFiles(report, plot, force)
-        options = VerifyOptions(
-            weights=weights,
-            samples=data.options(seed, files.paths),
-            seed=seed,
-            force=force,
-            **goal.options(),
-            **layers.options(),
-            **names.options(),
-            **machine.options(run),
-            **model_options(model, data.data, run),
-        )
-        return _run(run, options, files, screen)
-
-    exit_with(work)
-
-
-def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlags) -> ExitCode:
-    with at_work(run, options, flags) as (screen, group):
-        from lsuv_cli.jobs.verify import verify as measure
+    screen.check()
+    files = report.files
+    options = VerifyOptions(
+        weights=weights,
+        samples=data.options(seed, files.paths),
+        seed=seed,
+        force=report.force,
+        **goal.options(),
+        **layers.options(),
+        **names.options(),
+        **machine.options(run),
+        **model_options(model, data.data, run),
+    )
+    with open_run(run, options, screen) as (display, group):
+        from lsuv_cli.jobs.verify import verify_weights
 
         if run.is_first:
             files.check({}, {**options.inputs, "the file of weights": options.weights})
-        verification = measure(options, screen, group)
-    code = ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
-    if not run.is_first:
-        return code
+        verification = verify_weights(options, display, group)
+    if run.is_first:
+        _show(verification, files, display, json_output=screen.json_output)
+    return ExitCode.NOT_CONVERGED if verification.failures else ExitCode.SUCCESS
+
+
+def _show(
+    verification: Verification, files: ReportFiles, screen: Screen, *, json_output: bool
+) -> None:
+    """Show the result, and write the files of the report."""
     from lsuv_cli.report.verify_json import verification_json
     from lsuv_cli.report.verify_page import verification_page
     from lsuv_cli.report.verify_table import verification_table
@@ -84,6 +89,5 @@ def _run(run: Run, options: VerifyOptions, files: ReportFiles, flags: ScreenFlag
     done = "nothing else was written"
     with telling(done):
         write_report(files, lambda command: verification_page(verification, command), done, screen)
-    if flags.json_output:
+    if json_output:
         print_result(lambda: verification_json(verification))
-    return code
