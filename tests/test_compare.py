@@ -29,7 +29,8 @@ from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions, InitOptions, SampleOptions
 from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.engine.gradients import NoGradientsError, Signal, refuse_different
-from lsuv_cli.jobs.compare import GRADIENT_SAMPLES, compare_inits
+from lsuv_cli.jobs.backward import GRADIENT_SAMPLES
+from lsuv_cli.jobs.compare import compare_inits
 from lsuv_cli.jobs.init import initialize
 from support.command import Run
 from support.graphs import random_weight, save_graph

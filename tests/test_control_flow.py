@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lsuv_cli.core.choices import Bias, PreInit, Status
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.engine.branches import along, find_way
+from lsuv_cli.engine.branches import find_branch_decisions, unroll_decided
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.layers.left_alone import layers_left_alone
 from lsuv_cli.passes.hoist import hoist_constants
@@ -204,7 +204,7 @@ def test_unrolled_they_compute_the_same(tmp_path: Path, name: str, most: int) ->
     path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", *shape))
     feeds = {"x": W(8, *shape, seed=9)}
     source = hoist_constants(read_source(path))
-    written = along(source, find_way(source, {}, feeds, CPU, most))
+    written = unroll_decided(source, find_branch_decisions(source, {}, feeds, CPU, most))
     plain = onnx.ModelProto()
     plain.CopyFrom(written.skeleton)
     plain.graph.initializer.extend(

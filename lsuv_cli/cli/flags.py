@@ -13,8 +13,8 @@ import typer
 
 from lsuv_cli.cli import arguments
 from lsuv_cli.cli.config import overridden
-from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Per
 from lsuv_cli.cli.report_files import ReportFiles
+from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Per
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.limits import check_positive
 from lsuv_cli.core.option_texts import (

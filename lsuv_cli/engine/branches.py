@@ -1,4 +1,4 @@
-"""Which way the samples go through a model's If, Loop and Scan."""
+"""Branch decisions: which branch of each If samples take, and how often each Loop and Scan runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,19 @@ from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.run_once import run_once
 
 
-def common_way(
+class BranchesChanged(Exception):  # noqa: N818 - not an error: the work is done again
+    """With new weights the samples take other branches.
+
+    Attributes:
+        decisions: those branches.
+    """
+
+    def __init__(self, decisions: Sequence[Decisions]) -> None:
+        super().__init__()
+        self.decisions = decisions
+
+
+def common_branch_decisions(
     source: ModelSource,
     weights: ParameterSources,
     batches: Batches,
@@ -37,18 +49,26 @@ def common_way(
     device: Device,
     max_segment_bytes: int,
 ) -> list[Decisions]:
-    """The way that all batches of all processes take; see `find_way`.
+    """Return the decisions that all batches of all processes have in common.
+
+    Args:
+        source: the model.
+        weights: see `find_branch_decisions`.
+        batches: the samples of this process.
+        group: the processes that share the samples.
+        device: where the model runs.
+        max_segment_bytes: bytes of weights in one session.
 
     Raises:
-        ModelError: they take different ones.
+        ModelError: the batches take different branches.
     """
-    ways = [
-        find_way(source, weights, batches.feeds(batch), device, max_segment_bytes)
+    found = [
+        find_branch_decisions(source, weights, batches.feeds(batch), device, max_segment_bytes)
         for batch in range(len(batches.counts))
     ]
-    texts = group.gather_text(json.dumps(ways))
-    everyone: list[list[Decisions]] = [way for text in texts for way in json.loads(text)]
-    if any(way != everyone[0] for way in everyone):
+    texts = group.gather_text(json.dumps(found))
+    everyone: list[list[Decisions]] = [one for text in texts for one in json.loads(text)]
+    if any(one != everyone[0] for one in everyone):
         raise ModelError(
             f"{source.path}: not all batches of samples take the same branches; give --batch-size "
             "the number of samples, or export the model with one of them"
@@ -56,14 +76,14 @@ def common_way(
     return everyone[0]
 
 
-def find_way(
+def find_branch_decisions(
     source: ModelSource,
     weights: ParameterSources,
     feeds: Feeds,
     device: Device,
     max_segment_bytes: int,
 ) -> list[Decisions]:
-    """Follow the samples through the nodes that decide which layers they meet.
+    """Run one batch as far as the nodes that decide which layers it meets, and read them.
 
     Args:
         source: the model.
@@ -73,7 +93,7 @@ def find_way(
         max_segment_bytes: bytes of weights in one session.
 
     Returns:
-        What is decided, for one level of nesting after the other; none where no layer is in a body.
+        The decisions of one level of nesting after the other; none where no layer is in a body.
     """
     decisions: list[Decisions] = []
     given_up: set[str] = set()
@@ -92,23 +112,34 @@ def find_way(
             source = unroll(source, found)
 
 
-def along(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
-    """Unroll a model according to the decisions that `find_way` found."""
+def unroll_decided(source: ModelSource, decisions: Sequence[Decisions]) -> ModelSource:
+    """Return a model with its If, Loop and Scan unrolled by branch decisions.
+
+    Args:
+        source: the model; not modified.
+        decisions: as `find_branch_decisions` returns them.
+    """
     for level in decisions:
         source = unroll(source, level)
     return source
 
 
-def along_any(source: ModelSource) -> ModelSource:
-    """Unroll a model in some way, for what is the same in all: layers and names."""
+def unroll_any(source: ModelSource) -> ModelSource:
+    """Return a model with its If, Loop and Scan unrolled by some branch decisions.
+
+    Its layers and names are the same with all of them.
+
+    Args:
+        source: the model; not modified.
+    """
     given_up: set[str] = set()
     while True:
         nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
         given_up.update(node.output[0] for node in nodes if not can_be_unrolled(node, 1))
-        ways = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
-        if not ways:
+        decisions = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
+        if not decisions:
             return source
-        source = unroll(source, ways)
+        source = unroll(source, decisions)
 
 
 def _probe(
@@ -119,17 +150,17 @@ def _probe(
     device: Device,
     max_segment_bytes: int,
 ) -> dict[str, int]:
-    """Run the model as far as some of its controlling nodes, and see what they do."""
+    """Return the decisions of some controlling nodes, by running the model as far as these."""
     model, values = model_of(source)
     for name in model.parameters:
         if name in weights:
             values.read_from(name, weights[name])
     names = NewNames(names_in(model.skeleton.graph) | set(values))
-    ways: dict[str, str] = {}
+    told_by: dict[str, str] = {}
     added = []
     for node in model.nodes:
         if node.output and node.output[0] in wanted:
-            more, ways[node.output[0]] = probes(node, names)
+            more, told_by[node.output[0]] = probes(node, names)
             added += more
     read = {name for node in added for name in values_read(node)}
     nodes = [*model.uses.needed(read), *added]
@@ -138,7 +169,7 @@ def _probe(
     steps = list(map(node_step, nodes))
     for segment in cut_steps(model, steps, max_segment_bytes):
         made = segment.makes()
-        carried = {name: name for name in sorted(made & {*segment.leaving, *ways.values()})}
+        carried = {name: name for name in sorted(made & {*segment.leaving, *told_by.values()})}
         builder = GraphBuilder(model.opset)
         builder.nodes += segment.nodes
         add_parameters(builder, builder.nodes, values)
@@ -146,6 +177,8 @@ def _probe(
             name: InputSpec(name, value.dtype.name, value.shape) for name, value in fed.items()
         }
         found = run_once(instrumented(builder, model, specs, {}, carried=carried), fed, device)
-        fetched |= {name: int(found[way].item()) for name, way in ways.items() if way in found}
+        fetched |= {
+            name: int(found[value].item()) for name, value in told_by.items() if value in found
+        }
         fed = {n: v for n, v in {**fed, **found}.items() if n in segment.leaving or n in feeds}
     return fetched

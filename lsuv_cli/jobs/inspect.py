@@ -1,11 +1,10 @@
-"""Say what a model's layers are and what would be done with them; no samples are read."""
+"""`lsuv inspect`: a model's layers, and what would be done with them; no samples are read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,17 +16,17 @@ from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
-from lsuv_cli.core.records import InputSpec, Plan, PlannedLayer
+from lsuv_cli.core.records import Feeds, InputSpec, PlannedLayer
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.jobs.opening import Given, device_of
-from lsuv_cli.jobs.preparing import Layers, divide_memory, find_planned_layers, setup_of
+from lsuv_cli.jobs.opening import OpenedInputs, device_of
+from lsuv_cli.jobs.planning import ModelPlan, plan_model
+from lsuv_cli.jobs.preparing import divide_memory, make_setup
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import hoist_constants
-from lsuv_cli.reading.formats import open_model_file
-from lsuv_cli.reading.model import OnnxModel, model_of
+from lsuv_cli.reading.formats import format_of, open_model_file
+from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.input_description import describe_feed
@@ -40,7 +39,7 @@ def inspect_model(options: InspectOptions, events: Events) -> Inspection:
 
     Args:
         options: what the user asked for.
-        events: told what is worth knowing.
+        events: receives warnings.
 
     Raises:
         LsuvError: the model can't be used, or an option does not fit it.
@@ -48,13 +47,13 @@ def inspect_model(options: InspectOptions, events: Events) -> Inspection:
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.detail)
     with ExitStack() as stack:
-        given = Given(options, SingleProcess(), device, events, stack, open_samples)
+        inputs = OpenedInputs(options, events, SingleProcess(), device, open_samples, stack)
         events.stage("reading the model")
-        given, source = _source(given, options)
-        model, weights = model_of(hoist_constants(source))
-        layers = find_planned_layers(given, model, weights)
+        source = _read_without_samples(options, inputs)
+        plan = plan_model(inputs)
+        model = inputs.model
         specs = with_shapes(model.inputs, options.samples.input_shapes)
-        plan = _planned_run(given, options, model, weights, layers, specs) if options.plan else None
+        run = _plan_run(options, inputs, plan, specs) if options.plan else None
     return Inspection(
         version=__version__,
         model=str(options.model),
@@ -62,74 +61,85 @@ def inspect_model(options: InspectOptions, events: Events) -> Inspection:
         opset=model.opset,
         producer=source.producer,
         nodes=len(model.nodes),
-        parameters=sum(math.prod(stored.info.shape) for stored in layers.naming.values()),
+        parameters=sum(math.prod(stored.info.shape) for stored in plan.naming.values()),
         inputs=tuple(InspectedInput(spec, describe_feed(spec)) for spec in specs),
-        layers=tuple(_inspected(layers)),
-        left_alone=tuple(layers.left_alone),
-        plan=plan,
+        layers=tuple(
+            InspectedLayer(one, one.layer.original_weight_name, _sharing(one, plan.layers.layers))
+            for one in plan.layers.layers
+        ),
+        left_alone=tuple(plan.left_alone),
+        plan=run,
     )
 
 
-def _source(given: Given, options: InspectOptions) -> tuple[Given, ModelSource]:
-    """The model as ONNX."""
+def _read_without_samples(options: InspectOptions, inputs: OpenedInputs) -> ModelSource:
+    """Read the model, with zeros in place of samples where it can't be read without.
+
+    Returns:
+        The file, of which `inputs` has got its model.
+
+    Raises:
+        LsuvError: the model can't be used, or does not tell its inputs' shapes.
+    """
     file = open_model_file(options.model, options.content)
-    if not file.example_inputs:
-        return given, file.source({})
-    specs = with_shapes(file.example_inputs, options.samples.input_shapes)
+    inputs.state = file.state
+    examples: Feeds = {}
+    if file.example_inputs:
+        examples = _zeros(options, file.example_inputs)
+        inputs.events.stage("converting to ONNX")
+    source = file.source(examples)
+    inputs.model, inputs.weights = model_of(hoist_constants(source))
+    return source
+
+
+def _zeros(options: InspectOptions, inputs: Sequence[InputSpec]) -> Feeds:
+    """Return examples of inputs whose shapes only the user can tell."""
+    specs = with_shapes(inputs, options.samples.input_shapes)
     missing = [spec.name for spec in specs if spec.shape is None]
     if missing:
+        name = format_of(options.model, options.content).name
         raise UsageError(
-            f"{options.model} is TorchScript, which does not tell the shapes of its inputs; give "
+            f"{options.model} is {name}, which does not tell the shapes of its inputs; give "
             + " ".join(f"--input-shape {name}:SIZES" for name in missing)
             + ", as 3,224,224"
         )
-    given.events.stage("converting to ONNX")
-    feeds = {
+    return {
         spec.name: np.zeros((EXAMPLES, *(size or 1 for size in (spec.shape or ())[1:])), np.float32)
         for spec in specs
     }
-    return replace(given, state=file.state), file.source(feeds)
 
 
-def _inspected(layers: Layers) -> list[InspectedLayer]:
-    return [
-        InspectedLayer(planned, planned.layer.original_weight_name, _sharing(planned, layers.plan))
-        for planned in layers.plan.layers
-    ]
-
-
-def _sharing(planned: PlannedLayer, plan: Plan) -> tuple[str, ...]:
+def _sharing(planned: PlannedLayer, layers: Sequence[PlannedLayer]) -> tuple[str, ...]:
     """Return the names of the other layers that use elements of a layer's weight."""
     shared = planned.layer.weight_values
     return tuple(
         other.layer.name
-        for other in plan.layers
+        for other in layers
         if other is not planned and other.layer.weight_value in shared
     )
 
 
-def _planned_run(
-    given: Given,
+def _plan_run(
     options: InspectOptions,
-    model: OnnxModel,
-    weights: Parameters,
-    layers: Layers,
+    inputs: OpenedInputs,
+    plan: ModelPlan,
     specs: Sequence[InputSpec],
 ) -> PlannedRun:
-    """What `lsuv init` would take with so many samples."""
+    """Predict what `lsuv init` would take with so many samples."""
     count = options.samples.count
     if count is None:
         raise UsageError("--plan wants to know how many samples: give --samples a number")
+    model, weights = inputs.model, inputs.weights
     shapes = _shapes(specs)
     zeros = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-    budget = divide_memory(given, model, weights, layers, zeros)
+    budget = divide_memory(inputs, plan, zeros)
     size = min(count, options.batch_size or budget.batch_size(count))
     batches = PlannedBatches(count, size, shapes)
     spill = spill_file(options.spill_dir)
     if spill is not None:
-        given.stack.callback(spill.close)
+        inputs.stack.callback(spill.close)
     store = ValueStore(budget.live_bytes, spill, budget.device_live_bytes)
-    setup = setup_of(given, model, layers, batches, store, NoJournal())
+    setup = make_setup(inputs, plan, batches, store, NoJournal())
     segments = Sweeper(setup, weights, lambda _done, _total: None).segments
     prediction = predict(budget, segments, batches.counts, store.free_bytes)
     return PlannedRun(
@@ -150,7 +160,7 @@ def _planned_run(
 
 
 def _shapes(specs: Sequence[InputSpec]) -> SampleShapes:
-    """What a sample is, for each input.
+    """Return the shape and dtype of a sample, for each input.
 
     Raises:
         UsageError: a size is left open.

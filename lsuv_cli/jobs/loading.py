@@ -23,7 +23,7 @@ PROVISIONAL_BATCH = 128
 TRIED_SAMPLES = 2
 
 
-class Loaded:
+class LoadedSamples:
     """The samples of this process, opened and read once.
 
     Attributes:

@@ -1,21 +1,20 @@
-"""What every job begins with: the model, in whatever form it came, and the samples."""
+"""Open what the user gave: the device, the model in whatever format, and the samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Feeds, InputSpec
-from lsuv_cli.engine.branches import along, common_way
+from lsuv_cli.engine.branches import BranchesChanged, common_branch_decisions, unroll_decided
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, ParameterSources
-from lsuv_cli.jobs.loading import Loaded
+from lsuv_cli.jobs.loading import LoadedSamples
 from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
@@ -26,113 +25,161 @@ from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.devices import Device, Notify, select_device
 from lsuv_cli.samples.open_samples import FindSamples
 
-# New weights may lead the samples another way, where others are drawn, and so on; but hardly often.
-MAX_WAYS = 10
-
-Result = TypeVar("Result")
-
-
-class WayChangedError(Exception):
-    """With the new weights the samples go another way through the model.
-
-    Attributes:
-        decisions: that way.
-    """
-
-    def __init__(self, decisions: Sequence[Decisions]) -> None:
-        super().__init__()
-        self.decisions = decisions
+# New weights may change which branches run, and so which weights are drawn, and so on; but hardly
+# often.
+MAX_ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+@dataclass(slots=True)
+class OpenedInputs:
     """What the user gave, opened.
 
     Attributes:
         options: what the user asked for.
+        events: receives progress events.
         group: the processes that share the samples.
         device: where sessions run.
-        events: told how the work goes.
-        stack: closes what must be closed in the end.
         find: finds the samples.
+        stack: closes the samples in the end.
         state: the model file's own tensors and names; None for ONNX.
-        loaded: the samples, if they have been read.
-        source: the model as it was before it was unrolled; None where it was not.
-        decisions: along which way that was done.
+        samples: the samples, once they have been read.
+        model: the model in normal form; all of its layers stand in the main graph.
+        weights: the values of its parameters; changed by a job.
+        source: the model before its If, Loop and Scan were unrolled; None where nothing was.
+        decisions: the branch decisions with which it was unrolled.
+        attempts: how often that was done.
     """
 
     options: WorkOptions
+    events: Events
     group: Group
     device: Device
-    events: Events
-    stack: ExitStack
     find: FindSamples
+    stack: ExitStack
     state: ModelState | None = None
-    loaded: Loaded | None = None
+    samples: LoadedSamples | None = None
+    model: OnnxModel = field(init=False)
+    weights: Parameters = field(init=False)
     source: ModelSource | None = None
     decisions: Sequence[Decisions] = ()
+    attempts: int = 1
 
-    def load(
-        self, inputs: Sequence[InputSpec], budget_of: Callable[[Feeds], Budget] | None = None
-    ) -> Loaded:
-        """Read the samples."""
-        loaded = Loaded(inputs, self.options, self.group, self.events, self.find, budget_of)
-        self.stack.callback(loaded.batches.close)
-        return loaded
-
-    def way(
-        self, source: ModelSource, weights: ParameterSources, loaded: Loaded
-    ) -> list[Decisions]:
-        """Which way the samples go through a model's If, Loop and Scan."""
-        most = self.options.max_segment_bytes
-        return common_way(source, weights, loaded.batches, self.group, self.device, most)
-
-    def refuse_other_way(self, weights: ParameterSources, loaded: Loaded) -> None:
-        """Have the job done again where some weights lead the samples another way.
-
-        Args:
-            weights: where they differ from the file's.
-            loaded: the samples.
+    def read_model(self) -> None:
+        """Read the model, and the samples where it can't be read without.
 
         Raises:
-            WayChangedError: they do.
+            LsuvError: the model or the samples can't be used.
         """
-        now = self.other_way(weights, loaded)
-        if now is not None:
-            raise WayChangedError(now)
+        options, events = self.options, self.events
+        events.stage("reading the model")
+        file = open_model_file(options.model, options.content)
+        self.state = file.state
+        examples: Feeds = {}
+        if file.example_inputs:
+            # It does not tell its inputs' shapes, and the exporter wants to see them.
+            samples = self.load_samples(file.example_inputs)
+            events.stage("converting to ONNX")
+            examples = samples.batches.example()
+        source = hoist_constants(file.source(examples))
+        if controlling_nodes(source):
+            # Which layers the samples meet is only known once they are there.
+            samples = self.load_samples(model_of(source)[0].inputs)
+            events.stage("following the samples through If, Loop and Scan")
+            self.source = source
+            self.decisions = self._decide(source, {}, samples)
+            source = unroll_decided(source, self.decisions)
+        # The source, which holds the file's weights, stays in memory only where it may be unrolled
+        # anew.
+        self.model, self.weights = model_of(source)
 
-    def other_way(self, weights: ParameterSources, loaded: Loaded) -> Sequence[Decisions] | None:
-        """Where some weights lead the samples, if that is not the way that was unrolled.
+    def load_samples(
+        self,
+        specs: Sequence[InputSpec],
+        budget_of: Callable[[Feeds], Budget] | None = None,
+    ) -> LoadedSamples:
+        """Read the samples, unless that has been done.
 
         Args:
-            weights: where they differ from the file's.
-            loaded: the samples.
+            specs: the inputs that they feed.
+            budget_of: see `LoadedSamples`.
+
+        Raises:
+            LsuvError: the samples can't be used.
         """
-        if self.source is None:
+        if self.samples is None:
+            self.samples = LoadedSamples(
+                specs, self.options, self.group, self.events, self.find, budget_of
+            )
+            self.stack.callback(self.samples.batches.close)
+        return self.samples
+
+    def changed_decisions(self, weights: Parameters) -> Sequence[Decisions] | None:
+        """Return the branch decisions with some weights; None where the model is unrolled so.
+
+        Args:
+            weights: values for the model's parameters.
+
+        Raises:
+            ModelError: not all batches of samples take the same branches.
+        """
+        if self.source is None or self.samples is None:
             return None
-        now = self.way(self.source, weights, loaded)
-        return None if now == self.decisions else now
+        changed = weights.sources(self.model.parameters)
+        decisions = self._decide(self.source, changed, self.samples)
+        return None if decisions == self.decisions else decisions
+
+    def refuse_changed_branches(self) -> None:
+        """Refuse weights with which the samples take other branches than the unrolled ones.
+
+        Raises:
+            BranchesChanged: they do; see `start_again`.
+            ModelError: not all batches of samples take the same branches.
+        """
+        decisions = self.changed_decisions(self.weights)
+        if decisions is not None:
+            raise BranchesChanged(decisions)
+
+    def start_again(self, decisions: Sequence[Decisions]) -> None:
+        """Go back to the file's weights, with the model unrolled along other branches.
+
+        Args:
+            decisions: those branches.
+
+        Raises:
+            ModelError: that has been done too often.
+        """
+        events = self.events
+        events.note("with the new weights the samples take another branch; starting again")
+        if self.attempts == MAX_ATTEMPTS or self.source is None:
+            raise ModelError(
+                f"{self.options.model}: which branches the samples take changes with every "
+                "initialisation, so that their layers can't be measured; export the model with "
+                "one of them"
+            )
+        self.attempts += 1
+        self.decisions = decisions
+        self.model, self.weights = model_of(unroll_decided(self.source, decisions))
+
+    def _decide(
+        self, source: ModelSource, weights: ParameterSources, samples: LoadedSamples
+    ) -> list[Decisions]:
+        most = self.options.max_segment_bytes
+        return common_branch_decisions(
+            source, weights, samples.batches, self.group, self.device, most
+        )
 
 
-Job = Callable[[Given, OnnxModel, Parameters], Result]
-
-
-def with_model(
-    options: WorkOptions,
-    events: Events,
-    group: Group | None,
-    find: FindSamples,
-    job: Job[Result],
-) -> Result:
-    """Open what the user gave, and do a job with it.
+@contextmanager
+def open_inputs(
+    options: WorkOptions, events: Events, group: Group | None, find: FindSamples
+) -> Iterator[OpenedInputs]:
+    """Open what the user gave, and read the model.
 
     Args:
         options: what the user asked for.
-        events: told how the work goes.
+        events: receives progress events.
         group: the processes that share the samples; None for this one alone.
         find: finds the samples.
-        job: done with the model, all of whose layers stand in the main graph; again where its
-            weights lead the samples another way through If, Loop and Scan.
 
     Raises:
         LsuvError: the model or the samples can't be used.
@@ -140,11 +187,13 @@ def with_model(
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.note)
     with ExitStack() as stack:
-        return _opened(Given(options, group or SingleProcess(), device, events, stack, find), job)
+        inputs = OpenedInputs(options, events, group or SingleProcess(), device, find, stack)
+        inputs.read_model()
+        yield inputs
 
 
 def device_of(options: WorkOptions, notify: Notify) -> Device:
-    """Where the user wants the model to run; see `select_device`."""
+    """Return the device that the user wants; see `select_device`."""
     return select_device(
         options.device,
         options.provider,
@@ -152,47 +201,4 @@ def device_of(options: WorkOptions, notify: Notify) -> Device:
         notify,
         options.local_rank,
         tf32=options.tf32,
-    )
-
-
-def _opened(given: Given, job: Job[Result]) -> Result:
-    """Read the model, and whatever of the samples that takes."""
-    options, events = given.options, given.events
-    events.stage("reading the model")
-    file = open_model_file(options.model, options.content)
-    examples: Feeds = {}
-    if file.example_inputs:
-        # It does not tell its inputs' shapes, and the exporter wants to see them.
-        loaded = given.load(file.example_inputs)
-        given = replace(given, state=file.state, loaded=loaded)
-        events.stage("converting to ONNX")
-        examples = loaded.batches.example()
-    source = file.source(examples)
-    source = hoist_constants(source)
-    if not controlling_nodes(source):
-        model, weights = model_of(source)
-        # It holds the file's weights, which need not stay in memory once others are drawn.
-        del source
-        return job(given, model, weights)
-    # Which layers the samples meet is only known once they are there.
-    loaded = given.loaded or given.load(model_of(source)[0].inputs)
-    return _along_the_way(replace(given, loaded=loaded, source=source), source, loaded, job)
-
-
-def _along_the_way(given: Given, source: ModelSource, loaded: Loaded, job: Job[Result]) -> Result:
-    """Do a job with the layers that the samples meet in a model with If, Loop or Scan."""
-    given.events.stage("following the samples through If, Loop and Scan")
-    decisions: Sequence[Decisions] = given.way(source, {}, loaded)
-    for _ in range(MAX_WAYS):
-        model, weights = model_of(along(source, decisions))
-        try:
-            return job(replace(given, decisions=decisions), model, weights)
-        except WayChangedError as changed:
-            given.events.note(
-                "with the new weights the samples take another branch; starting again"
-            )
-            decisions = changed.decisions
-    raise ModelError(
-        f"{given.options.model}: which branches the samples take changes with every "
-        "initialisation, so that their layers can't be measured; export the model with one of them"
     )

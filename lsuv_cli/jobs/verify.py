@@ -1,4 +1,4 @@
-"""Measure a model with given weights, and judge every layer."""
+"""`lsuv verify`: measure a model with given weights, and judge every layer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.forward import measure_and_set_statistics
 from lsuv_cli.engine.measure_outputs import measure
-from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.jobs.facts import run_facts
-from lsuv_cli.jobs.opening import Given, with_model
-from lsuv_cli.jobs.preparing import find_planned_layers, prepare
+from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
+from lsuv_cli.jobs.planning import plan_model
+from lsuv_cli.jobs.preparing import PreparedRun, prepare_run
 from lsuv_cli.layers.find import find_layers
-from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
 from lsuv_cli.weights.load import load_checkpoint
 
@@ -31,42 +29,58 @@ def verify_weights(
 
     Args:
         options: what the user asked for.
-        events: told how the work goes.
+        events: receives progress events.
         group: the processes that share the samples; None for this one alone.
         find: finds the samples.
 
     Raises:
-        LsuvError: what the user can mend.
+        LsuvError: the model, the weights, the samples or an option can't be used.
     """
-    return with_model(options, events, group, find, partial(_verify, options))
+    with open_inputs(options, events, group, find) as inputs:
+        while True:
+            run, files = _plan_with_weights(options, inputs)
+            # With a file's weights the samples may take other branches, which have other layers.
+            decisions = inputs.changed_decisions(inputs.weights) if files else None
+            if decisions is None:
+                break
+            inputs.start_again(decisions)
+        weights = inputs.weights
+        with run.open_setup({"weights": str(options.weights)}) as setup:
+            events.stage("measuring", len(setup.batches.counts))
+            if setup.norms:
+                forecast = partial(run.report_plan, setup)
+                measured = measure_and_set_statistics(setup, weights, events, forecast)
+            else:
+                measured = measure(setup, weights, events)
+            events.stage("looking at the distributions", len(setup.batches.counts))
+            distributions = find_distributions(setup, weights, measured, events)
+        return Verification(
+            **run.report_fields(),
+            weights=None if options.weights is None else str(options.weights),
+            files=files,
+            layers=tuple(verdicts(run.plan.layers, measured, distributions, options.tol)),
+        )
 
 
-def _verify(
-    options: VerifyOptions, given: Given, model: OnnxModel, weights: Parameters
-) -> Verification:
-    layers = find_planned_layers(given, model, weights)
+def _plan_with_weights(
+    options: VerifyOptions, inputs: OpenedInputs
+) -> tuple[PreparedRun, tuple[str, ...]]:
+    """Plan the model, load the file of weights, and read the samples.
+
+    Returns:
+        The run, and the paths of the files of weights.
+    """
+    plan = plan_model(inputs)
     files: tuple[str, ...] = ()
     if options.weights is not None:
-        layer_nodes = find_layers(model)
+        model = inputs.model
         loaded = load_checkpoint(
-            options.weights, model, weights, layer_nodes, state=given.state, names=options.names
+            options.weights,
+            model,
+            inputs.weights,
+            find_layers(model),
+            state=inputs.state,
+            names=options.names,
         )
         files = tuple(map(str, loaded.checkpoint.files))
-    prepared = prepare(given, model, weights, layers)
-    if options.weights is not None:
-        given.refuse_other_way(weights.sources(model.parameters), prepared.loaded)
-    batches, events = prepared.loaded.batches, given.events
-    with prepared.opened_setup({"weights": str(options.weights)}) as setup:
-        events.stage("measuring", len(batches.counts))
-        if setup.norms:
-            forecast = partial(prepared.tell_plan, setup)
-            measured = measure_and_set_statistics(setup, weights, events, forecast)
-        else:
-            measured = measure(setup, weights, events)
-        events.stage("looking at the distributions", len(batches.counts))
-        distributions = find_distributions(setup, weights, measured, events)
-    found = verdicts(layers.plan, measured, distributions, options.tol)
-    weights_path = None if options.weights is None else str(options.weights)
-    return Verification(
-        **run_facts(prepared), weights=weights_path, files=files, layers=tuple(found)
-    )
+    return prepare_run(inputs, plan), files
