@@ -280,8 +280,8 @@ def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
         inits=(Init.KEEP,),
         backward=False,
     )
-    (trial,) = compare_inits(options, Silent()).trials
-    found = [(one.blob_mean, one.blob_variance) for _, one in sorted(trial.forward.items())]
+    (compared,) = compare_inits(options, Silent()).inits
+    found = [(one.blob_mean, one.blob_variance) for _, one in sorted(compared.forward.items())]
     assert moments(verified(path, samples, BatchNorm.BATCH)) == found
     out = tmp_path / "w.safetensors"
     run(path, samples, out=out, count=COUNT, batch_size=16)

@@ -121,9 +121,9 @@ def draw_into(module: nn.Sequential, kind: PreInit) -> None:
 
 
 def assert_is(comparison: Comparison, init: Init, truth: tuple[list[float], list[float]]) -> None:
-    (trial,) = (trial for trial in comparison.trials if trial.init is init)
-    assert comparison.forward(trial) == pytest.approx(truth[0], rel=1e-4), init
-    assert comparison.backward(trial) == pytest.approx(truth[1], rel=1e-4), init
+    (one,) = (one for one in comparison.inits if one.init is init)
+    assert comparison.forward(one) == pytest.approx(truth[0], rel=1e-4), init
+    assert comparison.backward(one) == pytest.approx(truth[1], rel=1e-4), init
 
 
 def lsuv_weights(model: Path, data: Path, folder: Path, **more: Any) -> Mapping[str, torch.Tensor]:
@@ -152,7 +152,7 @@ def test_every_init_is_what_pytorch_computes(tmp_path: Path) -> None:
     x = random_weight(SAMPLES, 3, 8, 8)
     model, data = export(module, x, tmp_path)
     found = compared(model, data, inits=tuple(Init), batch_size=16)
-    assert [trial.init for trial in found.trials] == list(Init)
+    assert [one.init for one in found.inits] == list(Init)
     assert (found.gradient_samples, found.no_gradients) == (GRADIENT_SAMPLES, "")
     assert_is(found, Init.KEEP, true_stds(module, x))
     for init in Init:
@@ -250,11 +250,11 @@ def test_lsuv_is_what_init_gives(
     out = tmp_path / "out.safetensors"
     options = InitOptions(model=model, out=out, samples=samples, seed=SEED, device="cpu", **plan)
     results = initialize(options, Silent()).layers
-    trials = {trial.init: trial for trial in found.trials}
+    by_init = {one.init: one for one in found.inits}
     for index, result in enumerate(results):
         assert result.before is not None
         assert result.after is not None
-        scaled, kept = trials[Init.LSUV].forward[index], trials[Init.KEEP].forward[index]
+        scaled, kept = (by_init[one].forward[index] for one in (Init.LSUV, Init.KEEP))
         for one, true in ((scaled, result.after), (kept, result.before)):
             assert one.blob_mean == pytest.approx(true.blob_mean, abs=1e-4)
             assert one.blob_variance == pytest.approx(true.blob_variance, rel=1e-4)
@@ -282,7 +282,7 @@ def test_a_graph_that_can_not_be_translated(tmp_path: Path) -> None:
     assert "QuickGelu" in found.no_gradients
     assert not found.has_gradients
     std = float((np.load(data) @ random_weight(4, 5)).std())
-    assert found.forward(found.trials[0]) == pytest.approx([std], rel=1e-5)
+    assert found.forward(found.inits[0]) == pytest.approx([std], rel=1e-5)
 
 
 def test_outputs_without_a_gradient(tmp_path: Path) -> None:
@@ -301,9 +301,9 @@ def test_a_layer_on_which_no_output_depends(tmp_path: Path) -> None:
     whole.graph.initializer.append(numpy_helper.from_array(random_weight(5, 2), "v"))
     onnx.save(whole, model)
     found = compared(model, data, inits=(Init.KEEP,))
-    (trial,) = found.trials
-    assert set(trial.forward) == {0, 1}
-    assert set(trial.backward) == {0}
+    (one,) = found.inits
+    assert set(one.forward) == {0, 1}
+    assert set(one.backward) == {0}
 
 
 def test_wrongly_translated_graphs_are_refused() -> None:
@@ -356,7 +356,7 @@ def test_another_branch_is_said(tmp_path: Path) -> None:
     assert len(said) == 1
     assert said[0].startswith("with lsuv the samples take another branch")
     assert len(found.layers) == 3
-    assert {len(trial.forward) for trial in found.trials} == {2}
+    assert {len(one.forward) for one in found.inits} == {2}
 
 
 def test_growth() -> None:

@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a page of a run on FitNet-4 must show.
+    """Contents that the page of a run on FitNet-4 must show.
 
     Attributes:
         path: the page.
@@ -113,7 +113,7 @@ ARGUMENTS = ("init", "m.onnx", "--data", "x.npz", "--out", "w.safetensors")
 
 
 def opened(browser: Browser, path: Path, **options: object) -> tuple[Page, list[str]]:
-    """A page, and what it asked for and complained of."""
+    """A page, and the list of its requests, console messages and errors."""
     page = browser.new_context(**{"viewport": DESK, **options}).new_page()  # type: ignore[arg-type]
     events: list[str] = []
     page.on("console", lambda message: events.append(message.text))
@@ -124,7 +124,7 @@ def opened(browser: Browser, path: Path, **options: object) -> tuple[Page, list[
 
 
 def faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical."""
+    """Violations that axe-core calls serious or critical."""
     violations = Axe().run(page).response["violations"]
     return [one["id"] for one in violations if one["impact"] in {"serious", "critical"}]
 
@@ -137,7 +137,7 @@ def column(page: Page, title: str) -> list[str]:
 
 
 def numbers(texts: list[str]) -> list[float]:
-    """Those that are there; a dash comes last, whichever way a column is sorted."""
+    """The numbers of a column; a dash comes last, whichever way it is sorted."""
     there = [text for text in texts if text != "-"]
     assert texts[len(there) :] == ["-"] * (len(texts) - len(there))
     return [float(text.removesuffix("%")) for text in there]
@@ -278,7 +278,7 @@ def test_verify_writes_both_and_keeps_its_exit_code(lsuv: Run, hostile: Path) ->
 
 
 def test_a_page_of_weights_that_went_to_stdout(lsuv: Run, hostile: Path) -> None:
-    """They are the same as without a page, for whose histograms the samples pass once more."""
+    """The weights are the same as without a page, which runs the samples once more."""
     subset = ("--exclude", "*style*", "--quiet")
     lsuv(*ARGUMENTS, *subset)
     out = (hostile / "w.safetensors").read_bytes()
@@ -371,7 +371,7 @@ def test_a_report_that_cannot_be_written_leaves_the_weights(hostile: Path) -> No
 
 
 def made_page(layers: int) -> records.Page:
-    """A page with as many layers, and with values that have no place."""
+    """A page with a number of layers, and with values that can't be drawn."""
     names = tuple(f"/encoder/layers.{i}/attention/projection/MatMul" for i in range(layers))
     before: list[float | None] = [0.97**i for i in range(layers)]
     before[-3:] = [0.0, math.nan, None][-layers:]
@@ -426,7 +426,7 @@ def test_few_and_many_layers(browser: Browser, tmp_path: Path, layers: int) -> N
 
 
 def overlap(one: Any, other: Any) -> bool:
-    """Whether two boxes cover a common place."""
+    """Return whether two boxes overlap."""
     return all(
         one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
         for start, size in (("x", "width"), ("y", "height"))

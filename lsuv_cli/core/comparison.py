@@ -1,4 +1,4 @@
-"""What `lsuv compare` finds: how the signal goes through a network, forward and backward."""
+"""Results of `lsuv compare`: a signal's size at each layer, forward and backward."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lsuv_cli.core.records import PlannedLayer, RunReport
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a standard deviation changes on the way through the network.
+    """Change of a standard deviation from one end of the network to the other.
 
     Attributes:
-        start: of the first measured layer on the way; positive.
-        end: of the last.
+        start: the standard deviation at the first measured layer; positive.
+        end: the standard deviation at the last measured layer.
     """
 
     start: float
@@ -25,20 +25,22 @@ class Growth:
 
     @property
     def factor(self) -> float:
-        """The end over the start."""
+        """Return the end divided by the start."""
         return self.end / self.start
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One initialisation, tried.
+class ComparedInit:
+    """Measurements with one initialisation.
 
     Attributes:
-        init: which.
+        init: the initialisation.
         forward: for each measured layer's index the moments of its output.
-        backward: for each layer's index the standard deviation of the gradient by its output; of
-            those layers only on which an output of the model depends, and empty without gradients.
-        failures: what LSUV could not bring to its target, in words; empty for other ones.
+        backward: for each layer's index the standard deviation of the gradient with respect to its
+            output; only for layers on which an output of the model depends, and empty without
+            gradients.
+        failures: the layers that LSUV could not bring to their targets, a sentence each; empty for
+            other initialisations.
     """
 
     init: Init
@@ -47,50 +49,53 @@ class Trial:
     failures: tuple[str, ...] = ()
 
     def forward_std(self, index: int) -> float | None:
-        """The standard deviation of a layer's output; None where it is not measured."""
+        """Return the standard deviation of a layer's output; None where it was not measured."""
         moments = self.forward.get(index)
         return None if moments is None else math.sqrt(moments.blob_variance)
 
     def backward_std(self, index: int) -> float | None:
-        """That of the gradient by it; None where it is not measured."""
+        """Return the gradient's standard deviation at a layer; None where it was not measured."""
         return self.backward.get(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(RunReport):
-    """Everything a run of `lsuv compare` has to say.
+    """Results of a run of `lsuv compare`.
 
     Attributes:
         layers: in execution order.
-        trials: one for each initialisation, in the order that was asked for.
-        gradient_samples: how many samples the gradients are of; 0 without gradients.
-        no_gradients: why there are none; empty where there are, or they were not asked for.
+        inits: one per initialisation, in the requested order.
+        gradient_samples: the number of samples of the gradients; 0 without gradients.
+        no_gradients: why there are no gradients; empty where there are, or none were requested.
     """
 
     layers: tuple[PlannedLayer, ...]
-    trials: tuple[Trial, ...]
+    inits: tuple[ComparedInit, ...]
     gradient_samples: int
     no_gradients: str
 
     @property
     def has_gradients(self) -> bool:
-        """Whether the backward half was measured."""
+        """Return whether gradients were measured."""
         return self.gradient_samples > 0
 
-    def forward(self, trial: Trial) -> list[float | None]:
-        """Each layer's forward standard deviation, in execution order."""
-        return [trial.forward_std(index) for index in range(len(self.layers))]
+    def forward(self, one: ComparedInit) -> list[float | None]:
+        """Return each layer's forward standard deviation, in execution order."""
+        return [one.forward_std(index) for index in range(len(self.layers))]
 
-    def backward(self, trial: Trial) -> list[float | None]:
-        """Each layer's backward standard deviation, in execution order."""
-        return [trial.backward_std(index) for index in range(len(self.layers))]
+    def backward(self, one: ComparedInit) -> list[float | None]:
+        """Return each layer's backward standard deviation, in execution order."""
+        return [one.backward_std(index) for index in range(len(self.layers))]
 
 
 def growth(stds: Sequence[float | None]) -> Growth | None:
-    """From the first to the last of some standard deviations; None where one has no factor.
+    """Return the growth from the first measured standard deviation to the last.
 
     Args:
-        stds: in the order in which the signal goes; those that were not measured are passed over.
+        stds: in the direction of the signal; None for a layer that was not measured.
+
+    Returns:
+        None where fewer than two were measured, one of the two is not finite, or the first is zero.
     """
     measured = [std for std in stds if std is not None]
     if len(measured) < 2 or not all(math.isfinite(std) for std in (measured[0], measured[-1])):

@@ -1,4 +1,4 @@
-"""How a layer's outputs are distributed, and how many of its activations are flat."""
+"""Distribution of a layer's outputs, and the shares of its activations that are flat."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lsuv_cli.core.moments import Float64Array, Moments
 
 BINS = 40
 
-# The histogram reaches so many standard deviations to both sides of the mean.
+# Standard deviations that the histogram extends to both sides of the mean.
 REACH = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What the values around a layer look like.
+    """Distribution of the values around a layer.
 
     Attributes:
-        edges: (bins + 1,) float64, rising; the bins' bounds.
+        edges: (bins + 1,) float64, ascending; the bins' edges.
         shares: (bins,) float64: the share of the layer's outputs in each bin; the first and the
-            last hold what lies beyond, too.
+            last bin also hold what lies beyond them.
         activation: the operator of the activation that follows; "" without one.
         active: (c,) float64: for each channel the share of activations where the operator's slope
             is not flat; None where it is nowhere, or there is none.
@@ -35,25 +35,28 @@ class Distribution:
 
     @property
     def dead(self) -> float | None:
-        """The share of channels whose activation is flat for every sample, so that none learns."""
+        """Return the share of channels that don't learn: flat for every sample; None if unknown."""
         return None if self.active is None else float(np.mean(self.active == 0))
 
     @property
     def saturated(self) -> float | None:
-        """The share of activations where the slope is flat: the ends of an S, or a ReLU's zeros."""
+        """Return the share of flat activations: an S's ends, a ReLU's zeros; None if unknown."""
         return None if self.active is None else float(1 - np.mean(self.active))
 
 
 def histogram_edges(moments: Moments) -> Float64Array:
-    """(BINS + 1,) bounds of equal bins around the mean; the moments must be finite."""
+    """Return (BINS + 1,) edges of equal bins around the mean; the moments must be finite."""
     mean = moments.blob_mean
-    # So that bins can be told apart in float32.
+    # The bins must be distinguishable in float32.
     std = max(math.sqrt(moments.blob_variance), abs(mean) * 1e-5, 1e-30)
     return np.linspace(mean - REACH * std, mean + REACH * std, BINS + 1)
 
 
 def bin_shares(below: Float64Array) -> Float64Array:
-    """(bins,) from the shares below each of the (bins + 1,) edges; the end bins take the rest."""
+    """Return (bins,) shares from those below each of the (bins + 1,) edges.
+
+    The first and the last bin also take what lies beyond them.
+    """
     bounds = below.copy()
     bounds[0], bounds[-1] = 0.0, 1.0
     return np.diff(bounds)

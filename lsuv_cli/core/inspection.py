@@ -1,4 +1,4 @@
-"""What `lsuv inspect` tells of a model without any samples."""
+"""Results of `lsuv inspect`: a model's layers and inputs, and the plan of a run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class InspectedLayer:
     """A layer, before anything is measured.
 
     Attributes:
-        planned: the layer, named as in a file of weights, and what would be done with it.
-        onnx_weight: the weight's name in the ONNX file, with the part that it is.
-        shares_with: the names of the layers that use elements of its weight, too.
+        planned: the layer, named as in a weights file, and what would be done with it.
+        onnx_weight: the weight's name in the ONNX file, with the part of it where it is a part.
+        shares_with: the names of other layers that use elements of its weight.
     """
 
     planned: PlannedLayer
@@ -24,11 +24,11 @@ class InspectedLayer:
 
 @dataclass(frozen=True, slots=True)
 class InspectedInput:
-    """An input, and what it is to be fed.
+    """An input, and the samples that it takes.
 
     Attributes:
         spec: the input.
-        meaning: what samples feed it, in words.
+        meaning: the samples that feed it, in words.
     """
 
     spec: InputSpec
@@ -37,19 +37,19 @@ class InspectedInput:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """What a run of `lsuv init` is going to take.
+    """Costs that a run of `lsuv init` is expected to have.
 
     Attributes:
-        samples: how many.
-        batch_size: how many of them at once.
-        segments: how many there are.
-        working_bytes: of memory, while a batch runs.
-        kept_bytes: of memory, between segments, at most.
-        spilled_bytes: of disk, at most.
-        executions: of the model's nodes, in a sweep.
-        repeated: those of them that are run again because what they gave is not kept.
-        weight_bytes: of the largest segment's weights.
-        text: all that in words.
+        samples: the number of samples.
+        batch_size: samples per batch.
+        segments: the number of segments.
+        working_bytes: bytes of memory while a batch runs.
+        kept_bytes: most bytes of memory between segments.
+        spilled_bytes: most bytes on disk.
+        executions: executions of the model's nodes in a sweep.
+        repeated: executions of nodes that run again because their outputs are not kept.
+        weight_bytes: bytes of the largest segment's weights.
+        text: the plan in words.
     """
 
     samples: int
@@ -66,20 +66,20 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """Everything `lsuv inspect` has to say.
+    """Results of a run of `lsuv inspect`.
 
     Attributes:
         version: this tool's version.
         model: the model file's path, as it was given.
-        model_sha256: of the model file, in hexadecimal.
+        model_sha256: the model file's SHA-256, in hexadecimal.
         opset: the model's version of the default operator set.
-        producer: what wrote the file; "" where it does not tell.
-        nodes: how many the graph has.
-        parameters: elements of all tensors of a file of weights.
-        inputs: what must be fed.
+        producer: the exporter that wrote the file; "" where the file does not say.
+        nodes: the number of nodes in the graph.
+        parameters: elements of all tensors in a weights file.
+        inputs: the inputs to feed.
         layers: in execution order.
-        left_alone: what looks like a layer but is left as it is, as `name (operator)`.
-        plan: what a run is going to take; None where that was not asked.
+        left_alone: nodes that look like layers but are left as they are, as `name (operator)`.
+        plan: the expected costs of a run; None where they were not requested.
     """
 
     version: str

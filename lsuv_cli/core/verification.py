@@ -1,4 +1,4 @@
-"""What `lsuv verify` finds: how the layers' outputs are with given weights."""
+"""Results of `lsuv verify`: the layers' outputs with given weights."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from lsuv_cli.core.results import tolerated
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found at one layer.
+    """Measurement of one layer, and its judgement.
 
     Attributes:
         planned: the layer and its target.
-        status: whether it has it.
+        status: the judgement.
         detail: the status's reason in words; empty where there is nothing to add.
-        moments: of its output; None if not measured.
-        deviation: |Var / target_std^2 - 1|, the largest of a channel with `--per channel`; None
+        moments: moments of the layer's output; None if not measured.
+        deviation: |Var / target_std^2 - 1|, with `--per channel` the largest of the channels; None
             if not measured.
-        distribution: of its output and its activation; None if not measured or not finite.
+        distribution: distribution of the output and its activation; None if not measured or not
+            finite.
     """
 
     planned: PlannedLayer
@@ -37,11 +38,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification(RunReport):
-    """Everything a run of `lsuv verify` has to say.
+    """Results of a run of `lsuv verify`.
 
     Attributes:
-        weights: the path of the file of weights, as it was given; None for the model's own.
-        files: the paths of the files that were read for it: one, or shards and last their index.
+        weights: the path of the weights file, as it was given; None for the model's own weights.
+        files: the paths of the files that were read: one, or the shards and last their index.
         layers: in execution order.
     """
 
@@ -51,7 +52,7 @@ class Verification(RunReport):
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
-        """The layers that are outside the tolerance."""
+        """Return the layers that fail."""
         return tuple(verdict for verdict in self.layers if verdict.status.is_failure)
 
 
@@ -65,10 +66,9 @@ def verdicts(
 
     Args:
         plan: the layers and their targets.
-        measured: for each layer's index the moments of its output.
-        distributions: the same for its distribution.
-        tol: tolerated |Var / target_std^2 - 1|; what the weight's own dtype allows, if that is
-            more.
+        measured: for each measured layer's index the moments of its output.
+        distributions: for each measured layer's index the distribution of its output.
+        tol: tolerated |Var / target_std^2 - 1|; weights of low precision are allowed more.
     """
     found = [
         _verdict(plan, index, measured, distributions, tol) for index in range(len(plan.layers))
@@ -111,7 +111,7 @@ def _judged(
 
 
 def _shared(index: int, found: Sequence[Verdict]) -> Verdict:
-    """A weight that several layers use can be right for one of them only."""
+    """Return a layer's verdict, `shared` where its weight is right for another of its uses."""
     one = found[index]
     if one.status is not Status.OUTSIDE:
         return one

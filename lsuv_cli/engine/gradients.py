@@ -36,8 +36,8 @@ class Signal:
 
     Attributes:
         forward: for each layer's index (mean, standard deviation) of its output.
-        backward: for each layer's index the standard deviation of the gradient by its output;
-            without those on which no output of the model depends.
+        backward: for each layer's index the standard deviation of the gradient with respect to its
+            output; without those on which no output of the model depends.
     """
 
     forward: Mapping[int, tuple[float, float]]

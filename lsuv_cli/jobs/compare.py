@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from lsuv_cli.core.choices import Init, PreInit
-from lsuv_cli.core.comparison import Comparison, Trial
+from lsuv_cli.core.comparison import ComparedInit, Comparison
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import CompareOptions
@@ -44,7 +44,7 @@ def compare_inits(
         with run.open_setup({}) as setup:
             forecast = partial(run.report_plan, setup)
             backward = BackwardPass(options, run, setup)
-            trials: dict[Init, Trial] = {}
+            found: dict[Init, ComparedInit] = {}
             for init, weights, pre_init in _initialised(options, setup, inputs.weights, events):
                 events.stage(f"{init}: forward", len(setup.batches.counts))
                 failures: tuple[str, ...] = ()
@@ -63,14 +63,14 @@ def compare_inits(
                 if backward.is_possible:
                     events.stage(f"{init}: backward")
                     gradients = backward.gradients(weights, forward)
-                trials[init] = Trial(init, forward, gradients, failures)
+                found[init] = ComparedInit(init, forward, gradients, failures)
     if not backward.is_possible:
         # Half of the gradients would not be comparable.
-        trials = {init: replace(trial, backward={}) for init, trial in trials.items()}
+        found = {init: replace(one, backward={}) for init, one in found.items()}
     return Comparison(
         **run.report_fields(),
         layers=run.plan.layers.layers,
-        trials=tuple(trials[init] for init in options.inits),
+        inits=tuple(found[init] for init in options.inits),
         gradient_samples=backward.samples,
         no_gradients=backward.why_not,
     )

@@ -24,9 +24,9 @@ class Bar:
     """One line of the chart; drawn in ASCII where the terminal has nothing else.
 
     Attributes:
-        scale: shared by all lines.
-        value: the bar's.
-        mark: the stroke's; None for none.
+        scale: the scale of all lines.
+        value: the value that the bar shows.
+        mark: the value that the stroke shows; None for no stroke.
     """
 
     scale: LogScale

@@ -1,4 +1,4 @@
-"""Descriptions of a chart: of its curves for who does not see them, and of values not drawn."""
+"""Descriptions of a chart: its curves, for readers who can't see them, and values not drawn."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from lsuv_cli.report.numbers import number, percentage, weight_shape
 
 
 class Tone(StrEnum):
-    """How a cell or a sentence is meant, beside what it says."""
+    """Tone of a cell or a sentence, which is shown by its colour."""
 
     PLAIN = "plain"
     GOOD = "good"
@@ -36,9 +36,9 @@ class Cell:
     """A cell of a column.
 
     Attributes:
-        text: what it says.
-        value: what a numeric column is sorted by; None for nothing, which comes last.
-        tone: how it is meant.
+        text: the text.
+        value: the number by which a numeric column is sorted; None is sorted last.
+        tone: its tone.
     """
 
     text: str
@@ -53,7 +53,7 @@ class LayerColumn:
     Attributes:
         title: the heading above it.
         cells: one per layer, in execution order.
-        holds: what its cells hold.
+        holds: the kind of its cells' contents.
     """
 
     title: str

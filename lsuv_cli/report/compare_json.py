@@ -7,19 +7,19 @@ from typing import Annotated, Literal, cast
 
 from typing_extensions import TypedDict
 
-from lsuv_cli.core.comparison import Comparison, Trial, growth
+from lsuv_cli.core.comparison import ComparedInit, Comparison, growth
 from lsuv_cli.core.records import PlannedLayer
 from lsuv_cli.report.json_parts import (
     DrawSettings,
     LayerFacts,
     MomentFacts,
-    RunFacts,
+    RunMembers,
     SampleMembers,
     as_text,
     finite,
     layer_facts,
     moment_facts,
-    run_facts,
+    run_members,
     sample_members,
 )
 from lsuv_cli.report.json_types import Count, InitName, Keywords, NonNegative, Positive
@@ -33,7 +33,7 @@ class CompareSettings(DrawSettings):
 
 
 class GradientFacts(TypedDict):
-    """The samples of the gradients, or why there are no gradients."""
+    """Number of samples of the gradients, or the reason why there are no gradients."""
 
     samples: Count
     missing: str | None
@@ -46,7 +46,7 @@ GrowthFacts = TypedDict(
 
 
 class InitFacts(TypedDict):
-    """One initialisation, and how the signal grows from one end of the network to the other."""
+    """An initialisation, and the growth of the signal through the network."""
 
     name: InitName
     forward: GrowthFacts | None
@@ -68,7 +68,7 @@ class CompareLayer(LayerFacts):
     backward: dict[InitName, NonNegative | None]
 
 
-class CompareDocument(RunFacts, SampleMembers):
+class CompareDocument(RunMembers, SampleMembers):
     """Output of `lsuv compare --json`."""
 
     schema: Literal["lsuv.compare/1"]
@@ -82,14 +82,14 @@ def comparison_json(comparison: Comparison) -> str:
     """Return the results as indented JSON text; docs/compare.schema.json is its schema."""
     document: CompareDocument = {
         "schema": "lsuv.compare/1",
-        **run_facts(comparison),
+        **run_members(comparison),
         "options": cast("CompareSettings", dict(comparison.settings)),
         **sample_members(comparison),
         "gradients": {
             "samples": comparison.gradient_samples,
             "missing": comparison.no_gradients or None,
         },
-        "inits": [_init(comparison, trial) for trial in comparison.trials],
+        "inits": [_init(comparison, one) for one in comparison.inits],
         "layers": [
             _layer(comparison, index, planned) for index, planned in enumerate(comparison.layers)
         ],
@@ -97,12 +97,12 @@ def comparison_json(comparison: Comparison) -> str:
     return as_text(document)
 
 
-def _init(comparison: Comparison, trial: Trial) -> InitFacts:
+def _init(comparison: Comparison, one: ComparedInit) -> InitFacts:
     return {
-        "name": trial.init.value,
-        "forward": _growth(comparison.forward(trial)),
-        "backward": _growth(comparison.backward(trial)[::-1]),
-        "failures": list(trial.failures),
+        "name": one.init.value,
+        "forward": _growth(comparison.forward(one)),
+        "backward": _growth(comparison.backward(one)[::-1]),
+        "failures": list(one.failures),
     }
 
 
@@ -117,13 +117,11 @@ def _layer(comparison: Comparison, index: int, planned: PlannedLayer) -> Compare
     return {
         **layer_facts(index, planned.layer),
         "target_std": planned.target_std,
-        "forward": {trial.init.value: _forward(trial, index) for trial in comparison.trials},
-        "backward": {
-            trial.init.value: finite(trial.backward_std(index)) for trial in comparison.trials
-        },
+        "forward": {one.init.value: _forward(one, index) for one in comparison.inits},
+        "backward": {one.init.value: finite(one.backward_std(index)) for one in comparison.inits},
     }
 
 
-def _forward(trial: Trial, index: int) -> ForwardFacts | None:
-    facts = moment_facts(trial.forward.get(index))
-    return None if facts is None else {**facts, "std": finite(trial.forward_std(index))}
+def _forward(one: ComparedInit, index: int) -> ForwardFacts | None:
+    facts = moment_facts(one.forward.get(index))
+    return None if facts is None else {**facts, "std": finite(one.forward_std(index))}

@@ -22,7 +22,7 @@ def comparison_page(comparison: Comparison, command: str) -> Page:
         comparison: the run's results.
         command: the command line that repeats it.
     """
-    inits = [trial.init.value for trial in comparison.trials]
+    inits = [one.init.value for one in comparison.inits]
     return Page(
         title=f"Initialisations of {Path(comparison.model).name}",
         summary=f"Compared on {comparison.samples} samples: {', '.join(inits)}",
@@ -44,14 +44,14 @@ def _charts(comparison: Comparison) -> Iterator[Chart]:
 
 
 def _curves(comparison: Comparison, stds: StdsByLayer) -> dict[str, list[float | None]]:
-    return {trial.init.value: list(stds(trial)) for trial in comparison.trials}
+    return {one.init.value: list(stds(one)) for one in comparison.inits}
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    for trial in comparison.trials:
-        text = f"{trial.init}: forward {growth_text(comparison.forward(trial))}"
+    for one in comparison.inits:
+        text = f"{one.init}: forward {growth_text(comparison.forward(one))}"
         if comparison.has_gradients:
-            text += f"; backward {growth_text(comparison.backward(trial)[::-1])}"
+            text += f"; backward {growth_text(comparison.backward(one)[::-1])}"
         yield text
     yield from first_notes(comparison_details(comparison), "which --json lists")
     if comparison.no_gradients:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from lsuv_cli.core.comparison import Comparison, Trial
+from lsuv_cli.core.comparison import ComparedInit, Comparison
 from lsuv_cli.report.columns import LayerColumn, layer_columns, number_column
 from lsuv_cli.report.log_scale import LogScale
 from lsuv_cli.report.sparkline import Sparkline
@@ -17,7 +17,7 @@ from lsuv_cli.report.words import growth_text
 FORWARD = "forward: standard deviation of each layer's output"
 BACKWARD = "backward: standard deviation of the gradient with respect to it"
 
-StdsByLayer = Callable[[Trial], Sequence[float | None]]
+StdsByLayer = Callable[[ComparedInit], Sequence[float | None]]
 
 
 def comparison_columns(comparison: Comparison) -> Iterator[LayerColumn]:
@@ -43,8 +43,8 @@ def _first_columns(comparison: Comparison) -> tuple[LayerColumn, ...]:
 def _std_columns(
     comparison: Comparison, stds: StdsByLayer, suffix: str = ""
 ) -> Iterator[LayerColumn]:
-    for trial in comparison.trials:
-        yield number_column(f"{trial.init}{suffix}", stds(trial))
+    for one in comparison.inits:
+        yield number_column(f"{one.init}{suffix}", stds(one))
 
 
 def _by_depth(comparison: Comparison, title: str, stds: StdsByLayer) -> Table:
@@ -61,16 +61,16 @@ def _by_init(comparison: Comparison) -> Table:
         table.add_column(title, no_wrap=True)
     forward = _shared_scale(comparison, comparison.forward)
     backward = _shared_scale(comparison, comparison.backward)
-    for trial in comparison.trials:
-        there = comparison.forward(trial)
+    for one in comparison.inits:
+        there = comparison.forward(one)
         cells: list[RenderableType] = [Sparkline(forward, there), growth_text(there)]
         if comparison.has_gradients:
-            back = comparison.backward(trial)
+            back = comparison.backward(one)
             cells += [Sparkline(backward, back), growth_text(back[::-1])]
-        table.add_row(trial.init.value, *cells)
+        table.add_row(one.init.value, *cells)
     return table
 
 
 def _shared_scale(comparison: Comparison, stds: StdsByLayer) -> LogScale | None:
     """Return one scale for all initialisations."""
-    return LogScale.of([value for trial in comparison.trials for value in stds(trial)])
+    return LogScale.of([value for one in comparison.inits for value in stds(one)])

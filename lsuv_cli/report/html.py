@@ -1,4 +1,4 @@
-"""A report page as one HTML file: no network, nothing run but the script that is in it."""
+"""Report page as one HTML file, which loads nothing and runs no script but its own."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from lsuv_cli.report.svg import StyleSheet, chart_element, histogram_element
 
 HISTOGRAM_SIZE = DrawingSize(160, 64, 10)
 
-# More are a long way down to what follows them.
+# More histograms would push what follows them far down.
 OPEN_HISTOGRAMS = 24
 
 NAME_PARTS = re.compile(r"(?<=[/._:])")
 
-# Colours that stand for the page's variables until the drawing is in the page.
+# Colours that the page's CSS variables replace once the drawing is in the page.
 PLACEHOLDERS = Palette(
     background="none",
     ink="#010101",
@@ -57,10 +57,10 @@ class _LayerFigure:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML text.
+    """Return the page as HTML text.
 
-    Whatever a name holds is text in it: templates escape it, and a Content-Security-Policy lets
-    nothing run and nothing be loaded but what is here.
+    Names are always shown as text: the template escapes them, and a Content-Security-Policy forbids
+    to run or to load anything but the page's own script and style.
     """
     styles = StyleSheet(_variables())
     figures = [_figure(chart, f"chart-{i}", styles) for i, chart in enumerate(page.charts)]
@@ -90,7 +90,7 @@ def render_page(page: Page) -> str:
 
 
 def _name_width(page: Page) -> str:
-    """What the first column wants; without it, names are broken wherever numbers need room."""
+    """Return the first column's width as CSS; without it, names break where numbers are wide."""
     return f":root {{ --longest-name: {max(len(row[0].text) for row in page.table.rows)}ch; }}"
 
 
@@ -133,10 +133,10 @@ def _printable(value: object) -> object:
 
 
 def _breakable(name: str) -> Markup:
-    """A name as markup that lets lines end after its parts, where they would end anywhere."""
+    """Return a name as markup in which lines may break after its parts."""
     return Markup("<wbr>").join(map(printable, NAME_PARTS.split(name)))
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy knows an inline script or style by."""
+    """Return the hash by which a Content-Security-Policy allows an inline script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

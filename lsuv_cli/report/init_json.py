@@ -13,13 +13,13 @@ from lsuv_cli.report.json_parts import (
     DrawSettings,
     LayerFacts,
     MomentFacts,
-    RunFacts,
+    RunMembers,
     SampleMembers,
     as_text,
     finite,
     layer_facts,
     moment_facts,
-    run_facts,
+    run_members,
     sample_members,
 )
 from lsuv_cli.report.json_types import Count, InitStatus, Keywords, Positive, PositiveCount
@@ -46,7 +46,7 @@ class InitLayer(LayerFacts):
     deviation: float | None
 
 
-class InitDocument(RunFacts, SampleMembers):
+class InitDocument(RunMembers, SampleMembers):
     """Output of `lsuv init --json`."""
 
     schema: Literal["lsuv.report/1"]
@@ -60,7 +60,7 @@ def init_json(report: Report) -> str:
     """Return the results as indented JSON text; docs/report.schema.json is its schema."""
     document: InitDocument = {
         "schema": "lsuv.report/1",
-        **run_facts(report),
+        **run_members(report),
         "options": cast("DrawSettings", dict(report.settings)),
         **sample_members(report),
         "out": {

@@ -29,7 +29,7 @@ class ModelInput(TypedDict):
 
 
 class InspectLayer(LayerFacts):
-    """One layer, and what would be done with it."""
+    """A layer, and what would be done with it."""
 
     onnx_weight: str
     shares_weight_with: list[str]
@@ -39,7 +39,7 @@ class InspectLayer(LayerFacts):
 
 
 class PlanFacts(TypedDict):
-    """What a run of `lsuv init` would take."""
+    """Expected costs of a run of `lsuv init`."""
 
     samples: Count
     batch_size: Count

@@ -33,7 +33,7 @@ class ModelFacts(TypedDict):
     opset: PositiveCount
 
 
-class RunFacts(TypedDict):
+class RunMembers(TypedDict):
     """Members of a document that say what ran where."""
 
     version: str
@@ -132,7 +132,7 @@ def as_text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def run_facts(report: RunReport) -> RunFacts:
+def run_members(report: RunReport) -> RunMembers:
     """Return what ran where."""
     return {
         "version": report.version,

@@ -1,5 +1,5 @@
 "use strict";
-// Without this script the table is a table; with it, it sorts and filters.
+// Makes the table sortable and filterable; without this script it is a plain table.
 {
   const table = document.querySelector("table");
   const body = table.tBodies[0];
@@ -10,7 +10,7 @@
   const valueOf = (row, column) => Number(row.cells[column].dataset.value ?? NaN);
   const byValue = (column, sign) => (a, b) => {
     const [x, y] = [valueOf(a, column), valueOf(b, column)];
-    // What is no number comes last, whichever way.
+    // Cells without a number come last in both directions.
     if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
     return x === y ? 0 : sign * (x < y ? -1 : 1);
   };

@@ -90,7 +90,7 @@ class PageTable:
 
     @property
     def rows(self) -> list[tuple[Cell, ...]]:
-        """Its rows, with one cell per column."""
+        """Return the rows, with one cell per column."""
         return list(zip(*(column.cells for column in self.columns), strict=True))
 
 
@@ -117,7 +117,7 @@ class Page:
     Attributes:
         title: the page's title.
         summary: the outcome in a sentence.
-        tone: how the outcome is meant.
+        tone: the outcome's tone.
         charts: curves by depth; at least one.
         table: the layers.
         histograms: one entry per layer; empty where none were made.

@@ -1,4 +1,4 @@
-"""Charts drawn by Matplotlib, without its global state; same input, same bytes."""
+"""Charts drawn by Matplotlib; the same chart gives the same bytes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lsuv_cli.report.log_scale import LEAST_RATIO
 from lsuv_cli.report.page import Chart, printable
 from lsuv_cli.report.plot_style import DPI, PAPER, DrawingSize, Palette, saved, styled
 
-# On a shorter axis powers of ten alone are too few labels; on one of so many decades or less there
-# is room for these multiples of them, too.
+# (decades, multiples): on an axis of at most so many decades, powers of ten alone would be too few
+# labels, and there is space for these multiples of them.
 MULTIPLES = ((2.0, (1, 2, 5)), (4.0, (1, 3)))
 
-CHARACTER = 0.62  # a character's width in ems, roughly
-HANDLE = 3  # the length of a curve's piece in the legend, in ems
+CHARACTER = 0.62  # approximate width of a character, in ems
+HANDLE = 3  # length of a line in the legend, in ems
 LONGEST_NAME = 22
 MARKED_LAYERS = 60
 
@@ -38,15 +38,14 @@ CHART_SIZE = DrawingSize(1040, 420, 12)
 def draw_chart(chart: Chart, palette: Palette) -> bytes:
     """Return the chart as SVG.
 
-    The elements of curve i are in a group with the id `curve-i`, with a marker for each point
-    where there are not too many.
+    The elements of curve i are in a group with the id `curve-i`, with a marker for each point.
     """
     with styled():
         return saved(_chart_figure(chart, palette), "svg", {})
 
 
 def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
-    """Write the chart, to be printed or shown elsewhere.
+    """Write the chart to a file, with its title.
 
     Args:
         chart: what to draw.
@@ -54,40 +53,40 @@ def save_chart(chart: Chart, file: BinaryIO, kind: str) -> None:
         kind: `png`, `svg` or `pdf`.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     with styled():
         words = {"Title": printable(chart.title), DESCRIPTION[kind]: printable(describe(chart))}
         figure = _chart_figure(chart, PAPER)
-        # In a page a heading says it.
+        # On a page a heading shows it.
         figure.legends[0].set_title(words["Title"], FontProperties(size=CHART_SIZE.font + 2))
         file.write(saved(figure, kind, words))
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The layers' names below the chart.
+    """Names of the layers below the chart.
 
     Attributes:
-        texts: as they are written there.
-        upright: whether they stand on end, being too wide.
-        has_room: whether there is room for them even so.
-        height: what they take more than a line, in pixels.
+        texts: the names, shortened where they are long.
+        upright: whether they are vertical, being too wide to be horizontal.
+        fit: whether there is space for all of them.
+        height: the height that they add to the chart, in pixels.
     """
 
     texts: Sequence[str]
     upright: bool
-    has_room: bool
+    fit: bool
     height: float
 
     @classmethod
     def of(cls, layers: Sequence[str], size: DrawingSize) -> _Names:
-        room = size.width * 0.9 / max(1, len(layers))
+        space = size.width * 0.9 / max(1, len(layers))
         texts = [shortened(printable(name)) for name in layers]
         widest = max(map(len, texts), default=0) * CHARACTER * size.font
-        has_room = size.font * 1.2 <= room
-        upright = widest > room
-        return cls(texts, upright, has_room, widest if upright and has_room else 0)
+        fit = size.font * 1.2 <= space
+        upright = widest > space
+        return cls(texts, upright, fit, widest if upright and fit else 0)
 
 
 def _chart_figure(chart: Chart, palette: Palette) -> Figure:
@@ -109,7 +108,7 @@ def _chart_figure(chart: Chart, palette: Palette) -> Figure:
             color=palette.series[index % len(palette.series)],
             linewidth=2,
             marker=MARKERS[index % len(MARKERS)],
-            # A lone point between gaps has no line to show it.
+            # A single point between gaps has no line to show it.
             markersize=size.font / 2 if marked else 2.5,
             markeredgewidth=0,
             label=curve.name,
@@ -132,7 +131,7 @@ def _chart_figure(chart: Chart, palette: Palette) -> Figure:
 
 
 def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
-    """As steps, each as wide as its layer."""
+    """Draw targets and tolerances as steps, each as wide as its layer."""
     borders = [place - 0.5 for place in range(len(chart.layers) + 1)]
     if chart.targets:
         axes.step(
@@ -160,13 +159,13 @@ def _draw_targets(axes: Axes, chart: Chart, palette: Palette) -> None:
 
 
 def _legend_columns(chart: Chart, size: DrawingSize) -> int:
-    """As many as have room beside each other."""
+    """Return the number of legend entries that fit beside each other."""
     names = [curve.name for curve in chart.curves]
     names += ["target"] * bool(chart.targets) + ["tolerated"] * bool(chart.tolerated)
     widest = max((len(printable(name)) for name in names), default=0)
-    # Around the handle and the text Matplotlib leaves 2.8 ems.
-    room = size.width / size.font / (widest * CHARACTER + HANDLE + 2.8)
-    return max(1, min(len(names), int(room)))
+    # Matplotlib leaves 2.8 ems around the handle and the text.
+    fitting = size.width / size.font / (widest * CHARACTER + HANDLE + 2.8)
+    return max(1, min(len(names), int(fitting)))
 
 
 def _style_axes(axes: Axes, chart: Chart, size: DrawingSize, palette: Palette) -> None:
@@ -196,10 +195,10 @@ def _style_log_axis(axes: Axes, chart: Chart) -> None:
 
 
 def _name_layers(axes: Axes, names: _Names, size: DrawingSize) -> None:
-    """Names where there is room for all, or else numbers of some."""
+    """Label the axis with all names where they fit, or else with the numbers of some layers."""
     depth = range(len(names.texts))
     label = "layer, in execution order"
-    if names.has_room:
+    if names.fit:
         axes.set_xticks(depth, names.texts, rotation=90 if names.upright else 0)
     else:
         step = _round_step(len(depth) * size.font * CHARACTER * 4 / size.width)
@@ -210,13 +209,13 @@ def _name_layers(axes: Axes, names: _Names, size: DrawingSize) -> None:
 
 
 def _round_step(least: float) -> int:
-    """The smallest of 1, 2, 5, 10, 20, 50, ... that is not less."""
+    """Return the smallest of 1, 2, 5, 10, 20, 50, ... that is at least `least`."""
     decade = int(10 ** math.floor(math.log10(max(least, 1))))
     return next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= least)
 
 
 def shortened(name: str) -> str:
-    """The name, without its middle where it is long: ends tell layers apart."""
+    """Return the name, without its middle where it is long: ends tell layers apart."""
     if len(name) <= LONGEST_NAME:
         return name
     head = LONGEST_NAME // 3

@@ -1,4 +1,4 @@
-"""How Matplotlib draws here: colours, sizes, and nothing of its user's settings."""
+"""Style of the drawings: colours and sizes, independent of the user's Matplotlib settings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.figure import Figure
 
-# A pixel of the page is a unit of the drawing.
+# At this resolution a unit of the drawing is a pixel of the page.
 DPI = 72
 
-# No date, no version: neither may change the bytes.
+# Without dates and versions, which would change the bytes.
 METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
@@ -25,14 +25,14 @@ METADATA: dict[str, dict[str, str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours, as Matplotlib takes them.
+    """Colours in the notation of Matplotlib.
 
     Attributes:
-        background: behind everything; "none" for nothing.
+        background: the background; "none" for a transparent one.
         ink: text.
         muted: axes.
         grid: lines behind the curves.
-        series: the curves', taken in turn.
+        series: colours of the curves, used in turn.
     """
 
     background: str
@@ -42,7 +42,7 @@ class Palette:
     series: tuple[str, ...]
 
 
-# Told apart by colour-blind readers (Okabe & Ito 2008, darkened where they are pale on white).
+# Colour-blind readers can tell them apart (Okabe & Ito 2008; darker where pale on white).
 LIGHT_SERIES = ("#c1440e", "#0072b2", "#00795a", "#a6467f", "#7a6200", "#3b3b98")
 PAPER = Palette("white", "#1a1a1a", "#5f5f5f", "#e3e3e3", LIGHT_SERIES)
 
@@ -58,8 +58,8 @@ class DrawingSize:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Have Matplotlib draw the same whatever its user's settings are, and quietly."""
-    # It tells of its font cache and of names whose letters its font lacks; neither helps anybody.
+    """Have Matplotlib draw the same whatever the user's settings are, and without warnings."""
+    # It reports its font cache and letters that its font lacks, which helps nobody.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -81,12 +81,12 @@ def styled() -> Iterator[None]:
 
 
 def saved(figure: Figure, kind: str, words: Mapping[str, str]) -> bytes:
-    """A figure as the bytes of a file.
+    """Return a figure as the bytes of a file.
 
     Args:
         figure: the figure.
         kind: `png`, `svg` or `pdf`.
-        words: metadata.
+        words: the file's metadata.
     """
     buffer = io.BytesIO()
     resolution = DPI if kind == "svg" else 2 * DPI

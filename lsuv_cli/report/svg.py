@@ -1,4 +1,4 @@
-"""Matplotlib's SVG made a part of a page: themed colours, and words for who can't see it.
+"""Conversion of Matplotlib's SVG to a part of a page, with its theme and with descriptions.
 
 The page's Content-Security-Policy allows no style attributes, so each becomes a class.
 """
@@ -15,7 +15,7 @@ from lsuv_cli.report.numbers import number
 from lsuv_cli.report.page import Chart, printable
 
 SVG = "{http://www.w3.org/2000/svg}"
-LINK = "{http://www.w3.org/1999/xlink}href"
+XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 DECORATION = {f"{SVG}metadata", f"{SVG}style"}
 
 FONTS = re.compile(r"'DejaVu Sans'[^;]*")
@@ -25,35 +25,35 @@ LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
 @dataclass
 class StyleSheet:
-    """The classes of all drawings on a page.
+    """Style sheet of all drawings on a page.
 
     Attributes:
-        variables: for each colour as drawn the CSS variable that takes its place.
+        variables: for each colour as drawn the CSS variable that replaces it.
     """
 
     variables: Mapping[str, str]
     _classes: dict[str, str] = field(default_factory=dict)
 
     def class_of(self, style: str) -> str:
-        """The class that stands for a style attribute's text."""
+        """Return the class that replaces a style attribute."""
         for color, variable in self.variables.items():
             style = style.replace(color, f"var({variable})")
         style = FONTS.sub("var(--sans)", style)
         return self._classes.setdefault(style, f"p{len(self._classes)}")
 
     def text(self) -> str:
-        """The classes as CSS."""
+        """Return the classes as CSS."""
         return "\n".join(f".{name} {{ {style} }}" for style, name in self._classes.items())
 
 
 def chart_element(drawn: bytes, chart: Chart, name: str, styles: StyleSheet) -> str:
-    """A drawn chart as an element of a page.
+    """Return a drawn chart as an element of a page.
 
     Args:
-        drawn: what `draw_chart` gave.
+        drawn: the SVG from `draw_chart`.
         chart: the chart.
-        name: of the drawing, unique on the page, for its ids.
-        styles: takes the drawing's styles.
+        name: a name of the drawing that is unique on the page, for its ids.
+        styles: the style sheet that the drawing's styles are added to.
     """
     root = _parsed(drawn)
     for index, curve in enumerate(chart.curves):
@@ -62,7 +62,7 @@ def chart_element(drawn: bytes, chart: Chart, name: str, styles: StyleSheet) -> 
 
 
 def histogram_element(drawn: bytes, name: str, styles: StyleSheet, words: str) -> str:
-    """A drawn histogram as an element of a page; the words say what it shows."""
+    """Return a drawn histogram as an element of a page; the words describe it."""
     return _element(_parsed(drawn), name, styles, (printable(words), ""))
 
 
@@ -73,7 +73,7 @@ def _parsed(drawn: bytes) -> ET.Element:
 def _name_points(
     root: ET.Element, index: int, chart: Chart, values: Sequence[float | None]
 ) -> None:
-    """Tell the layer and value where a pointer rests on a marker."""
+    """Give each marker a tooltip with its layer and value."""
     group = root.find(f".//{SVG}g[@id='curve-{index}']")
     markers = [] if group is None else group.findall(f".//{SVG}use")
     points = [
@@ -105,7 +105,7 @@ def _element(root: ET.Element, name: str, styles: StyleSheet, words: tuple[str, 
 
 
 def _undecorate(root: ET.Element) -> None:
-    """Take away what a page has no use for."""
+    """Remove what a page does not need."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in DECORATION:
@@ -116,7 +116,7 @@ def _undecorate(root: ET.Element) -> None:
 
 
 def _rename(root: ET.Element, name: str, styles: StyleSheet) -> None:
-    """Make ids unique on the page and drop those to which nothing refers; round coordinates."""
+    """Make ids unique on the page, drop those without a reference, and round coordinates."""
     wanted = set(_references(root))
     for element in root.iter():
         attributes = element.attrib
@@ -124,8 +124,8 @@ def _rename(root: ET.Element, name: str, styles: StyleSheet) -> None:
             old = attributes.pop("id")
             if old in wanted:
                 attributes["id"] = f"{name}-{old}"
-        if LINK in attributes:
-            attributes["href"] = f"#{name}-{attributes.pop(LINK)[1:]}"
+        if XLINK_HREF in attributes:
+            attributes["href"] = f"#{name}-{attributes.pop(XLINK_HREF)[1:]}"
         if "style" in attributes:
             attributes["class"] = styles.class_of(attributes.pop("style"))
         for key in ("d", "x", "y", "width", "height", "transform"):
@@ -137,11 +137,11 @@ def _rename(root: ET.Element, name: str, styles: StyleSheet) -> None:
 
 def _references(root: ET.Element) -> Iterator[str]:
     for element in root.iter():
-        if LINK in element.attrib:
-            yield element.attrib[LINK][1:]
+        if XLINK_HREF in element.attrib:
+            yield element.attrib[XLINK_HREF][1:]
         yield from REFERENCE.findall(element.attrib.get("clip-path", ""))
 
 
 def _short(text: str) -> str:
-    """Coordinates of hundredths of a pixel, on one line."""
+    """Return coordinates rounded to hundredths of a pixel, on one line."""
     return LONG_NUMBER.sub(lambda match: f"{float(match[0]):.2f}", " ".join(text.split()))

@@ -12,13 +12,13 @@ from lsuv_cli.report.json_parts import (
     LayerFacts,
     MeasureSettings,
     MomentFacts,
-    RunFacts,
+    RunMembers,
     SampleMembers,
     as_text,
     finite,
     layer_facts,
     moment_facts,
-    run_facts,
+    run_members,
     sample_members,
 )
 from lsuv_cli.report.json_types import Keywords, Positive, Share, VerifyStatus
@@ -45,7 +45,7 @@ class VerifyLayer(LayerFacts):
     distribution: DistributionFacts | None
 
 
-class VerifyDocument(RunFacts, SampleMembers):
+class VerifyDocument(RunMembers, SampleMembers):
     """Output of `lsuv verify --json`."""
 
     schema: Literal["lsuv.verify/1"]
@@ -59,7 +59,7 @@ def verification_json(verification: Verification) -> str:
     """Return the results as indented JSON text; docs/verify.schema.json is its schema."""
     document: VerifyDocument = {
         "schema": "lsuv.verify/1",
-        **run_facts(verification),
+        **run_members(verification),
         "options": cast("MeasureSettings", dict(verification.settings)),
         **sample_members(verification),
         "weights": verification.weights,

@@ -1,4 +1,4 @@
-"""What a result depends on beside the options: versions of libraries, and files by their hashes."""
+"""Versions of libraries and hashes of files, on which a result depends beside the options."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-# One of the names under which ONNX Runtime is installed.
+# Distributions of ONNX Runtime, of which one is installed.
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 LIBRARIES = ("onnx", "numpy")
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """The names and versions of Python and of the libraries that compute."""
+    """Yield the names and versions of Python and of the libraries that compute."""
     yield "Python", platform.python_version()
     for name in (*RUNTIMES, *LIBRARIES):
         try:
@@ -24,7 +24,7 @@ def versions() -> Iterator[tuple[str, str]]:
 
 
 def file_hashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each file's name without its folder, and its SHA-256 in hexadecimal.
+    """Yield each file's name without its folder, and its SHA-256 in hexadecimal.
 
     Raises:
         OSError: a file can't be read.

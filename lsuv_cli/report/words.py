@@ -107,13 +107,13 @@ def verification_summary(verification: Verification, seconds: float) -> list[str
 
 def comparison_details(comparison: Comparison) -> list[str]:
     """Return the layers that LSUV could not bring to their targets, a sentence each."""
-    return [f"{trial.init}: {text}" for trial in comparison.trials for text in trial.failures]
+    return [f"{one.init}: {text}" for one in comparison.inits for text in one.failures]
 
 
 def comparison_summary(comparison: Comparison, seconds: float) -> list[str]:
     """Return the lines below the tables of `lsuv compare`."""
     layers = count_layers(comparison.layers)
-    inits = ", ".join(trial.init.value for trial in comparison.trials)
+    inits = ", ".join(one.init.value for one in comparison.inits)
     samples = f"{comparison.samples} samples"
     if comparison.has_gradients:
         samples += f", {comparison.gradient_samples} of them for gradients"
