@@ -25,6 +25,7 @@ import common
 import numpy as np
 from sweep_overhead import sweep_of
 
+from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.records import InputSpec, InstrumentedGraph
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument import segments
@@ -87,7 +88,7 @@ def graph_of(path: Path, kind: str) -> tuple[InstrumentedGraph, InputSpec, tuple
         return sweep_of(model, weights, batch_of(spec, shape, 2)), spec, shape
     layer_nodes = find_layers(model)
     layers = [
-        index for index, one in enumerate(layer_nodes) if one.takes_data and not one.layer.recurrent
+        index for index, one in by_layer(layer_nodes) if one.takes_data and not one.layer.recurrent
     ]
     outputs = [layer_nodes[index].layer.output for index in layers]
     parts = segments.cut_for_values(model, outputs, WHOLE)
@@ -107,7 +108,7 @@ def child(path: Path, kind: str, count: int) -> None:
     """Run a graph, and print the bytes that it took."""
     graph, spec, shape = graph_of(path, kind)
     batch_of(spec, shape, 1)  # numpy's generators take memory of their own
-    outputs = [tap.output for tap in (*graph.taps.values(), *graph.norm_taps.values())]
+    outputs = [tap.output for tap in graph.taps.values()]
     with Session(graph.model, graph.initializers, Device(((CPU, {}),), "cpu", 0)) as session:
         del graph
         gc.collect()

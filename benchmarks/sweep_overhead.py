@@ -19,7 +19,7 @@ from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.state import SweepState, SweptModel
-from lsuv_cli.instrument.sweep import sweep_graph
+from lsuv_cli.instrument.sweep_graph import sweep_graph
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.onnx_file import read_model
 from lsuv_cli.runtime.devices import select_device

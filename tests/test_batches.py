@@ -15,7 +15,7 @@ from onnx import helper
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
 from lsuv_cli.core.records import InstrumentedGraph, Specs
-from lsuv_cli.instrument.sweep import Sweep
+from lsuv_cli.instrument.sweep_graph import SweepGraph
 from support.graphs import random_weight, save_graph
 from support.initialization import run, scales
 from support.sample_files import save_samples
@@ -82,22 +82,22 @@ def test_many_layers_behind_one_that_is_measured_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[weakref.ref[Sweep], bytes]]:
+def swept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[weakref.ref[SweepGraph], bytes]]:
     """What has made the graph of each segment, and the graph."""
-    made: list[tuple[weakref.ref[Sweep], bytes]] = []
-    close = Sweep.close
+    made: list[tuple[weakref.ref[SweepGraph], bytes]] = []
+    close = SweepGraph.close
 
-    def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
+    def watched(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
         graph = close(sweep, feeds)
         made.append((weakref.ref(sweep), graph.model))
         return graph
 
-    monkeypatch.setattr(Sweep, "close", watched)
+    monkeypatch.setattr(SweepGraph, "close", watched)
     return made
 
 
 def test_weights_go_with_the_graph_that_was_made_with_them(
-    tmp_path: Path, swept: list[tuple[weakref.ref[Sweep], bytes]]
+    tmp_path: Path, swept: list[tuple[weakref.ref[SweepGraph], bytes]]
 ) -> None:
     """What is made for a segment holds its weights, and must not wait for the garbage collector."""
     gc.disable()

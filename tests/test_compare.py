@@ -24,6 +24,7 @@ from torch import nn
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Per, PreInit
 from lsuv_cli.core.comparison import Comparison, growth
 from lsuv_cli.core.events import Silent
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions, InitOptions, SampleOptions
@@ -251,7 +252,7 @@ def test_lsuv_is_what_init_gives(
     options = InitOptions(model=model, out=out, samples=samples, seed=SEED, device="cpu", **plan)
     results = initialize(options, Silent()).layers
     by_init = {one.init: one for one in found.inits}
-    for index, result in enumerate(results):
+    for index, result in by_layer(results):
         assert result.before is not None
         assert result.after is not None
         scaled, kept = (by_init[one].forward[index] for one in (Init.LSUV, Init.KEEP))
@@ -307,11 +308,12 @@ def test_a_layer_on_which_no_output_depends(tmp_path: Path) -> None:
 
 
 def test_wrongly_translated_graphs_are_refused() -> None:
-    measured = {0: Moments(8, np.array([0.0]), np.array([4.0]))}
-    refuse_different(Signal({0: (0.0, 2.001)}, {0: 1.0}), measured, ["first"])
+    first = LayerIndex(0)
+    measured = {first: Moments(8, np.array([0.0]), np.array([4.0]))}
+    refuse_different(Signal({first: (0.0, 2.001)}, {first: 1.0}), measured, ["first"])
     for wrong in ((0.1, 2.0), (0.0, 2.1), (0.0, math.nan)):
         with pytest.raises(NoGradientsError, match="at first the mean and standard deviation"):
-            refuse_different(Signal({0: wrong}, {0: 1.0}), measured, ["first"])
+            refuse_different(Signal({first: wrong}, {first: 1.0}), measured, ["first"])
 
 
 def test_few_samples_where_there_is_little_memory(tmp_path: Path) -> None:

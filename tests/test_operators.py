@@ -15,7 +15,7 @@ from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 from lsuv_cli.graph.operators.products import WeightInfos, WeightProduct
 from lsuv_cli.graph.operators.slopes import flat_nowhere
 from lsuv_cli.graph.operators.table import OPERATORS
-from lsuv_cli.instrument.sweep import Sweep
+from lsuv_cli.instrument.sweep_graph import SweepGraph
 from lsuv_cli.layers.activations import activations_behind
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.left_alone import layers_left_alone
@@ -29,21 +29,21 @@ SAMPLES = 23
 
 
 @pytest.fixture
-def segments(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
+def segments(monkeypatch: pytest.MonkeyPatch) -> list[SweepGraph]:
     """The sweep of each segment that has been closed."""
-    closed: list[Sweep] = []
-    close = Sweep.close
+    closed: list[SweepGraph] = []
+    close = SweepGraph.close
 
-    def watched(sweep: Sweep, feeds: Specs) -> InstrumentedGraph:
+    def watched(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
         closed.append(sweep)
         return close(sweep, feeds)
 
-    monkeypatch.setattr(Sweep, "close", watched)
+    monkeypatch.setattr(SweepGraph, "close", watched)
     return closed
 
 
 def test_a_row_lets_scales_through_a_homogeneous_activation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: list[Sweep]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: list[SweepGraph]
 ) -> None:
     """A segment ends where a scale has to be multiplied in, so that all layers are in one."""
     nodes = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lsuv_cli.core.choices import Init
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import PlannedLayer, RunReport
 
@@ -44,16 +45,16 @@ class ComparedInit:
     """
 
     init: Init
-    forward: Mapping[int, Moments]
-    backward: Mapping[int, float]
+    forward: Mapping[LayerIndex, Moments]
+    backward: Mapping[LayerIndex, float]
     failures: tuple[str, ...] = ()
 
-    def forward_std(self, index: int) -> float | None:
+    def forward_std(self, index: LayerIndex) -> float | None:
         """Return the standard deviation of a layer's output; None where it was not measured."""
         moments = self.forward.get(index)
         return None if moments is None else math.sqrt(moments.blob_variance)
 
-    def backward_std(self, index: int) -> float | None:
+    def backward_std(self, index: LayerIndex) -> float | None:
         """Return the gradient's standard deviation at a layer; None where it was not measured."""
         return self.backward.get(index)
 
@@ -81,11 +82,11 @@ class Comparison(RunReport):
 
     def forward(self, one: ComparedInit) -> list[float | None]:
         """Return each layer's forward standard deviation, in execution order."""
-        return [one.forward_std(index) for index in range(len(self.layers))]
+        return [one.forward_std(index) for index, _ in by_layer(self.layers)]
 
     def backward(self, one: ComparedInit) -> list[float | None]:
         """Return each layer's backward standard deviation, in execution order."""
-        return [one.backward_std(index) for index in range(len(self.layers))]
+        return [one.backward_std(index) for index, _ in by_layer(self.layers)]
 
 
 def growth(stds: Sequence[float | None]) -> Growth | None:

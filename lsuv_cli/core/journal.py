@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lsuv_cli.core.indices import TapKey, TapKind
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Measurement, Measurements
 
@@ -52,18 +53,18 @@ def moments_of(entry: Sequence[Any]) -> Moments:
 def readings_entry(readings: Measurements) -> Entry:
     """What was measured in a segment."""
     return {
-        kind: [[index, *moments_entry(r.moments), r.pending_layers] for index, r in part.items()]
-        for kind, part in (("layers", readings.layers), ("norms", readings.norms))
+        "taps": [
+            [key.kind.value, key.index, *moments_entry(one.moments), one.pending_layers]
+            for key, one in readings.taps.items()
+        ]
     }
 
 
 def readings_of(entry: Entry) -> Measurements:
     """The inverse of `readings_entry`."""
-    layers, norms = (
+    return Measurements(
         {
-            index: Measurement(moments_of(rest), tuple(incoming))
-            for index, *rest, incoming in entry[kind]
+            TapKey(TapKind(kind), index): Measurement(moments_of(moments), tuple(pending))
+            for kind, index, *moments, pending in entry["taps"]
         }
-        for kind in ("layers", "norms")
     )
-    return Measurements(layers, norms)

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import ModelError, UsageError
+from lsuv_cli.core.indices import WeightIndex
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
 from lsuv_cli.core.scale_rule import ScaleRule, UnitVariance
@@ -51,15 +52,15 @@ def plan_layers(
     _check_globs(layers, options)
     skipped = [_excluded(layer, options) or unusable[index] for index, layer in enumerate(layers)]
     planned: list[PlannedLayer] = []
-    first_uses: dict[str, int] = {}
+    first_uses: dict[str, WeightIndex] = {}
     for index, layer in enumerate(layers):
         target = options.target_std
         for glob, std in options.targets:
             if matches(layer, glob):
                 target = std
-        reason, first = skipped[index], index
+        reason, first = skipped[index], WeightIndex(index)
         if reason is None:
-            first = next((first_uses[n] for n in layer.weight_values if n in first_uses), index)
+            first = next((first_uses[n] for n in layer.weight_values if n in first_uses), first)
             first_uses.setdefault(layer.weight_value, first)
         # A scale for each channel of its first use lies along another axis here.
         foreign_axis = (
@@ -90,7 +91,7 @@ def plan_layers(
 
 
 def _reached_elsewhere(
-    one: PlannedLayer, planned: Sequence[PlannedLayer], first_uses: Mapping[str, int]
+    one: PlannedLayer, planned: Sequence[PlannedLayer], first_uses: Mapping[str, WeightIndex]
 ) -> PlannedLayer:
     """A use that no data reaches, of a weight that is initialised at another, is no failure."""
     uses = [first_uses[name] for name in one.layer.weight_values if name in first_uses]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.distribution import Distribution
+from lsuv_cli.core.indices import LayerIndex, NormIndex, TapKey, TapKind, WeightIndex, by_layer
 from lsuv_cli.core.layout import FloatArray, WeightLayout
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.scale_rule import ScaleRule, ScaleTarget
@@ -75,7 +76,7 @@ class PlannedLayer:
         layer: the layer.
         target_std: the standard deviation its output is to have.
         bias: what becomes of its bias.
-        first_use: the index of the first layer with this weight; the layer's own where it is it.
+        first_use: its weight, by the first layer that uses it; the layer itself where that is it.
         needs_more_sweeps: whether its scale may not be final after one sweep, because the weight is
             also used where the sweep does not follow it.
         swept: whether the sweep measures it and follows its scale.
@@ -86,7 +87,7 @@ class PlannedLayer:
     layer: Layer
     target_std: float
     bias: Bias
-    first_use: int
+    first_use: WeightIndex
     needs_more_sweeps: bool = False
     swept: bool = True
     skipped: str | None = None
@@ -117,7 +118,7 @@ class Plan:
     per: Per
     rule: ScaleRule
 
-    def target(self, index: int) -> ScaleTarget:
+    def target(self, index: LayerIndex) -> ScaleTarget:
         """Return the output that a layer is to have."""
         planned = self.layers[index]
         return ScaleTarget(planned.target_std, self.per is Per.CHANNEL, planned.centres)
@@ -127,17 +128,17 @@ class Plan:
         """Whether one sweep may not be enough for every scale to be final."""
         return any(planned.needs_more_sweeps for planned in self.layers)
 
-    def initialised(self) -> list[int]:
-        """The indices of the layers whose weight is drawn and scaled, one for each weight."""
+    def initialised(self) -> list[WeightIndex]:
+        """Return the weights that are drawn."""
         return [
-            index
-            for index, planned in enumerate(self.layers)
-            if planned.skipped is None and planned.first_use == index
+            planned.first_use
+            for index, planned in by_layer(self.layers)
+            if planned.skipped is None and planned.first_use == WeightIndex(index)
         ]
 
-    def scaled(self) -> list[int]:
-        """The indices of those whose weight gets a scale."""
-        return [index for index in self.initialised() if self.layers[index].swept]
+    def scaled(self) -> list[WeightIndex]:
+        """Return the weights that get a scale."""
+        return [weight for weight in self.initialised() if self.layers[weight].swept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class Tap:
     """
 
     output: str
-    pending_layers: tuple[int, ...]
+    pending_layers: tuple[LayerIndex, ...]
     channels: int
 
 
@@ -203,15 +204,13 @@ class InstrumentedGraph:
     Attributes:
         model: the serialised ModelProto; its large initializers are references, not bytes.
         initializers: for each such reference its name and value, (shape of the weight) float32.
-        taps: for each measured layer's index where its moments are.
-        norm_taps: for each measured normalisation's index where its input's moments are.
+        taps: where the moments of each tapped value are; those of layers come first.
         carried: for each of the model's values that is handed on, the output that holds it.
     """
 
     model: bytes
     initializers: Mapping[str, FloatArray]
-    taps: Mapping[int, Tap]
-    norm_taps: Mapping[int, Tap] = field(default_factory=dict)
+    taps: Mapping[TapKey, Tap]
     carried: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -225,20 +224,36 @@ class Measurement:
     """
 
     moments: Moments
-    pending_layers: tuple[int, ...]
+    pending_layers: tuple[LayerIndex, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured.
+    """The moments of all values that a graph taps.
 
     Attributes:
-        layers: for each measured layer's index, in execution order.
-        norms: for each measured normalisation's index.
+        taps: each tapped value's; those of layers come first, in execution order.
     """
 
-    layers: Mapping[int, Measurement]
-    norms: Mapping[int, Measurement]
+    taps: Mapping[TapKey, Measurement]
+
+    @property
+    def layers(self) -> dict[LayerIndex, Measurement]:
+        """The measured layers, in execution order."""
+        return {LayerIndex(index): one for index, one in self._of(TapKind.LAYER)}
+
+    @property
+    def norms(self) -> dict[NormIndex, Measurement]:
+        """What the measured normalisations take in."""
+        return {NormIndex(index): one for index, one in self._of(TapKind.NORM)}
+
+    @property
+    def activations(self) -> dict[LayerIndex, Measurement]:
+        """The measured activations, by the layer before each."""
+        return {LayerIndex(index): one for index, one in self._of(TapKind.ACTIVATION)}
+
+    def _of(self, kind: TapKind) -> Iterator[tuple[int, Measurement]]:
+        return ((key.index, one) for key, one in self.taps.items() if key.kind is kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +335,7 @@ class Report(RunReport):
     files: tuple[str, ...]
     bytes_written: int
     layers: tuple[LayerResult, ...]
-    distributions: Mapping[int, Distribution] = field(default_factory=dict)
+    distributions: Mapping[LayerIndex, Distribution] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[LayerResult, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lsuv_cli.core.choices import Status
+from lsuv_cli.core.indices import LayerIndex, WeightIndex, by_layer
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer, LayerResult, Plan
 from lsuv_cli.core.solve import LayerSolution
@@ -25,17 +26,17 @@ class Outcome:
             `SegmentSolution`.
     """
 
-    layers: dict[int, LayerSolution] = field(default_factory=dict)
-    scaled_at: dict[int, int] = field(default_factory=dict)
-    scales: dict[int, Float64Array] = field(default_factory=dict)
-    outputs: dict[int, Moments] = field(default_factory=dict)
+    layers: dict[LayerIndex, LayerSolution] = field(default_factory=dict)
+    scaled_at: dict[WeightIndex, LayerIndex] = field(default_factory=dict)
+    scales: dict[WeightIndex, Float64Array] = field(default_factory=dict)
+    outputs: dict[LayerIndex, Moments] = field(default_factory=dict)
 
 
 def layer_results(
     plan: Plan,
     outcome: Outcome,
-    before: Mapping[int, Moments],
-    after: Mapping[int, Moments],
+    before: Mapping[LayerIndex, Moments],
+    after: Mapping[LayerIndex, Moments],
     *,
     tol: float,
     iterations: int,
@@ -52,7 +53,7 @@ def layer_results(
         iterations: sweeps so far.
     """
     results = []
-    for index, planned in enumerate(plan.layers):
+    for index, planned in by_layer(plan.layers):
         measured = after.get(index)
         deviation = None
         if measured is not None:
@@ -75,7 +76,7 @@ def layer_results(
 
 def _status(
     plan: Plan,
-    index: int,
+    index: LayerIndex,
     outcome: Outcome,
     deviation: float | None,
     *,
@@ -87,7 +88,7 @@ def _status(
         return planned.skipped_status, planned.skipped
     if planned.layer.recurrent:
         return Status.UNSCALED, ""
-    deciding_use = outcome.scaled_at.get(planned.first_use, planned.first_use)
+    deciding_use = outcome.scaled_at.get(planned.first_use, LayerIndex(planned.first_use))
     failure = outcome.layers[index].failure if index in outcome.layers else None
     # Another use of the weight has decided its scale, where this one's output does not vary.
     if failure is not None and (deciding_use == index or failure[0] is not Status.ZERO_VARIANCE):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsuv_cli.core.choices import Bias, Status
+from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.mathematics import NUMPY
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Measurement, Measurements, Plan, PlannedLayer
@@ -58,21 +59,21 @@ class SegmentSolution:
             and biases that were found, as long as the node adds nothing else.
     """
 
-    layers: Mapping[int, LayerSolution]
-    scales: Mapping[int, Float64Array]
-    scaled_at: Mapping[int, int]
-    scale_is_final: Mapping[int, Float64Array]
-    norms: Mapping[int, Moments]
-    products: Mapping[int, MeasuredProduct]
-    outputs: Mapping[int, Moments]
+    layers: Mapping[LayerIndex, LayerSolution]
+    scales: Mapping[WeightIndex, Float64Array]
+    scaled_at: Mapping[WeightIndex, LayerIndex]
+    scale_is_final: Mapping[WeightIndex, Float64Array]
+    norms: Mapping[NormIndex, Moments]
+    products: Mapping[LayerIndex, MeasuredProduct]
+    outputs: Mapping[LayerIndex, Moments]
 
 
 def solve(
     plan: Plan,
     readings: Measurements,
-    biases: Mapping[int, Float64Array],
-    scale_is_final: Mapping[int, Float64Array],
-    products: Mapping[int, MeasuredProduct],
+    biases: Mapping[LayerIndex, Float64Array],
+    scale_is_final: Mapping[WeightIndex, Float64Array],
+    products: Mapping[LayerIndex, MeasuredProduct],
 ) -> SegmentSolution:
     """Every swept layer's scale, in closed form.
 
@@ -93,11 +94,11 @@ def solve(
     """
     pending = {index: product.pending_scale for index, product in products.items()}
     products = dict(products)
-    solutions: dict[int, LayerSolution] = {}
-    scales: dict[int, Float64Array] = dict(scale_is_final)
-    scaled_at: dict[int, int] = {}
-    used: set[int] = set()
-    outputs: dict[int, Moments] = {}
+    solutions: dict[LayerIndex, LayerSolution] = {}
+    scales: dict[WeightIndex, Float64Array] = dict(scale_is_final)
+    scaled_at: dict[WeightIndex, LayerIndex] = {}
+    used: set[WeightIndex] = set()
+    outputs: dict[LayerIndex, Moments] = {}
     for index, reading in readings.layers.items():
         planned = plan.layers[index]
         first = planned.first_use
@@ -146,7 +147,7 @@ def _applied(scale: Float64Array) -> Float64Array:
 
 
 def _scaled(
-    reading: Measurement, pending: Mapping[int, Float64Array]
+    reading: Measurement, pending: Mapping[LayerIndex, Float64Array]
 ) -> tuple[Float64Array, Moments]:
     """Return the pending scale of a measured value, and the moments of the scaled value."""
     incoming = np.asarray(math.prod(pending[i] for i in reading.pending_layers), np.float64)
@@ -154,8 +155,8 @@ def _scaled(
 
 
 def damp_overshoots(
-    scales: Mapping[int, Float64Array], previous: Mapping[int, Float64Array]
-) -> dict[int, Float64Array]:
+    scales: Mapping[WeightIndex, Float64Array], previous: Mapping[WeightIndex, Float64Array]
+) -> dict[WeightIndex, Float64Array]:
     """Halve steps that overshoot, in the logarithm.
 
     A weight that is read twice on the way to a layer's output has its scale squared there: full

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.distribution import Distribution
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.moments import RELATIVE_VARIANCE_FLOOR, Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
 from lsuv_cli.core.results import tolerated
@@ -58,8 +59,8 @@ class Verification(RunReport):
 
 def verdicts(
     plan: Plan,
-    measured: Mapping[int, Moments],
-    distributions: Mapping[int, Distribution],
+    measured: Mapping[LayerIndex, Moments],
+    distributions: Mapping[LayerIndex, Distribution],
     tol: float,
 ) -> list[Verdict]:
     """Judge every layer.
@@ -71,16 +72,16 @@ def verdicts(
         tol: tolerated |Var / target_std^2 - 1|; weights of low precision are allowed more.
     """
     found = [
-        _verdict(plan, index, measured, distributions, tol) for index in range(len(plan.layers))
+        _verdict(plan, index, measured, distributions, tol) for index, _ in by_layer(plan.layers)
     ]
     return [_shared(index, found) for index in range(len(found))]
 
 
 def _verdict(
     plan: Plan,
-    index: int,
-    measured: Mapping[int, Moments],
-    distributions: Mapping[int, Distribution],
+    index: LayerIndex,
+    measured: Mapping[LayerIndex, Moments],
+    distributions: Mapping[LayerIndex, Distribution],
     tol: float,
 ) -> Verdict:
     planned = plan.layers[index]

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from lsuv_cli.core.distribution import Distribution, bin_shares, histogram_edges
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.indices import LayerIndex, TapKey
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import InstrumentedGraph, Measurement, Measurements, Specs
@@ -19,9 +20,9 @@ from lsuv_cli.layers.activations import activations_behind
 def find_distributions(
     setup: Setup,
     weights: Mapping[str, FloatArray],
-    moments: Mapping[int, Moments],
+    moments: Mapping[LayerIndex, Moments],
     events: Events,
-) -> dict[int, Distribution]:
+) -> dict[LayerIndex, Distribution]:
     """Have all samples pass through the untouched graph once more.
 
     Args:
@@ -46,7 +47,7 @@ def find_distributions(
     outputs += [node.output[0] for node in activations.values()]
     segments = cut_for_values(setup.model, outputs, setup.max_segment_bytes)
     data_pass = setup.data_pass(events.advance)
-    found: dict[int, Measurement] = {}
+    found: dict[TapKey, Measurement] = {}
     for position, segment in enumerate(segments):
         made = segment.makes()
 
@@ -65,18 +66,20 @@ def find_distributions(
 
         counts = [one.node_count for one in segments[: position + 1]]
         readings, _ = data_pass.run(position, segment.leaving, build, _no_suspects, counts)
-        found |= readings.layers
+        found |= readings.taps
     setup.store.clear()
+    measured = Measurements(found)
+    outputs_below, active = measured.layers, measured.activations
     return {
         index: Distribution(
             bounds,
-            bin_shares(found[index].moments.mean),
+            bin_shares(outputs_below[index].moments.mean),
             activations[index].op_type if index in activations else "",
-            found[~index].moments.mean if ~index in found else None,
+            active[index].moments.mean if index in active else None,
         )
         for index, bounds in edges.items()
     }
 
 
-def _no_suspects(_readings: Measurements) -> frozenset[int]:
+def _no_suspects(_readings: Measurements) -> frozenset[TapKey]:
     return frozenset()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lsuv_cli.core.choices import PreInit
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.indices import WeightIndex
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.preinit import Float32Array, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import Plan
@@ -27,7 +28,7 @@ def choose_factorisation(plan: Plan, pre_init: PreInit, device: Device) -> Facto
 def pre_initialise(
     setup: Setup,
     weights: Parameters,
-    layers: Sequence[int],
+    layers: Sequence[WeightIndex],
     options: WorkOptions,
     factorisation: Factorisation,
     events: Events,
@@ -37,7 +38,7 @@ def pre_initialise(
         return
     events.stage("pre-initialising", len(layers))
 
-    def drawn(index: int) -> Float32Array:
+    def drawn(index: WeightIndex) -> Float32Array:
         layer = setup.plan.layers[index].layer
         kind = PreInit.ORTHONORMAL if layer.recurrent else options.pre_init
         rng = generator(options.seed, layer.weight_name)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lsuv_cli.core.choices import Bias, PreInit
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.indices import LayerIndex, NormIndex
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Plan
@@ -38,7 +39,7 @@ def draw_weights(setup: Setup, weights: Parameters, options: WorkOptions, events
 
 def measure_with_batch_statistics(
     setup: Setup, weights: Parameters, events: Events, forecast: Forecast
-) -> dict[int, Moments]:
+) -> dict[LayerIndex, Moments]:
     """The moments of every layer's output with the weights as they are, in one pass.
 
     Normalisations of the work use the samples' own statistics.
@@ -55,7 +56,7 @@ def measure_with_batch_statistics(
 
 def measure_and_set_statistics(
     setup: Setup, weights: Parameters, events: Events, forecast: Forecast
-) -> dict[int, Moments]:
+) -> dict[LayerIndex, Moments]:
     """The same; the normalisations' running statistics become those of the samples.
 
     So what else is measured with these weights uses the same statistics.
@@ -71,7 +72,9 @@ def measure_and_set_statistics(
     return measured
 
 
-def measure_norm_inputs(setup: Setup, weights: Parameters, events: Events) -> dict[int, Moments]:
+def measure_norm_inputs(
+    setup: Setup, weights: Parameters, events: Events
+) -> dict[NormIndex, Moments]:
     """The moments of what every normalisation takes in, with the weights as they are.
 
     Args:
@@ -85,13 +88,13 @@ def measure_norm_inputs(setup: Setup, weights: Parameters, events: Events) -> di
 
 def _measure_with_batch_statistics(
     setup: Setup, weights: Parameters, events: Events, forecast: Forecast
-) -> tuple[dict[int, Moments], dict[int, Moments]]:
+) -> tuple[dict[LayerIndex, Moments], dict[NormIndex, Moments]]:
     """The moments of every layer's output, and of what every normalisation takes in."""
     setup = replace(setup, plan=_unscaled(setup.plan))
     sweeper = Sweeper(setup, weights, events.advance, setup.measurable)
     forecast(sweeper.segments)
-    measured: dict[int, Moments] = {}
-    norms: dict[int, Moments] = {}
+    measured: dict[LayerIndex, Moments] = {}
+    norms: dict[NormIndex, Moments] = {}
     while sweeper.position < len(sweeper.segments):
         _, solutions = sweeper.run()
         measured |= solutions.outputs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.preinit import generator
@@ -40,8 +41,8 @@ class Signal:
             output; without those on which no output of the model depends.
     """
 
-    forward: Mapping[int, tuple[float, float]]
-    backward: Mapping[int, float]
+    forward: Mapping[LayerIndex, tuple[float, float]]
+    backward: Mapping[LayerIndex, float]
 
 
 class Differentiator:
@@ -129,7 +130,9 @@ class Differentiator:
         )
 
 
-def refuse_different(signal: Signal, measured: Mapping[int, Moments], names: Sequence[str]) -> None:
+def refuse_different(
+    signal: Signal, measured: Mapping[LayerIndex, Moments], names: Sequence[str]
+) -> None:
     """Refuse gradients of a graph that does not compute what ONNX Runtime does.
 
     Args:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
@@ -25,7 +26,7 @@ from lsuv_cli.instrument.segments import Segment
 
 def scale_and_measure(
     setup: Setup, weights: Parameters, options: WorkOptions, events: Events, forecast: Forecast
-) -> tuple[dict[int, Moments], tuple[str, ...]]:
+) -> tuple[dict[LayerIndex, Moments], tuple[str, ...]]:
     """Scale the weights by LSUV, and return the moments of every layer's output afterwards.
 
     The samples pass through the model once; where one sweep does not find the final scale of some
@@ -88,7 +89,7 @@ class Iterations:
         weights: Parameters,
         options: WorkOptions,
         events: Events,
-        observed: Collection[int] = (),
+        observed: Collection[LayerIndex] = (),
     ) -> None:
         """Set the biases of layers that are not swept to zero, unless they are to be kept.
 
@@ -106,8 +107,8 @@ class Iterations:
         self._events = events
         self._observed = observed
         self._iterations = 0
-        self._scales: dict[int, Float64Array] = {}
-        self._last_scales: dict[int, Float64Array] = {}
+        self._scales: dict[WeightIndex, Float64Array] = {}
+        self._last_scales: dict[WeightIndex, Float64Array] = {}
         self._draws = _Draws(setup, weights, options, events)
         clear_biases(setup, weights)
 
@@ -180,12 +181,12 @@ class Iterations:
         for first, scale in self._scales.items():
             total[first] = total.get(first, np.asarray(1.0)) * scale
 
-    def _set_statistics(self, norms: Mapping[int, Moments]) -> None:
+    def _set_statistics(self, norms: Mapping[NormIndex, Moments]) -> None:
         finite = {index: one for index, one in norms.items() if one.is_finite}
         set_running_statistics(self._setup, self._weights, finite)
 
     def results(
-        self, before: Mapping[int, Moments], after: Mapping[int, Moments]
+        self, before: Mapping[LayerIndex, Moments], after: Mapping[LayerIndex, Moments]
     ) -> list[LayerResult]:
         """Return every layer's status and scale; see `layer_results`."""
         return layer_results(
@@ -229,5 +230,5 @@ class _Draws:
             self._setup, self._weights, here, self._options, self._factorisation, self._events
         )
 
-    def _source(self, index: int) -> str:
+    def _source(self, index: WeightIndex) -> str:
         return self._setup.model.view(self._setup.plan.layers[index].layer.weight_value).parameter

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.indices import LayerIndex, TapKey, layer_tap
 from lsuv_cli.core.journal import moments_entry, moments_of
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Moments
@@ -15,7 +16,9 @@ from lsuv_cli.instrument.tapped_graph import tapped_graph
 from lsuv_cli.runtime.data_pass import DataPass
 
 
-def measure(setup: Setup, weights: Mapping[str, FloatArray], events: Events) -> dict[int, Moments]:
+def measure(
+    setup: Setup, weights: Mapping[str, FloatArray], events: Events
+) -> dict[LayerIndex, Moments]:
     """The moments of every layer's output, forwarded through the untouched graph.
 
     In one pass; where a layer's first batch leaves doubts, its variance is measured around the
@@ -25,7 +28,7 @@ def measure(setup: Setup, weights: Mapping[str, FloatArray], events: Events) -> 
     if known is not None:
         return {index: moments_of(rest) for index, *rest in known["measured"]}
     outputs = {setup.layer_nodes[index].layer.output: index for index in setup.measurable}
-    moments: dict[int, Moments] = {}
+    moments: dict[LayerIndex, Moments] = {}
     segments = cut_for_values(setup.model, outputs, setup.max_segment_bytes)
     data_pass = setup.data_pass(events.advance)
     for position, segment in enumerate(segments):
@@ -43,18 +46,18 @@ def _measure_segment(
     weights: Mapping[str, FloatArray],
     data_pass: DataPass,
     segments: Sequence[Segment],
-    layers: Sequence[int],
-) -> Mapping[int, Measurement]:
+    layers: Sequence[LayerIndex],
+) -> Mapping[LayerIndex, Measurement]:
     """Measure some layers, all in the last of the segments."""
-    centred: frozenset[int] = frozenset()
+    centred: frozenset[LayerIndex] = frozenset()
 
     def build(start: int, specs: Specs) -> InstrumentedGraph:
         return tapped_graph(
             setup.model, setup.layer_nodes, weights, segments[start:], specs, layers, centred
         )
 
-    def ill_conditioned(readings: Measurements) -> frozenset[int]:
-        return setup.ill_conditioned(readings.layers) - centred
+    def ill_conditioned(measured: Measurements) -> frozenset[TapKey]:
+        return setup.ill_conditioned(measured) - {layer_tap(index) for index in centred}
 
     counts = [segment.node_count for segment in segments]
     while True:
@@ -64,4 +67,4 @@ def _measure_segment(
         )
         if not suspects:
             return readings.layers
-        centred |= suspects
+        centred |= {LayerIndex(key.index) for key in suspects}

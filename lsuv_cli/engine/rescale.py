@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.solve import LayerSolution
 from lsuv_cli.engine.setup import Setup
@@ -25,8 +26,8 @@ def clear_biases(setup: Setup, weights: Parameters) -> None:
 def apply(
     setup: Setup,
     weights: Parameters,
-    solutions: Mapping[int, LayerSolution],
-    scales: Mapping[int, Float64Array],
+    solutions: Mapping[LayerIndex, LayerSolution],
+    scales: Mapping[WeightIndex, Float64Array],
 ) -> None:
     """Scale the weights and set the biases.
 
@@ -55,7 +56,9 @@ def apply(
         weights.set(layer.bias_value, new)
 
 
-def set_running_statistics(setup: Setup, weights: Parameters, norms: Mapping[int, Moments]) -> None:
+def set_running_statistics(
+    setup: Setup, weights: Parameters, norms: Mapping[NormIndex, Moments]
+) -> None:
     """Set BatchNormalization's running mean and population variance to those of the samples."""
     for index, moments in norms.items():
         norm = setup.norms[index]

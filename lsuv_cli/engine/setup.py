@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.group import Group
+from lsuv_cli.core.indices import LayerIndex, TapKey, by_layer, layer_tap, norm_tap
 from lsuv_cli.core.journal import Journal, NoJournal
-from lsuv_cli.core.records import Measurement, Plan
+from lsuv_cli.core.records import Measurements, Plan
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel
@@ -58,42 +59,41 @@ class Setup:
         return self.group.size == 1 and len(self.batches.counts) == 1
 
     @property
-    def measurable(self) -> list[int]:
+    def measurable(self) -> list[LayerIndex]:
         """The layers that have an output which depends on the samples."""
         return [
             index
-            for index, layer_node in enumerate(self.layer_nodes)
+            for index, layer_node in by_layer(self.layer_nodes)
             if layer_node.takes_data and not layer_node.layer.recurrent
         ]
 
     def data_pass(self, advance: Callable[[int, int], None]) -> DataPass:
-        """A new way of the samples through the model."""
-        activations = len(self.layer_nodes) + len(self.norms)
-        return DataPass(self.batches, self.store, self.group, self.device, activations, advance)
+        """Begin to pass all samples through the model."""
+        return DataPass(self.batches, self.store, self.group, self.device, advance)
 
     def ill_conditioned(
-        self, readings: Mapping[int, Measurement], centred: Collection[int] = ()
-    ) -> frozenset[int]:
-        """The layers whose variance, measured in one pass, may have lost digits.
+        self, measured: Measurements, centred: Collection[LayerIndex] = ()
+    ) -> frozenset[TapKey]:
+        """Return the taps whose variance, measured in one pass, may have lost digits.
+
+        Of a normalisation, each channel's counts.
 
         Args:
-            readings: what was measured.
-            centred: those of the layers whose channels are going to be centred.
+            measured: the moments.
+            centred: the layers whose channels are going to be centred.
         """
         per_channel = self.plan.per is Per.CHANNEL
-        return frozenset(
-            index
-            for index, reading in readings.items()
+        layers = (
+            layer_tap(index)
+            for index, one in measured.layers.items()
             # Not a number is ill-conditioned too.
-            if not reading.moments.condition(per_channel=per_channel, centred=index in centred)
+            if not one.moments.condition(per_channel=per_channel, centred=index in centred)
             <= MAX_CONDITION
         )
-
-    def ill_conditioned_norms(self, readings: Mapping[int, Measurement]) -> frozenset[int]:
-        """The normalisations of which some channel's variance may have lost digits."""
-        return frozenset(
-            index
-            for index, reading in readings.items()
+        norms = (
+            norm_tap(index)
+            for index, one in measured.norms.items()
             # A channel that is always zero is not ill-conditioned.
-            if not np.all(reading.moments.mean_square <= MAX_CONDITION * reading.moments.variance)
+            if not np.all(one.moments.mean_square <= MAX_CONDITION * one.moments.variance)
         )
+        return frozenset((*layers, *norms))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.indices import LayerIndex, TapKey, by_layer
 from lsuv_cli.core.journal import readings_entry, readings_of
 from lsuv_cli.core.records import InstrumentedGraph, Measurements, Specs
 from lsuv_cli.core.solve import MeasuredProduct, SegmentSolution, solve
@@ -15,7 +16,7 @@ from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.segments import Segment, cut_steps
 from lsuv_cli.instrument.state import PendingScales, Replay, SweepState, SweptModel
 from lsuv_cli.instrument.steps import SweepStep, sweep_steps
-from lsuv_cli.instrument.sweep import sweep_graph
+from lsuv_cli.instrument.sweep_graph import sweep_graph
 from lsuv_cli.instrument.tracer import SweepTracer
 from lsuv_cli.layers.biases import per_channel_bias
 from lsuv_cli.runtime.data_pass import PassStats
@@ -34,7 +35,7 @@ class Sweeper:
         setup: Setup,
         weights: Parameters,
         advance: Callable[[int, int], None],
-        observed: Collection[int] = (),
+        observed: Collection[LayerIndex] = (),
     ) -> None:
         """Begin at the inputs.
 
@@ -70,7 +71,7 @@ class Sweeper:
         setup = self._setup
         products = [
             setup.layer_nodes[index].node.output[0]
-            for index, planned in enumerate(setup.plan.layers)
+            for index, planned in by_layer(setup.plan.layers)
             if planned.swept
         ]
         observed = [setup.layer_nodes[index].layer.output for index in self._observed]
@@ -145,15 +146,11 @@ class Sweeper:
         )
         return readings, bool(ill_conditioned)
 
-    def _ill_conditioned(self, readings: Measurements) -> frozenset[int]:
-        """What is to be measured more cautiously; normalisations count on behind the layers."""
-        setup = self._setup
-        planned = ((index, setup.plan.layers[index]) for index in readings.layers)
+    def _ill_conditioned(self, measured: Measurements) -> frozenset[TapKey]:
+        """Return the taps to be measured more cautiously."""
+        planned = ((index, self._setup.plan.layers[index]) for index in measured.layers)
         centred = [index for index, one in planned if one.swept and one.centres]
-        norms = {
-            len(setup.layer_nodes) + index for index in setup.ill_conditioned_norms(readings.norms)
-        }
-        return setup.ill_conditioned(readings.layers, centred) | norms
+        return self._setup.ill_conditioned(measured, centred)
 
     def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
         found, replay = self._states[-1], None

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from lsuv_cli.core.indices import TapKey, TapKind
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.graph.builder import GraphBuilder
@@ -19,8 +20,7 @@ def instrumented(
     builder: GraphBuilder,
     model: OnnxModel,
     feeds: Specs,
-    taps: Mapping[int, Tap],
-    norm_taps: Mapping[int, Tap] | None = None,
+    taps: Mapping[TapKey, Tap],
     carried: Mapping[str, str] | None = None,
 ) -> InstrumentedGraph:
     """Close a graph under construction.
@@ -29,17 +29,17 @@ def instrumented(
         builder: the graph.
         model: the model it was made from.
         feeds: what will be fed: inputs, and values of the model with the axes open that vary.
-        taps: the layers' taps.
-        norm_taps: the normalisations' taps.
+        taps: where the moments of each tapped value are.
         carried: for each of the model's values that is to be fetched, what stands for it here.
     """
-    norm_taps, carried = norm_taps or {}, carried or {}
-    everything = (*taps.values(), *norm_taps.values())
-    outputs = {tap.output: int(TensorProto.DOUBLE) for tap in everything}
+    carried = carried or {}
+    kinds = list(TapKind)
+    ordered = dict(sorted(taps.items(), key=lambda tap: kinds.index(tap[0].kind)))
+    outputs = {tap.output: int(TensorProto.DOUBLE) for tap in ordered.values()}
     outputs |= dict.fromkeys(carried.values(), int(TensorProto.UNDEFINED))
     serialised = builder.model(model.skeleton, _inputs(model, feeds), outputs)
     external = dict(builder.external)
-    return InstrumentedGraph(serialised, external, dict(taps), dict(norm_taps), dict(carried))
+    return InstrumentedGraph(serialised, external, ordered, dict(carried))
 
 
 def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:

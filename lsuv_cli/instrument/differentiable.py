@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
@@ -33,14 +34,14 @@ class DifferentiableGraph:
     parameters: tuple[str, ...]
     weights: frozenset[str]
     own_outputs: int
-    layers: Mapping[int, int]
+    layers: Mapping[LayerIndex, int]
 
 
 def differentiable_graph(
     model: OnnxModel,
     layer_nodes: Sequence[LayerNode],
     norms: Sequence[NormNode],
-    layers: Collection[int],
+    layers: Collection[LayerIndex],
 ) -> DifferentiableGraph:
     """Build the graph.
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from lsuv_cli.core.indices import LayerIndex, TapKey, activation_tap, layer_tap
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
@@ -32,14 +33,13 @@ def distribution_graph(
     weights: Mapping[str, FloatArray],
     segments: Sequence[Segment],
     feeds: Specs,
-    edges: Mapping[int, Float64Array],
-    activations: Mapping[int, onnx.NodeProto],
+    edges: Mapping[LayerIndex, Float64Array],
+    activations: Mapping[LayerIndex, onnx.NodeProto],
 ) -> InstrumentedGraph:
     """The model's own nodes, untouched, with taps behind some layers and activations.
 
-    The mean of the tap with a layer's index is the share of its elements below each edge; that of
-    the tap with the bitwise complement of the index, for an activation with flat parts, is the
-    share of active elements in each channel.
+    The mean of a layer's tap is the share of its elements below each edge; that of an activation's
+    tap, where it has flat parts, is the share of active elements in each channel.
 
     Args:
         model: the model.
@@ -57,19 +57,19 @@ def distribution_graph(
     nodes = [node for segment in segments for node in segment.nodes]
     builder.nodes += needed_nodes(nodes, [*wanted, *made])
     add_parameters(builder, builder.nodes, weights)
-    taps: dict[int, Tap] = {}
+    taps: dict[TapKey, Tap] = {}
     for index, bounds in edges.items():
         layer = layer_nodes[index].layer
         dtype = model.weight_values[layer.weight_value].dtype
         shares = _shares_below(builder, layer.output, bounds.astype(dtype))
-        taps[index] = _tap(builder, shares, bounds.size)
+        taps[layer_tap(index)] = _tap(builder, shares, bounds.size)
     for index, node in activations.items():
         layer = layer_nodes[index].layer
         active = add_active(builder, node, model.weight_values[layer.weight_value].dtype)
         if active is not None:
             moments = add_tap(builder, layer_axes(layer_nodes[index]), active, centred=False)
             shares, channels = builder.halves(moments.name)[0], layer.layout.out_channels
-            taps[~index] = _tap(builder, shares, channels)
+            taps[activation_tap(index)] = _tap(builder, shares, channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})
 
 

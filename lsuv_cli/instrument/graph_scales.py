@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.records import Plan, Tap
 from lsuv_cli.core.scale_rule import Product
-from lsuv_cli.core.solve import MeasuredProduct
 from lsuv_cli.graph.builder import GRAPH, GraphBuilder, GraphValue
+from lsuv_cli.instrument.state import SweepState, SweptModel
 from lsuv_cli.layers.biases import per_channel_bias
-from lsuv_cli.layers.layer_node import LayerNode
 
 
 class ScaleUnknownError(Exception):
@@ -25,57 +24,47 @@ class ScaleUnknownError(Exception):
 
 
 class GraphScales:
-    """What brings the layers' measured products to their targets.
-
-    Attributes:
-        taps: for each layer that has been measured where its moments are fetched.
-    """
+    """The scales that bring the layers' measured products to their targets."""
 
     def __init__(
         self,
         builder: GraphBuilder,
-        layer_nodes: Sequence[LayerNode],
-        plan: Plan,
+        swept: SweptModel,
         weights: Mapping[str, FloatArray],
-        products: Mapping[int, MeasuredProduct],
-        scale_is_final: Mapping[int, Float64Array],
-        active: Sequence[int],
-        *,
-        single_batch: bool,
+        state: SweepState,
+        active: Sequence[LayerIndex],
     ) -> None:
         """Begin without a layer.
 
         Args:
             builder: the graph.
-            layer_nodes: the model's layers.
-            plan: what is done with each.
+            swept: the model, and what is done with it.
             weights: a value for each floating-point initializer.
-            products: of the layers that earlier segments have measured.
-            scale_is_final: see `SweepState`.
+            state: what is known from earlier segments.
             active: the layers that will be measured, in execution order.
-            single_batch: whether what is measured here is all there is to measure.
         """
         self.builder = builder
-        self.layer_nodes = layer_nodes
-        self.plan = plan
+        self.swept = swept
+        self.plan = swept.plan
         self.weights = weights
-        self.products = products
-        self.scale_is_final = scale_is_final
+        self.products = state.products
+        self.scale_is_final = state.scale_is_final
         self.active = active
-        self.single_batch = single_batch
-        self.taps: dict[int, Tap] = {}
-        self.moments: dict[int, GraphValue] = {}
-        self.pending_scales: dict[int, GraphValue] = {}
-        self.scales: dict[int, GraphValue] = {}
-        self.combined: dict[tuple[int, ...], GraphValue] = {}
-        self.norm_moments: dict[int, tuple[str, str]] = {}
+        self.moments: dict[LayerIndex, GraphValue] = {}
+        self.pending_layers: dict[LayerIndex, tuple[LayerIndex, ...]] = {}
+        self.pending_scales: dict[LayerIndex, GraphValue] = {}
+        self.scales: dict[LayerIndex, GraphValue] = {}
+        self.combined: dict[tuple[LayerIndex, ...], GraphValue] = {}
+        self.norm_moments: dict[NormIndex, tuple[str, str]] = {}
 
-    def measured(self, index: int, moments: GraphValue, tap: Tap) -> None:
-        """A layer's product has been tapped."""
+    def add_measured(
+        self, index: LayerIndex, moments: GraphValue, pending_layers: tuple[LayerIndex, ...]
+    ) -> None:
+        """Take the moments of a layer's product; see `Tap` for the layers pending on it."""
         self.moments[index] = moments
-        self.taps[index] = tap
+        self.pending_layers[index] = pending_layers
 
-    def pending_scale(self, index: int) -> GraphValue:
+    def pending_scale(self, index: LayerIndex) -> GraphValue:
         """A layer's pending scale as a graph value; its nodes are only made if something wants it.
 
         Raises:
@@ -89,22 +78,22 @@ class GraphScales:
             self._refuse_unless_single_batch()
             first = self.plan.layers[index].first_use
             uses = [i for i in self.active if self.plan.layers[i].first_use == first]
-            if uses == [first] and first not in self.scale_is_final:
+            if uses == [LayerIndex(first)] and first not in self.scale_is_final:
                 # Without a scale of its own, the pending scale of its input goes on.
-                incoming = self.taps[index].pending_layers
+                incoming = self.pending_layers[index]
                 fallback = self.combined_scale(incoming) if incoming else 1.0
                 self.pending_scales[index] = self._own_pending_scale(index, fallback)
             else:
                 self._share_scale(first, [use for use in uses if use <= index])
         return self.pending_scales[index]
 
-    def _own_pending_scale(self, index: int, fallback: GraphValue | float) -> GraphValue:
+    def _own_pending_scale(self, index: LayerIndex, fallback: GraphValue | float) -> GraphValue:
         """The pending scale that a layer would have if its weight were used nowhere else."""
         mean, mean_square = self.mean_and_square(index)
         product = Product(mean, mean_square, self.kept_bias(index))
         return self.plan.rule.scale(product, self.plan.target(index), fallback, GRAPH)
 
-    def _share_scale(self, first: int, uses: Sequence[int]) -> None:
+    def _share_scale(self, first: WeightIndex, uses: Sequence[LayerIndex]) -> None:
         """Give a weight's uses the scale of the first whose output varies."""
         scale: GraphValue | None = None
         if first in self.scale_is_final:
@@ -113,7 +102,7 @@ class GraphScales:
             if index in self.pending_scales:
                 scale = self.scales[index]
                 continue
-            incoming = self.taps[index].pending_layers
+            incoming = self.pending_layers[index]
             product = self.combined_scale(incoming) if incoming else None
             own = self._own_pending_scale(index, 0.0)
             own = own if product is None else own / product
@@ -123,7 +112,7 @@ class GraphScales:
             applied = GRAPH.where_greater(scale, 0.0, scale, 1.0)
             self.pending_scales[index] = applied if product is None else applied * product
 
-    def combined_scale(self, layers: tuple[int, ...]) -> GraphValue:
+    def combined_scale(self, layers: tuple[LayerIndex, ...]) -> GraphValue:
         """Return the product of some layers' pending scales as a graph value."""
         if layers not in self.combined:
             value = self.pending_scale(layers[0])
@@ -132,12 +121,12 @@ class GraphScales:
             self.combined[layers] = value
         return self.combined[layers]
 
-    def mean_and_square(self, index: int) -> tuple[GraphValue, GraphValue]:
+    def mean_and_square(self, index: LayerIndex) -> tuple[GraphValue, GraphValue]:
         """A layer's measured means and mean squares, (c,) each."""
         mean, mean_square = self.builder.halves(self.moments[index].name)
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
-    def mean_of(self, index: int) -> GraphValue:
+    def mean_of(self, index: LayerIndex) -> GraphValue:
         """The mean of each channel of a layer's product as it is represented, (c,).
 
         Raises:
@@ -149,7 +138,7 @@ class GraphScales:
         return self.mean_and_square(index)[0]
 
     def norm_mean_and_square(
-        self, index: int, known: Moments | None
+        self, index: NormIndex, known: Moments | None
     ) -> tuple[GraphValue, GraphValue]:
         """Means and mean squares of what a normalisation normalises, (c,) each.
 
@@ -167,15 +156,15 @@ class GraphScales:
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
     def _refuse_unless_single_batch(self) -> None:
-        if not self.single_batch:
+        if not self.swept.single_batch:
             raise ScaleUnknownError
 
     def _constant(self, value: Float64Array) -> GraphValue:
         return GraphValue(self.builder, self.builder.constant(np.asarray(value, np.float64)))
 
-    def kept_bias(self, index: int) -> GraphValue | None:
+    def kept_bias(self, index: LayerIndex) -> GraphValue | None:
         """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
-        layer_node = self.layer_nodes[index]
+        layer_node = self.swept.layer_nodes[index]
         if self.plan.layers[index].bias is not Bias.KEEP or layer_node.layer.bias_value is None:
             return None
         bias = per_channel_bias(layer_node, self.weights[layer_node.layer.bias_value])

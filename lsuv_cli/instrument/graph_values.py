@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.instrument.graph_scales import GraphScales
 from lsuv_cli.instrument.state import PendingScale, PendingScales
@@ -28,7 +29,7 @@ class GraphValues:
         self,
         builder: GraphBuilder,
         pending_scales: PendingScales,
-        dtype_of: Callable[[int], np.dtype[Any]],
+        dtype_of: Callable[[LayerIndex], np.dtype[Any]],
         *,
         cautious: bool,
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Plan
 from lsuv_cli.core.solve import MeasuredProduct
@@ -27,7 +28,7 @@ class PendingScale:
         depth: the number of layers it has passed.
     """
 
-    layers: tuple[int, ...]
+    layers: tuple[LayerIndex, ...]
     shape: tuple[int, ...]
     depth: int
 
@@ -53,9 +54,9 @@ class SweptModel:
     plan: Plan
     norms: Sequence[NormNode]
     single_batch: bool
-    observed: Collection[int] = ()
+    observed: Collection[LayerIndex] = ()
 
-    def dtype(self, index: int) -> np.dtype[Any]:
+    def dtype(self, index: LayerIndex) -> np.dtype[Any]:
         """The dtype a layer is computed in, and every value with its pending scale."""
         return self.model.weight_values[self.layer_nodes[index].layer.weight_value].dtype
 
@@ -72,9 +73,9 @@ class SweepState:
         pending_scales: those of the values handed on.
     """
 
-    products: Mapping[int, MeasuredProduct] = field(default_factory=dict)
-    norms: Mapping[int, Moments] = field(default_factory=dict)
-    scale_is_final: Mapping[int, Float64Array] = field(default_factory=dict)
+    products: Mapping[LayerIndex, MeasuredProduct] = field(default_factory=dict)
+    norms: Mapping[NormIndex, Moments] = field(default_factory=dict)
+    scale_is_final: Mapping[WeightIndex, Float64Array] = field(default_factory=dict)
     pending_scales: PendingScales = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 import onnx
 
+from lsuv_cli.core.indices import LayerIndex, NormIndex, by_layer, by_norm
 from lsuv_cli.core.records import Plan
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.layers.layer_node import LayerNode
@@ -46,6 +47,16 @@ class SweepStep:
     reads: frozenset[str]
     makes: tuple[str, ...]
 
+    @property
+    def layer(self) -> LayerIndex:
+        """The layer of a product or a bias."""
+        return LayerIndex(self.index)
+
+    @property
+    def norm(self) -> NormIndex:
+        """The normalisation of statistics, or that normalises."""
+        return NormIndex(self.index)
+
 
 def node_step(node: onnx.NodeProto) -> SweepStep:
     """The step that runs a node as it is."""
@@ -69,10 +80,10 @@ def sweep_steps(
     """
     layers = {
         layer_nodes[index].node.output[0]: index
-        for index, planned in enumerate(plan.layers)
+        for index, planned in by_layer(plan.layers)
         if planned.swept
     }
-    normalised = {norm.node.output[0]: index for index, norm in enumerate(norms)}
+    normalised = {norm.node.output[0]: index for index, norm in by_norm(norms)}
     absorbed = {
         layer_node.bias_node.output[0]
         for layer_node in map(layer_nodes.__getitem__, layers.values())
@@ -90,7 +101,7 @@ def sweep_steps(
     return _without_idle(steps)
 
 
-def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[SweepStep]:
+def _layer_steps(index: LayerIndex, layer_node: LayerNode) -> Iterable[SweepStep]:
     product = layer_node.node.output[0]
     read = frozenset(layer_node.product_inputs) - {""}
     yield SweepStep(StepKind.PRODUCT, layer_node.node, index, read, (product,))
@@ -100,7 +111,7 @@ def _layer_steps(index: int, layer_node: LayerNode) -> Iterable[SweepStep]:
         yield SweepStep(StepKind.BIAS, layer_node.node, index, frozenset((product, added)), (made,))
 
 
-def _norm_steps(index: int, norm: NormNode) -> Iterable[SweepStep]:
+def _norm_steps(index: NormIndex, norm: NormNode) -> Iterable[SweepStep]:
     x = norm.node.input[0]
     yield SweepStep(StepKind.STATISTICS, norm.node, index, frozenset((x,)), ())
     read = frozenset((x, norm.scale, norm.shift))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from lsuv_cli.core.indices import LayerIndex, TapKey, layer_tap
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
 from lsuv_cli.graph.builder import GraphBuilder
@@ -21,8 +22,8 @@ def tapped_graph(
     weights: Mapping[str, FloatArray],
     segments: Sequence[Segment],
     feeds: Specs,
-    layers: Collection[int],
-    centred: Collection[int] = (),
+    layers: Collection[LayerIndex],
+    centred: Collection[LayerIndex] = (),
 ) -> InstrumentedGraph:
     """The model's own nodes, untouched, with a tap behind some layers.
 
@@ -43,12 +44,12 @@ def tapped_graph(
         nodes, [*(layer_nodes[index].layer.output for index in layers), *made]
     )
     add_parameters(builder, builder.nodes, weights)
-    taps: dict[int, Tap] = {}
+    taps: dict[TapKey, Tap] = {}
     for index in sorted(layers):
         layer_node = layer_nodes[index]
         moments = add_tap(
             builder, layer_axes(layer_node), layer_node.layer.output, centred=index in centred
         )
         channels = layer_node.layer.layout.out_channels
-        taps[index] = Tap(add_reading(builder, moments, channels), (), channels)
+        taps[layer_tap(index)] = Tap(add_reading(builder, moments, channels), (), channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

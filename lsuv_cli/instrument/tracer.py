@@ -14,7 +14,7 @@ from lsuv_cli.instrument.graph_scales import ScaleUnknownError
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.state import SweepState, SweptModel
 from lsuv_cli.instrument.steps import StepKind, SweepStep
-from lsuv_cli.instrument.sweep import Sweep
+from lsuv_cli.instrument.sweep_graph import SweepGraph
 
 
 class SweepTracer:
@@ -22,35 +22,35 @@ class SweepTracer:
 
     def __init__(
         self,
-        about: SweptModel,
+        swept: SweptModel,
         weights: Mapping[str, FloatArray],
         steps: Sequence[SweepStep],
-        found: SweepState,
+        state: SweepState,
         *,
         cautious: bool,
     ) -> None:
         """Begin before the first step.
 
         Args:
-            about: the model, and what is done with it.
+            swept: the model, and what is done with it.
             weights: a value for each floating-point initializer; only biases are looked at.
             steps: all there are.
-            found: what is known before the first.
+            state: what is known before the first.
             cautious: see `Segment`.
         """
-        self._about = about
+        self._swept = swept
         self._weights = weights
         nothing: frozenset[str] = frozenset()
         self._segment = Segment(tuple(steps), nothing, nothing, nothing, cautious)
-        self._products = dict(found.products)
-        self._norms = dict(found.norms)
-        self._sweep = Sweep(about, weights, self._segment, found)
+        self._products = dict(state.products)
+        self._norms = dict(state.norms)
+        self._graph = SweepGraph(swept, weights, self._segment, state)
         self._taken: list[SweepStep] = []
 
     def takes(self, step: SweepStep) -> bool:
         """Whether the segment can go on with a step, which wants no scale found in it."""
         try:
-            self._sweep.take(step)
+            self._graph.add(step)
         except ScaleUnknownError:
             return False
         self._taken.append(step)
@@ -60,12 +60,12 @@ class SweepTracer:
         """From here on the scales of the layers so far are known; what they are does not matter."""
         for step in self._taken:
             if step.kind is StepKind.PRODUCT:
-                channels = self._about.layer_nodes[step.index].layer.layout.out_channels
-                shape = (channels,) if self._about.plan.per is Per.CHANNEL else ()
-                self._products[step.index] = MeasuredProduct(np.ones(shape), np.zeros(channels))
+                channels = self._swept.layer_nodes[step.layer].layer.layout.out_channels
+                shape = (channels,) if self._swept.plan.per is Per.CHANNEL else ()
+                self._products[step.layer] = MeasuredProduct(np.ones(shape), np.zeros(channels))
             elif step.kind is StepKind.STATISTICS:
-                channels = self._about.norms[step.index].channels
-                self._norms[step.index] = Moments(1, np.zeros(channels), np.ones(channels))
+                channels = self._swept.norms[step.norm].channels
+                self._norms[step.norm] = Moments(1, np.zeros(channels), np.ones(channels))
         self._taken = []
-        found = SweepState(self._products, self._norms, {}, self._sweep.values.pending_scales)
-        self._sweep = Sweep(self._about, self._weights, self._segment, found)
+        state = SweepState(self._products, self._norms, {}, self._graph.pending_scales)
+        self._graph = SweepGraph(self._swept, self._weights, self._segment, state)

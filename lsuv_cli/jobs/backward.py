@@ -8,6 +8,7 @@ from dataclasses import replace
 from lsuv_cli.core.batches import GivenBatches, first_samples
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.group import SingleProcess
+from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
@@ -62,7 +63,9 @@ class BackwardPass:
         """Whether there are gradients, as far as is known."""
         return self._differentiator is not None
 
-    def gradients(self, weights: Parameters, forward: Mapping[int, Moments]) -> Mapping[int, float]:
+    def gradients(
+        self, weights: Parameters, forward: Mapping[LayerIndex, Moments]
+    ) -> Mapping[LayerIndex, float]:
         """Return the standard deviation of the gradient with respect to each layer's output.
 
         Args:
@@ -105,8 +108,8 @@ class BackwardPass:
         self._differentiator = None
 
     def _measured(
-        self, weights: Parameters, forward: Mapping[int, Moments]
-    ) -> Mapping[int, Moments]:
+        self, weights: Parameters, forward: Mapping[LayerIndex, Moments]
+    ) -> Mapping[LayerIndex, Moments]:
         """Return what ONNX Runtime measures on the samples of the gradients."""
         setup = self._setup
         if setup.single_batch and setup.batches.total == self.samples:

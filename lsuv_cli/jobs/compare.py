@@ -10,6 +10,7 @@ from lsuv_cli.core.choices import Init, PreInit
 from lsuv_cli.core.comparison import ComparedInit, Comparison
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
+from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.engine.forward import draw_weights, measure_with_batch_statistics
 from lsuv_cli.engine.iterate import scale_and_measure
@@ -59,7 +60,7 @@ def compare_inits(
                         "with the model's own weights; its figures are those of the branches that "
                         "these take"
                     )
-                gradients: Mapping[int, float] = {}
+                gradients: Mapping[LayerIndex, float] = {}
                 if backward.is_possible:
                     events.stage(f"{init}: backward")
                     gradients = backward.gradients(weights, forward)

@@ -9,6 +9,7 @@ from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group, SingleProcess
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import InitOptions
 from lsuv_cli.core.records import LayerResult, Report
@@ -67,8 +68,8 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
     run = prepare_run(inputs, plan)
     outputs.refuse_samples(run.samples)
     weights, events = inputs.weights, inputs.events
-    before: Mapping[int, Moments] = {}
-    after: Mapping[int, Moments] = {}
+    before: Mapping[LayerIndex, Moments] = {}
+    after: Mapping[LayerIndex, Moments] = {}
     with run.open_setup({"verify": options.verify}) as setup:
         if options.verify:
             events.stage("measuring the weights as they are", len(setup.batches.counts))
@@ -118,7 +119,7 @@ def _distributions(
     setup: Setup,
     weights: Parameters,
     results: Sequence[LayerResult],
-) -> Mapping[int, Distribution]:
+) -> Mapping[LayerIndex, Distribution]:
     """Measure how the outputs are distributed with the written weights, in one more pass.
 
     The sweeps and the measurements before do not depend on it, so that it can't change them.
@@ -127,6 +128,6 @@ def _distributions(
     wanted = inputs.group.gather_text(str(options.distributions))[0]
     if not options.verify or wanted != str(True):
         return {}
-    after = {index: one.after for index, one in enumerate(results) if one.after is not None}
+    after = {index: one.after for index, one in by_layer(results) if one.after is not None}
     inputs.events.stage("looking at the distributions", len(setup.batches.counts))
     return find_distributions(setup, weights, after, inputs.events)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.layers.layer_node import LayerNode
@@ -15,7 +16,7 @@ from lsuv_cli.reading.model import OnnxModel
 
 def activations_behind(
     model: OnnxModel, layer_nodes: Sequence[LayerNode]
-) -> dict[int, onnx.NodeProto]:
+) -> dict[LayerIndex, onnx.NodeProto]:
     """Return, by the layer's index, the activation that a layer's output goes into.
 
     Nothing but operators of which the table says `precedes_activation` may stand in between.
@@ -24,8 +25,8 @@ def activations_behind(
         model: the model.
         layer_nodes: its layers.
     """
-    found: dict[int, onnx.NodeProto] = {}
-    for index, layer_node in enumerate(layer_nodes):
+    found: dict[LayerIndex, onnx.NodeProto] = {}
+    for index, layer_node in by_layer(layer_nodes):
         value = layer_node.layer.output
         while value and (node := model.uses.only_reader(value)) is not None:
             operator = operator_of(node)

@@ -63,7 +63,7 @@ def measure_run(
     proto = onnx.ModelProto.FromString(graph.model)
     for number, node in enumerate(proto.graph.node):
         node.name = f"{NODE}{number}"
-    taps = (tap.output for tap in (*graph.taps.values(), *graph.norm_taps.values()))
+    taps = (tap.output for tap in graph.taps.values())
     outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
     serialised = proto.SerializeToString()
     ran, fetched = profile_run(serialised, graph.initializers, outputs, feeds, threads)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lsuv_cli.core.errors import DataError, LsuvError
+from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.instrument.segments import cut_for_values
@@ -94,7 +95,7 @@ class _Trial:
         self._threads = threads
         self._outputs = {
             one.layer.output: index
-            for index, one in enumerate(layer_nodes)
+            for index, one in by_layer(layer_nodes)
             if one.takes_data and not one.layer.recurrent
         }
         self._segments = cut_for_values(model, self._outputs, max_segment_bytes)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 from typing_extensions import TypedDict
 
 from lsuv_cli.core.comparison import ComparedInit, Comparison, growth
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.records import PlannedLayer
 from lsuv_cli.report.json_parts import (
     DrawSettings,
@@ -91,7 +92,7 @@ def comparison_json(comparison: Comparison) -> str:
         },
         "inits": [_init(comparison, one) for one in comparison.inits],
         "layers": [
-            _layer(comparison, index, planned) for index, planned in enumerate(comparison.layers)
+            _layer(comparison, index, planned) for index, planned in by_layer(comparison.layers)
         ],
     }
     return as_text(document)
@@ -113,7 +114,7 @@ def _growth(stds: Sequence[float | None]) -> GrowthFacts | None:
     return {"from": found.start, "to": found.end, "factor": finite(found.factor)}
 
 
-def _layer(comparison: Comparison, index: int, planned: PlannedLayer) -> CompareLayer:
+def _layer(comparison: Comparison, index: LayerIndex, planned: PlannedLayer) -> CompareLayer:
     return {
         **layer_facts(index, planned.layer),
         "target_std": planned.target_std,
@@ -122,6 +123,6 @@ def _layer(comparison: Comparison, index: int, planned: PlannedLayer) -> Compare
     }
 
 
-def _forward(one: ComparedInit, index: int) -> ForwardFacts | None:
+def _forward(one: ComparedInit, index: LayerIndex) -> ForwardFacts | None:
     facts = moment_facts(one.forward.get(index))
     return None if facts is None else {**facts, "std": finite(one.forward_std(index))}

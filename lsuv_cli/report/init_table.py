@@ -9,6 +9,7 @@ from functools import partial
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from lsuv_cli.core.choices import Per
+from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.report.bars import bars
 from lsuv_cli.report.columns import (
@@ -46,7 +47,9 @@ def init_columns(report: Report) -> Iterator[LayerColumn]:
     yield number_column("target std", (one.planned.target_std for one in results), "{:g}".format)
     yield LayerColumn("scale", tuple(_scale(one, report.per) for one in results), Holds.NUMBER)
     if report.distributions:
-        yield from distribution_columns(map(report.distributions.get, range(len(results))))
+        yield from distribution_columns(
+            report.distributions.get(index) for index, _ in by_layer(results)
+        )
     yield status_column(result.status for result in results)
     yield from reason_columns([result.detail for result in results])
     yield from weight_columns(layers)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.distribution import Distribution
+from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.records import InputStatistics, PlannedLayer, RunReport
 from lsuv_cli.core.results import tolerated
 from lsuv_cli.report.page import Chart, Curve, Fact, Histogram, LayerHistograms, Section
@@ -61,7 +62,7 @@ def _bounds(planned: PlannedLayer, tol: float) -> tuple[float, float]:
 
 def layer_histograms(
     layers: Sequence[PlannedLayer],
-    distributions: Mapping[int, Distribution],
+    distributions: Mapping[LayerIndex, Distribution],
     name: str,
     series: int,
 ) -> tuple[LayerHistograms, ...]:
@@ -78,7 +79,7 @@ def layer_histograms(
             planned.layer.name,
             (_histogram(distributions[index], name, series),) if index in distributions else (),
         )
-        for index, planned in enumerate(layers)
+        for index, planned in by_layer(layers)
         if distributions
     )
 

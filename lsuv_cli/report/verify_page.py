@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.verification import Verification
 from lsuv_cli.report.columns import Tone
 from lsuv_cli.report.numbers import std_of
@@ -39,7 +40,7 @@ def verification_page(verification: Verification, command: str) -> Page:
     stds = [std_of(verdict.moments) for verdict in verification.layers]
     distributions = {
         index: verdict.distribution
-        for index, verdict in enumerate(verification.layers)
+        for index, verdict in by_layer(verification.layers)
         if verdict.distribution is not None
     }
     chart = depth_chart(layers, {MEASURED: stds})

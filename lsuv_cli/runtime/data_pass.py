@@ -13,6 +13,7 @@ import numpy as np
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
+from lsuv_cli.core.indices import TapKey
 from lsuv_cli.core.merging import BatchMerge
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import (
@@ -31,7 +32,7 @@ from lsuv_cli.runtime.store import ValueStore
 # Told where the graph begins, as how many segments come before, and what it will be fed.
 Build = Callable[[int, Specs], InstrumentedGraph]
 
-Suspects = frozenset[int]
+Suspects = frozenset[TapKey]
 Values = Mapping[str, Value]
 
 
@@ -59,7 +60,6 @@ class DataPass:
         store: ValueStore,
         group: Group,
         device: Device,
-        activations: int,
         advance: Callable[[int, int], None],
     ) -> None:
         """Begin at the inputs.
@@ -69,7 +69,6 @@ class DataPass:
             store: where what is handed on is kept; emptied.
             group: the processes that share the samples.
             device: where graphs run.
-            activations: how many there are that may be suspected.
             advance: told (batches run, batches to run) of the segment that is running.
         """
         self.stats = PassStats()
@@ -77,7 +76,6 @@ class DataPass:
         self._store = store
         self._group = group
         self._device = device
-        self._activations = activations
         self._advance = advance
         store.clear()
 
@@ -96,7 +94,7 @@ class DataPass:
             leaving: the values that later segments read.
             build: makes the segment's graph; one that begins earlier does the work of the segments
                 between again.
-            ill_conditioned: the activations, by number, whose readings may have lost digits.
+            ill_conditioned: the taps whose readings may have lost digits.
             node_counts: the model's nodes in each segment, up to this one.
 
         Returns:
@@ -117,11 +115,11 @@ class DataPass:
             graph = build(start, specs)
             for batch, feeds, fetched in self._runs(graph, start, starts):
                 self._count(node_counts, start, position)
-                moments = [self._moments(batch, fetched[tap.output]) for tap in _taps(graph)]
+                moments = [self._moments(batch, fetched[tap.output]) for tap in graph.taps.values()]
                 taken.add(batch, moments)
                 if taken.batches == 1:
                     first = _readings(graph, moments)
-                    suspects = self._agree(ill_conditioned(first))
+                    suspects = self._agree(graph, ill_conditioned(first))
                     if suspects:
                         return first, suspects
                 made = {name: fetched[output] for name, output in graph.carried.items()}
@@ -146,7 +144,7 @@ class DataPass:
         self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
     ) -> Iterator[tuple[int, Values, Values]]:
         """Each batch that begins at a boundary, what it is fed there, and what it gives."""
-        taps = (tap.output for tap in _taps(graph))
+        taps = (tap.output for tap in graph.taps.values())
         outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
         staying = frozenset(graph.carried.values())
         with Session(graph.model, graph.initializers, self._device) as session:
@@ -207,26 +205,26 @@ class DataPass:
     ) -> tuple[Measurements, Suspects]:
         """Hear what other processes have measured, whose samples these are."""
         graph = build(0, self._input_specs())
-        nothing = _readings(graph, [_no_moments(tap) for tap in _taps(graph)])
-        suspects = self._agree(frozenset())
+        nothing = _readings(graph, [_no_moments(tap) for tap in graph.taps.values()])
+        suspects = self._agree(graph, frozenset())
         if suspects:
             return nothing, suspects
         readings = self._all(graph, nothing)
         return readings, ill_conditioned(readings)
 
-    def _agree(self, suspects: Suspects) -> Suspects:
-        """The activations that any process suspects after its first batch."""
+    def _agree(self, graph: InstrumentedGraph, suspects: Suspects) -> Suspects:
+        """Return the taps that any process suspects after its first batch."""
         if self._group.size == 1:
             return suspects
-        flags = np.zeros(self._activations)
-        flags[list(suspects)] = 1
-        return frozenset(np.flatnonzero(np.sum(self._group.gather(flags), axis=0)).tolist())
+        flags = np.array([key in suspects for key in graph.taps], np.float64)
+        found = np.sum(self._group.gather(flags), axis=0)
+        return frozenset(key for key, flag in zip(graph.taps, found, strict=True) if flag)
 
     def _all(self, graph: InstrumentedGraph, readings: Measurements) -> Measurements:
         """What all processes have measured; merged in the same order by each of them."""
         if self._group.size == 1:
             return readings
-        moments = [r.moments for r in (*readings.layers.values(), *readings.norms.values())]
+        moments = [one.moments for one in readings.taps.values()]
         vector = np.concatenate([[m.count, *m.mean, *m.mean_square] for m in moments] or [[]])
         merged: list[Moments] = []
         vectors = self._group.gather(vector)
@@ -252,18 +250,14 @@ class DataPass:
         self.stats.repeated += sum(node_counts[start:position])
 
 
-def _taps(graph: InstrumentedGraph) -> list[Tap]:
-    return [*graph.taps.values(), *graph.norm_taps.values()]
-
-
 def _no_moments(tap: Tap) -> Moments:
     return Moments(0, np.zeros(tap.channels), np.zeros(tap.channels))
 
 
 def _readings(graph: InstrumentedGraph, moments: Sequence[Moments]) -> Measurements:
-    read = [
-        Measurement(one, tap.pending_layers) for one, tap in zip(moments, _taps(graph), strict=True)
-    ]
-    layers = dict(zip(graph.taps, read, strict=False))
-    norms = dict(zip(graph.norm_taps, read[len(layers) :], strict=True))
-    return Measurements(layers, norms)
+    return Measurements(
+        {
+            key: Measurement(one, tap.pending_layers)
+            for (key, tap), one in zip(graph.taps.items(), moments, strict=True)
+        }
+    )

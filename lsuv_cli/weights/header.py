@@ -10,6 +10,7 @@ import numpy as np
 
 from lsuv_cli import __version__
 from lsuv_cli.core.choices import Per
+from lsuv_cli.core.indices import WeightIndex
 from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import Plan
 from lsuv_cli.reading.model import OnnxModel
@@ -18,7 +19,7 @@ from lsuv_cli.reading.model import OnnxModel
 # length is known before the scales are.
 NUMBER_WIDTH = 24
 
-Scales = Mapping[int, Float64Array]
+Scales = Mapping[WeightIndex, Float64Array]
 
 
 def header_texts(
@@ -44,21 +45,21 @@ def header_texts(
         # A part of a tensor has its name and brackets behind it.
         beginnings = tuple(f"{name}[" for name in names)
         parts = []
-        for index in plan.scaled():
-            parameter = plan.layers[index].layer.weight_name
+        for weight in plan.scaled():
+            parameter = plan.layers[weight].layer.weight_name
             if parameter in names or parameter.startswith(beginnings):
-                parts.append(f"{json.dumps(parameter)}: {_scale(index, plan, scales)}")
+                parts.append(f"{json.dumps(parameter)}: {_scale(weight, plan, scales)}")
         return {**common, "lsuv.scales": f"{{{', '.join(parts)}}}"}
 
     return texts
 
 
-def _scale(index: int, plan: Plan, scales: Scales) -> str:
+def _scale(weight: WeightIndex, plan: Plan, scales: Scales) -> str:
     one = math.nan
     if plan.per is Per.LAYER:
-        return _number(float(scales.get(index, one)))
-    count = plan.layers[index].layer.layout.out_channels
-    values = np.broadcast_to(scales.get(index, one), (count,))
+        return _number(float(scales.get(weight, one)))
+    count = plan.layers[weight].layer.layout.out_channels
+    values = np.broadcast_to(scales.get(weight, one), (count,))
     return f"[{', '.join(_number(float(value)) for value in values)}]"
 
 
