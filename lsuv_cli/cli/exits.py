@@ -48,7 +48,7 @@ def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
         except (LsuvError, MemoryError, KeyboardInterrupt) as error:
             _ignore_interruptions()
             code, text = _ending(error)
-            if run.speaks_of(error):
+            if run.reports(error):
                 _print_error(run.prefix + text)
         except BrokenPipeError:
             code = ExitCode.OUTPUT  # the reader of stdout has gone
@@ -150,7 +150,7 @@ def run_app(app: typer.Typer) -> int:
         code = app(prog_name="lsuv", standalone_mode=False)
     except typer.TyperException as error:
         # Without arguments the help has been printed already, and nothing is left to say.
-        if error.format_message() and Run(os.environ).speaks_of(error):
+        if error.format_message() and Run(os.environ).reports(error):
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "lsuv"
             message = error.format_message().rstrip(".").replace("Value error, ", "")

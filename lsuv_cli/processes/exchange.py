@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsuv_cli.core.errors import ProcessError, UsageError
+from lsuv_cli.core.errors import ProcessError
 from lsuv_cli.core.moments import Float64Array
-from lsuv_cli.processes.diagnosis import unlike
-from lsuv_cli.processes.launch import ProcessRank
-from lsuv_cli.processes.network import interface_towards
+from lsuv_cli.processes.failure_messages import different_work
+from lsuv_cli.processes.process_group import (
+    GRACE_SECONDS,
+    exchange_device,
+    join_process_group,
+    short_reason,
+)
 from lsuv_cli.processes.rendezvous import Rendezvous
 from lsuv_cli.processes.timeouts import call_within, keep_alive
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed import Work
 
-# How much later than torch's own time-out ours is: torch's leaves the group in order.
-GRACE_SECONDS = 5.0
 SHORTEST_NAP, LONGEST_NAP = 5e-5, 5e-3
 
 
@@ -53,7 +52,7 @@ class TorchGroup:
         self._device = exchange_device(rendezvous.process, device_label)
         self._steps = 0
         self._is_under_way = False
-        self._open()
+        join_process_group(rendezvous, self._device, timeout_seconds)
 
     @property
     def is_first(self) -> bool:
@@ -78,7 +77,7 @@ class TorchGroup:
         for rank, length in enumerate(lengths):
             if length != lengths[0]:
                 theirs, ours = f"{length} numbers", str(lengths[0])
-                raise ProcessError(unlike(rank, self.size, theirs, ours))
+                raise ProcessError(different_work(rank, self.size, theirs, ours))
         if not values.size:
             return [values.copy() for _ in lengths]
         vector = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
@@ -122,35 +121,6 @@ class TorchGroup:
         except (RuntimeError, TimeoutError):
             keep_alive(world)
 
-    def _open(self) -> None:
-        import torch.distributed as dist
-
-        if "GLOO_SOCKET_IFNAME" not in os.environ:
-            address = self._rendezvous.address
-            interface = interface_towards(address.host, address.port)
-            if interface is not None:
-                os.environ["GLOO_SOCKET_IFNAME"] = interface
-        backend = "gloo"
-        if self._device.type == "cuda":
-            # NCCL's own watchdog would abort the process, with a stack trace for a sentence.
-            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
-            backend = "cpu:gloo,cuda:nccl"
-        store = self._rendezvous.store_for_exchange()
-
-        def connect() -> None:
-            dist.init_process_group(
-                backend,
-                store=store,
-                rank=self.rank,
-                world_size=self.size,
-                timeout=timedelta(seconds=self._timeout_seconds),
-            )
-
-        try:
-            call_within(self._timeout_seconds + GRACE_SECONDS, connect)
-        except (RuntimeError, TimeoutError) as error:
-            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
-
     def _announce(self, kind: ExchangeKind, length: int) -> list[int]:
         """Come to the next exchange.
 
@@ -169,7 +139,7 @@ class TorchGroup:
         for rank, other in enumerate(kinds):
             if other != kinds[0]:
                 theirs, ours = ExchangeKind(other).name.lower(), ExchangeKind(kinds[0]).name.lower()
-                raise ProcessError(unlike(rank, self.size, theirs, ours))
+                raise ProcessError(different_work(rank, self.size, theirs, ours))
         return list(lengths)
 
     def _exchange(self, tensor: torch.Tensor) -> list[torch.Tensor]:
@@ -183,9 +153,9 @@ class TorchGroup:
             self._await(work)
         except RuntimeError as error:
             self._is_under_way = False
-            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
+            raise ProcessError(self._rendezvous.why_failed(short_reason(error))) from error
         except TimeoutError as error:
-            raise ProcessError(self._rendezvous.why_failed(_detail(error))) from error
+            raise ProcessError(self._rendezvous.why_failed(short_reason(error))) from error
         self._is_under_way = False
         self.bytes_exchanged += tensor.nbytes * (self.size - 1)
         return gathered
@@ -200,38 +170,3 @@ class TorchGroup:
             time.sleep(nap)
             nap = min(2 * nap, LONGEST_NAP)
         work.wait()
-
-
-def exchange_device(process: ProcessRank, label: str) -> torch.device:
-    """Where vectors are exchanged: on a GPU of this process's own, or on the CPU.
-
-    Args:
-        process: this process's rank.
-        label: where it computes: `cpu`, or `cuda` with or without a number.
-
-    Raises:
-        UsageError: the machine has fewer GPUs than processes.
-    """
-    import torch
-    import torch.distributed as dist
-
-    # ONNX Runtime may compute on a GPU that a CPU build of torch knows nothing of.
-    if not (label.startswith("cuda") and torch.cuda.is_available() and dist.is_nccl_available()):
-        return torch.device("cpu")
-    count = torch.cuda.device_count()
-    # Slurm can show each task only the GPU that is its own.
-    index = 0 if count == 1 else process.local_rank
-    if index >= count:
-        raise UsageError(
-            f"{process.name} has no GPU of its own: there are {count} here, and it is number "
-            f"{process.local_rank} of its machine; start at most {count} a machine, or give "
-            "--device cpu"
-        )
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
-
-
-def _detail(error: BaseException) -> str:
-    """What torch says, without the line of its source, its advice and its ports."""
-    text = re.sub(r"\[/\S+\] ", "", str(error).partition("\n")[0])
-    return text.partition(". ")[0].partition(", remote=")[0] or type(error).__name__

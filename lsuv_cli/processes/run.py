@@ -1,4 +1,4 @@
-"""The run that this process is a part of: opens its group, and knows who speaks for it."""
+"""The run that this process is a part of: its group, and which process reports an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
         self._environ = environ
         self._rendezvous: Rendezvous | None = None
         self._has_begun_rendezvous = False
-        self._speaks: bool | None = None
+        self._is_reporter: bool | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -40,9 +40,9 @@ class Run:
         traceback: TracebackType | None,
     ) -> None:
         if self._rendezvous is not None:
-            has_failed = self._speaks is not None or error is not None
+            has_failed = self._is_reporter is not None or error is not None
             self._rendezvous.leave(failed=has_failed)
-            if self._speaks is False:
+            if self._is_reporter is False:
                 # The launcher takes the process that ends first for the one that is to blame.
                 time.sleep(PRECEDENCE_SECONDS)
 
@@ -123,20 +123,20 @@ class Run:
             except Terminated as error:
                 raise self._cause_of(error) from error
             except BaseException as error:
-                # Before the group is left: the others notice that, and would speak first.
-                self.speaks_of(error)
+                # Before the group is left: the others notice that, and would report first.
+                self.reports(error)
                 raise
 
-    def speaks_of(self, error: BaseException) -> bool:
+    def reports(self, error: BaseException) -> bool:
         """Whether this process is to say what went wrong: the first that fails is.
 
         Before the processes have met it is the first of them: what goes wrong by then, such as an
         option's value, goes wrong in each. It is too where a signal ended the run, which a
         launcher sends to all. Asked again, the answer stays.
         """
-        if self._speaks is None:
-            self._speaks = self._claims(error)
-        return self._speaks
+        if self._is_reporter is None:
+            self._is_reporter = self._claims(error)
+        return self._is_reporter
 
     def _claims(self, error: BaseException) -> bool:
         try:
@@ -153,5 +153,5 @@ class Run:
         """Why a launcher may have ended this process: another one died, which is to be told."""
         died = self._rendezvous.who_died() if self._rendezvous is not None else None
         error = termination if died is None else ProcessError(died)
-        self.speaks_of(error)
+        self.reports(error)
         return error

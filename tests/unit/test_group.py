@@ -11,9 +11,15 @@ import pytest
 
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.group import Group, SingleProcess
-from lsuv_cli.processes.diagnosis import gone, late, no_listener, not_started, unreachable
-from lsuv_cli.processes.exchange import exchange_device
+from lsuv_cli.processes.failure_messages import (
+    can_not_listen,
+    did_not_answer,
+    did_not_come,
+    still_working,
+    unreachable,
+)
 from lsuv_cli.processes.launch import Address, ProcessRank, rank_of, rendezvous_address
+from lsuv_cli.processes.process_group import exchange_device
 from lsuv_cli.processes.run import Run
 
 TORCHRUN = {
@@ -125,12 +131,12 @@ def test_address_that_is_missing(environ: dict[str, str], message: str) -> None:
         rendezvous_address(environ, 4)
 
 
-def test_who_speaks_before_the_processes_have_met() -> None:
+def test_who_reports_before_the_processes_have_met() -> None:
     error = DataError("")
-    assert Run({}).speaks_of(error)
-    assert not Run(TORCHRUN).speaks_of(error)
-    assert Run({**TORCHRUN, "RANK": "0"}).speaks_of(error)
-    assert Run({**TORCHRUN, "RANK": "x"}).speaks_of(error)
+    assert Run({}).reports(error)
+    assert not Run(TORCHRUN).reports(error)
+    assert Run({**TORCHRUN, "RANK": "0"}).reports(error)
+    assert Run({**TORCHRUN, "RANK": "x"}).reports(error)
 
 
 def test_whose_message_it_is() -> None:
@@ -142,17 +148,23 @@ def test_whose_message_it_is() -> None:
 
 def test_sentences() -> None:
     address = Address("node0", 29500)
-    assert gone([2], 4, 5).startswith("process 2 of 4 ended, or did not answer within 5 s: see")
-    assert gone([1, 2, 3], 4, 0.5).startswith("processes 1, 2 and 3 of 4 ended, or did not answer")
-    assert late([1, 2], 4, 600) == (
+    assert did_not_answer([2], 4, 5).startswith(
+        "process 2 of 4 ended, or did not answer within 5 s: see"
+    )
+    assert did_not_answer([1, 2, 3], 4, 0.5).startswith(
+        "processes 1, 2 and 3 of 4 ended, or did not answer"
+    )
+    assert still_working([1, 2], 4, 600) == (
         "processes 1 and 2 of 4 were still at work when the others had waited 600 s: give a longer "
         "--timeout"
     )
-    assert not_started([3], 4, 600, address).startswith("process 3 of 4 did not come to node0:2950")
+    assert did_not_come([3], 4, 600, address).startswith(
+        "process 3 of 4 did not come to node0:2950"
+    )
     assert unreachable(4, address, 5).startswith("process 0 of 4, at which the other")
     launcher = Address("node0", 29500, is_hosted_by_launcher=True)
     assert unreachable(4, launcher, 5).startswith("the launcher ended, or did not an")
-    assert "give a free port" in no_listener(address, "in use")
+    assert "give a free port" in can_not_listen(address, "in use")
 
 
 @pytest.mark.parametrize(

@@ -1,36 +1,22 @@
-"""One sentence for each way in which the processes of a run can lose each other."""
+"""Messages: one sentence for each way in which the processes of a run can lose each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lsuv_cli.processes.launch import Address
 
 AGAIN = "then start the run again"
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
-    """Who was missing when an exchange failed.
-
-    Attributes:
-        silent: ranks of processes that show no sign of life.
-        behind: ranks of processes that have not come to this exchange.
-    """
-
-    silent: Sequence[int]
-    behind: Sequence[int]
-
-
-def not_started(missing: Sequence[int], size: int, seconds: float, address: Address) -> str:
-    """Processes have not come to the meeting point.
+def did_not_come(missing: Sequence[int], size: int, seconds: float, address: Address) -> str:
+    """Return that processes have not come to the rendezvous.
 
     Args:
         missing: their ranks.
         size: how many processes there are.
         seconds: how long they were waited for.
-        address: the meeting point.
+        address: of the rendezvous.
     """
     return (
         f"{_processes(missing, size)} did not come to {address} within {seconds:g} s: see whether "
@@ -38,8 +24,8 @@ def not_started(missing: Sequence[int], size: int, seconds: float, address: Addr
     )
 
 
-def gone(ranks: Sequence[int], size: int, seconds: float) -> str:
-    """Processes show no sign of life.
+def did_not_answer(ranks: Sequence[int], size: int, seconds: float) -> str:
+    """Return that processes ended or have been stopped.
 
     Args:
         ranks: their ranks.
@@ -52,8 +38,8 @@ def gone(ranks: Sequence[int], size: int, seconds: float) -> str:
     )
 
 
-def late(ranks: Sequence[int], size: int, seconds: float) -> str:
-    """Processes live, but have not come to an exchange.
+def still_working(ranks: Sequence[int], size: int, seconds: float) -> str:
+    """Return that processes live, but have not come to an exchange.
 
     Args:
         ranks: their ranks.
@@ -67,8 +53,8 @@ def late(ranks: Sequence[int], size: int, seconds: float) -> str:
     )
 
 
-def cut_off(size: int, detail: str) -> str:
-    """An exchange failed although everybody is there.
+def can_not_exchange(size: int, detail: str) -> str:
+    """Return that an exchange failed although every process is there.
 
     Args:
         size: how many processes there are.
@@ -80,11 +66,11 @@ def cut_off(size: int, detail: str) -> str:
     )
 
 
-def no_listener(address: Address, detail: str) -> str:
-    """The first process can't open the meeting point.
+def can_not_listen(address: Address, detail: str) -> str:
+    """Return that the first process can't listen at the address of the rendezvous.
 
     Args:
-        address: the meeting point.
+        address: of the rendezvous.
         detail: why not.
     """
     return (
@@ -94,11 +80,11 @@ def no_listener(address: Address, detail: str) -> str:
 
 
 def unreachable(size: int, address: Address, seconds: float) -> str:
-    """The meeting point does not answer.
+    """Return that the rendezvous does not answer.
 
     Args:
         size: how many processes there are.
-        address: the meeting point.
+        address: of the rendezvous.
         seconds: how long a connection may take.
     """
     who = (
@@ -112,8 +98,8 @@ def unreachable(size: int, address: Address, seconds: float) -> str:
     )
 
 
-def unlike(rank: int, size: int, theirs: str, ours: str) -> str:
-    """Two processes came to the same exchange with different work.
+def different_work(rank: int, size: int, theirs: str, ours: str) -> str:
+    """Return that two processes came to the same exchange with different work.
 
     Args:
         rank: of the process that differs from the first.
