@@ -48,7 +48,7 @@ def scale_and_measure(
     while True:
         for segment in lsuv.next_sweep(forecast):
             lsuv.draw(segment)
-            lsuv.scale(segment)
+            lsuv.sweep(segment)
         measured = lsuv.outcome.outputs
         if setup.plan.needs_more_sweeps:
             events.stage("measuring", len(setup.batches.counts))
@@ -71,7 +71,7 @@ class Iterations:
         while True:
             for segment in lsuv.next_sweep(forecast):
                 lsuv.draw(segment)
-                final = lsuv.scale(segment)  # these parameters may be written
+                final = lsuv.sweep(segment)  # these parameters may be written
             after = measure(setup, weights, events)
             results = lsuv.results(before, after)
             if lsuv.is_done(results):
@@ -115,7 +115,7 @@ class Iterations:
     def next_sweep(self, forecast: Forecast) -> Iterator[Segment]:
         """Begin a sweep, and yield each segment that the samples pass through next.
 
-        The caller draws and scales each segment before it takes the next one.
+        The caller draws and sweeps each segment before it takes the next one.
 
         Args:
             forecast: called with the segments before the first sweep.
@@ -138,7 +138,7 @@ class Iterations:
         """
         self._draws.before(segment.parameters)
 
-    def scale(self, segment: Segment) -> frozenset[str]:
+    def sweep(self, segment: Segment) -> frozenset[str]:
         """Have all samples pass through a segment once, and scale the weights of its layers.
 
         Args:

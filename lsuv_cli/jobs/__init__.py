@@ -1,4 +1,13 @@
-"""What each command does, from top to bottom: one file a command.
+"""What each command does, from top to bottom: one file per command.
 
-In: options. Out: a report. `opening` and `preparing` are the steps they share.
+In: options. Out: a report, or the written files. Every job takes the same steps, each in a file of
+its own: `opening` reads the model, `planning` finds its layers and decides what is done with each,
+`preparing` reads the samples and opens what the engine needs.
+
+- `init`, `verify`, `compare`, `inspect`, `apply`: the jobs. Start with `init`.
+- `opening`, `planning`, `preparing`: the steps they share; `loading` has the samples, `storing` the
+  values between segments.
+- `init_outputs`, `model_output`: the files that are written, checked before the work.
+- `backward`: the gradients of `compare`.
+- `init_keywords`: the keywords of `lsuv_cli.initialize`.
 """

@@ -31,11 +31,7 @@ def compare_inits(
 ) -> Comparison:
     """Measure a model's layers with several initialisations.
 
-    Args:
-        options: what the user asked for.
-        events: receives progress events.
-        group: the processes that share the samples; None for this one alone.
-        find: finds the samples.
+    The arguments are those of `open_inputs`.
 
     Raises:
         LsuvError: the model, the samples or an option can't be used.
@@ -43,7 +39,7 @@ def compare_inits(
     with open_inputs(options, events, group, find) as inputs:
         run = prepare_run(inputs, plan_model(inputs))
         with run.open_setup({}) as setup:
-            forecast = partial(run.report_plan, setup)
+            forecast = partial(run.report_forecast, setup)
             backward = BackwardPass(options, run, setup)
             found: dict[Init, ComparedInit] = {}
             for init, weights, pre_init in _initialised(options, setup, inputs.weights, events):

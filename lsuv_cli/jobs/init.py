@@ -62,6 +62,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
         BranchesChanged: with the new weights they take others; nothing was written.
         LsuvError: see `initialize`.
     """
+    # Plan, before anything takes long: layers, names, files and memory.
     _refuse_resuming_branches(options, inputs)
     plan = plan_model(inputs)
     outputs = plan_outputs(options, inputs, plan)
@@ -77,12 +78,12 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
         with outputs.open(run.settings) as files:
             lsuv = Iterations(setup, weights, options, events)
             while True:
-                for segment in lsuv.next_sweep(partial(run.report_plan, setup)):
+                for segment in lsuv.next_sweep(partial(run.report_forecast, setup)):
                     lsuv.draw(segment)
-                    final = lsuv.scale(segment)
+                    final = lsuv.sweep(segment)
                     files.write_final(final, weights)
                 files.write_rest(weights, lsuv.outcome.scales, events)
-                # Where one sweep may not find the final scale, only a measurement tells when it is.
+                # Where one sweep may not find the final scale, only a measurement shows it.
                 if options.verify or plan.layers.needs_more_sweeps:
                     events.stage("verifying the written file")
                     after = measure(setup, weights, events)
@@ -92,7 +93,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
             inputs.refuse_changed_branches()
             distributions = _distributions(options, inputs, setup, weights, results)
             files.write_model(weights)
-            # Until all processes have come so far, none must give a file its name.
+            # No file gets its name before all processes have come this far.
             inputs.group.gather_text("")
             bytes_written = files.bytes_written
     return Report(
@@ -124,7 +125,7 @@ def _distributions(
 
     The sweeps and the measurements before do not depend on it, so that it can't change them.
     """
-    # The first process writes the report; only it need have been told to.
+    # The first process writes the report; the others may not know that one was asked for.
     wanted = inputs.group.gather_text(str(options.distributions))[0]
     if not options.verify or wanted != str(True):
         return {}

@@ -1,4 +1,4 @@
-"""The samples, from what the user named to batches."""
+"""Load the samples that the user named, as batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 # A first guess, where the model is only known once samples have been seen.
 PROVISIONAL_BATCH = 128
 
-# The model is tried on one, and on two.
+# The model is tried on one sample, and on two.
 TRIED_SAMPLES = 2
 
 
@@ -43,10 +43,10 @@ class LoadedSamples:
         """Find, choose and read samples.
 
         Args:
-            inputs: what the model must be fed.
+            inputs: the model's inputs.
             options: what the user asked for.
             group: the processes that share the samples.
-            events: told how the work goes.
+            events: receives progress events.
             find: finds the samples.
             budget_of: divides the memory, given a few samples to try the model on; None where the
                 model is not known yet, and `fit` is called later.
@@ -69,17 +69,21 @@ class LoadedSamples:
         except BaseException:
             source.close()
             raise
-        self._tell(options, events)
+        self._report(options, events)
 
     def fit(self, budget_of: Callable[[Feeds], Budget]) -> Budget:
-        """Have batches keep within a budget, if they do not yet."""
+        """Return the budget, after the size of the batches has been made to fit it.
+
+        Args:
+            budget_of: divides the memory, given a few samples; called once.
+        """
         if self._budget is None:
             self._budget = budget_of(self.batches.few(TRIED_SAMPLES))
             self.batches.regroup(*self._limits())
         return self._budget
 
     def _limits(self) -> tuple[int, int]:
-        """The size of a batch, and the bytes of samples that are kept in memory."""
+        """Return the size of a batch, and the bytes of samples that are kept in memory."""
         size = min(self._share, self._options.batch_size or PROVISIONAL_BATCH)
         if self._budget is not None and self._options.batch_size is None:
             size = self._budget.batch_size(self._share)
@@ -95,7 +99,7 @@ class LoadedSamples:
             if self.files.holds(path):
                 raise OutputError(f"the output {path} is one of the samples itself; choose another")
 
-    def _tell(self, options: WorkOptions, events: Events) -> None:
+    def _report(self, options: WorkOptions, events: Events) -> None:
         for path, reason in self.batches.skipped:
             events.warn(f"skipped {path}: {reason}")
         wanted = options.samples.count

@@ -86,7 +86,7 @@ def _name_layers(
         the graph.
 
     Raises:
-        LsuvError: the names that were asked for can't be told, or don't fit the file of --like.
+        LsuvError: the names that were asked for are not known, or don't fit the file of --like.
     """
     model, options, events = inputs.model, inputs.options, inputs.events
     others: Mapping[str, NDArray[Any]] = {}

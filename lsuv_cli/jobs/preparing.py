@@ -75,7 +75,7 @@ class PreparedRun:
             "device": self.inputs.device.label,
         }
 
-    def report_plan(self, setup: Setup, segments: Sequence[Segment]) -> None:
+    def report_forecast(self, setup: Setup, segments: Sequence[Segment]) -> None:
         """Say what a sweep through some segments is going to take, before it does."""
         counts, free_bytes = setup.batches.counts, setup.store.free_bytes
         tell_plan(self.budget, counts, free_bytes, self.inputs.events, segments)

@@ -14,7 +14,6 @@ from lsuv_cli.engine.measure_outputs import measure
 from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import PreparedRun, prepare_run
-from lsuv_cli.layers.find import find_layers
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
 from lsuv_cli.weights.load import load_checkpoint
 
@@ -27,11 +26,7 @@ def verify_weights(
 ) -> Verification:
     """Measure a model's layers with the weights of a file, or with its own.
 
-    Args:
-        options: what the user asked for.
-        events: receives progress events.
-        group: the processes that share the samples; None for this one alone.
-        find: finds the samples.
+    The arguments are those of `open_inputs`.
 
     Raises:
         LsuvError: the model, the weights, the samples or an option can't be used.
@@ -48,7 +43,7 @@ def verify_weights(
         with run.open_setup({"weights": str(options.weights)}) as setup:
             events.stage("measuring", len(setup.batches.counts))
             if setup.norms:
-                forecast = partial(run.report_plan, setup)
+                forecast = partial(run.report_forecast, setup)
                 measured = measure_and_set_statistics(setup, weights, events, forecast)
             else:
                 measured = measure(setup, weights, events)
@@ -73,12 +68,11 @@ def _plan_with_weights(
     plan = plan_model(inputs)
     files: tuple[str, ...] = ()
     if options.weights is not None:
-        model = inputs.model
         loaded = load_checkpoint(
             options.weights,
-            model,
+            inputs.model,
             inputs.weights,
-            find_layers(model),
+            plan.layer_nodes,
             state=inputs.state,
             names=options.names,
         )
