@@ -103,8 +103,8 @@ def test_reasons_refuse_the_names_or_warn(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_command_line_knows_the_words_without_numpy() -> None:
     script = (
-        "import sys; from lsuv_cli.cli import arguments; "
-        "print(arguments.names_words(), *{'numpy', 'onnx'} & sys.modules.keys())"
+        "import sys; from lsuv_cli.cli.options import output; "
+        "print(output.names_words(), *{'numpy', 'onnx'} & sys.modules.keys())"
     )
     printed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from lsuv_cli import __version__
-from lsuv_cli.cli import arguments
 from lsuv_cli.cli.commands.apply import apply
 from lsuv_cli.cli.commands.compare import compare
 from lsuv_cli.cli.commands.init import init
@@ -24,6 +25,37 @@ from lsuv_cli.cli.exits import (
 )
 from lsuv_cli.core.errors import LsuvError
 from lsuv_cli.processes.run import Run
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lsuv {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        metavar="",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Options for the commands, as TOML. [dim]\\[default: lsuv.toml, or \\[tool.lsuv] in "
+        "pyproject.toml, of this folder or one above][/dim]",
+    ),
+]
+NoConfigOption = Annotated[
+    bool, typer.Option("--no-config", metavar="", help="Ignore configuration files.")
+]
+
 
 QUIET = frozenset(("-q", "--quiet"))
 VERBOSE = frozenset(("-v", "--verbose"))
@@ -43,9 +75,9 @@ app = typer.Typer(
 def lsuv(
     context: typer.Context,
     *,
-    config: arguments.ConfigOption = None,
-    no_config: arguments.NoConfigOption = False,
-    version: arguments.VersionOption = False,  # noqa: ARG001 - its callback acts
+    config: ConfigOption = None,
+    no_config: NoConfigOption = False,
+    version: VersionOption = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
     # A file that can't be read must not keep from reading what to write in it.

@@ -1,4 +1,4 @@
-"""What a shell is offered for arguments and options that are no plain files or choices."""
+"""Shell completion of arguments and options that are neither plain files nor choices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_IN_BASH = re.compile(r"[^\w@%+,./~-]")
 
 
 def files_ending(suffixes: frozenset[str]) -> Callable[[str], list[str]]:
-    """Offers files by their names' endings, and folders to look into."""
+    """Return a completer of files by suffix, and of folders."""
 
     def complete(incomplete: str) -> list[str]:
         found = _entries(incomplete, suffixes)
@@ -51,16 +51,16 @@ def _entries(incomplete: str, suffixes: frozenset[str]) -> list[str]:
     ]
 
 
-def presets(incomplete: str) -> list[str]:
-    """Offers the data sets whose normalisation is known."""
+def complete_presets(incomplete: str) -> list[str]:
+    """Complete the names of `--preset`."""
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
-def names(incomplete: str) -> list[str]:
-    """Offer the words of `--names`."""
+def complete_names(incomplete: str) -> list[str]:
+    """Complete the words of `--names`."""
     return [word for word in names_words() if word.startswith(incomplete)]
 
 
-def devices(incomplete: str) -> list[str]:
-    """Offers devices."""
+def complete_devices(incomplete: str) -> list[str]:
+    """Complete the devices of `--device`."""
     return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]

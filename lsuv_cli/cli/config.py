@@ -24,7 +24,7 @@ KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 # The only option with several values that are paths.
 DATA = "data"
 
-# Those of one number, or one a channel.
+# Options that take one number, or one per channel.
 NUMBERS = frozenset(("mean", "std"))
 
 # Where one of these is given, what was said less specifically of the others is void: in a table for
@@ -58,7 +58,7 @@ def find_configuration() -> Path | None:
 
 
 def _has_options(project: Path) -> bool:
-    """Whether a pyproject.toml, if it is one, has a table for this tool; others are its owner's."""
+    """Return whether a pyproject.toml has a table for this tool."""
     try:
         tools = _parsed(project).get("tool")
     except UsageError:
@@ -181,7 +181,7 @@ def _located(path: Path, text: str) -> str:
 
 
 def _located_samples(path: Path, text: str) -> str:
-    """The same of what `--data` takes: also lists of paths, and patterns."""
+    """Resolve a value of `--data` relative to the file: a path, a list of paths or a pattern."""
     if text == "@-":
         return text
     if text.startswith("@"):

@@ -33,7 +33,7 @@ COPIED_BYTES = 1 << 20
 
 
 class Verbosity(IntEnum):
-    """How much is said."""
+    """Amount of output on the screen."""
 
     QUIET = 0
     NORMAL = 1
@@ -165,7 +165,7 @@ def _make_plain(console: Console) -> None:
 
 
 def as_plain_text(renderable: RenderableType) -> str:
-    """What stdout is given of a table: in colour and as wide as the terminal, if it is one."""
+    """Return a table as text for stdout: in colour and as wide as the terminal, if it is one."""
     console = Console(highlight=False, soft_wrap=True)
     _make_plain(console)
     with console.capture() as captured:

@@ -1,4 +1,4 @@
-"""How a command ends: what happened, as one sentence on stderr and an exit code."""
+"""The end of a command: one sentence on stderr about what happened, and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that run a model have in common."""
+"""Steps shared by the commands that run a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lsuv_cli.cli.flags import ScreenFlags
+from lsuv_cli.cli.options.output import ScreenFlags
 from lsuv_cli.cli.report_files import ReportFiles
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.group import Group

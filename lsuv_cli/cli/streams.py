@@ -80,7 +80,7 @@ def check_stdout(out: Path, run: Run, rivals: Mapping[str, bool]) -> None:
 
 @contextmanager
 def written_to(out: Path, folder: Path | None) -> Iterator[Path]:
-    """Where to write: the path itself or, for `-`, a file that goes to stdout in the end.
+    """Return the path to write to: `out` itself or, for `-`, a file copied to stdout at the end.
 
     Weights are read back while a file is being written, which a pipe does not allow; and nothing
     goes out of a file that did not become whole.

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from lsuv_cli.cli import arguments
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsuv_cli.cli.completion import WEIGHT_SUFFIXES, files_ending
 from lsuv_cli.cli.exits import with_exit_code
+from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.output import ForceOption, NamesOption, QuietOption
+from lsuv_cli.cli.options.panels import OUTPUT_PANEL
 from lsuv_cli.cli.streams import STANDARD, model_options
 from lsuv_cli.core.choices import AUTO_NAMES
 from lsuv_cli.core.errors import ExitCode, UsageError
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.processes.run import Run
 
+AppliedWeightsArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="WEIGHTS",
+        autocompletion=files_ending(WEIGHT_SUFFIXES),
+        help="A file of weights: safetensors, an index of shards, or a .pt of tensors.",
+    ),
+]
+ModelOutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="The model to write, in MODEL's format.",
+    ),
+]
+
 
 @with_exit_code
 def apply(
     run: Run,
-    model: arguments.ModelArgument,
-    weights: arguments.AppliedWeightsArgument,
+    model: ModelArgument,
+    weights: AppliedWeightsArgument,
     *,
-    out: arguments.ModelOutOption,
-    names: arguments.NamesOption = AUTO_NAMES,
-    force: arguments.ForceOption = False,
-    quiet: arguments.QuietOption = False,
+    out: ModelOutOption,
+    names: NamesOption = AUTO_NAMES,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
 ) -> ExitCode:
     """Put weights back into a model: the same file, with their values.
 

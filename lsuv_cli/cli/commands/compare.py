@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from lsuv_cli.cli import arguments
+import typer
+
 from lsuv_cli.cli.exits import with_exit_code
-from lsuv_cli.cli.flags import (
-    DataFlags,
-    GoalFlags,
-    LayerFlags,
-    MachineFlags,
-    NameFlags,
-    ReportFlags,
-    ScreenFlags,
-    with_flags,
-)
+from lsuv_cli.cli.options.algorithm import GoalFlags, MaxIterOption, SeedOption
+from lsuv_cli.cli.options.data import DataFlags
+from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.layers import LayerFlags
+from lsuv_cli.cli.options.machine import MachineFlags
+from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.output import NameFlags, ReportFlags, ScreenFlags
+from lsuv_cli.cli.options.panels import ALGORITHM_PANEL
 from lsuv_cli.cli.report_files import ReportFiles
 from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import model_options
-from lsuv_cli.core.choices import Bias, PreInit
+from lsuv_cli.core.choices import Bias, Init, PreInit
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.option_texts import parse_inits
 from lsuv_cli.core.options import DEFAULT_INITS, CompareOptions
@@ -32,20 +31,57 @@ if TYPE_CHECKING:
 INITS = ",".join(DEFAULT_INITS)
 
 
+InitsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="INIT[,INIT...]",
+        rich_help_panel=ALGORITHM_PANEL,
+        help=f"What to compare: {', '.join(Init)}; keep is the model's own weights and biases.",
+    ),
+]
+BackwardOption = Annotated[
+    bool,
+    typer.Option(
+        "--backward/--no-backward",
+        metavar="",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Also compute each layer's gradient; needs the extra compare.",
+    ),
+]
+ScaledOption = Annotated[
+    PreInit,
+    typer.Option(
+        "--pre-init",
+        metavar="KIND",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Weights that lsuv scales; the same as init's option of this name.",
+    ),
+]
+ComparedBiasOption = Annotated[
+    Bias,
+    typer.Option(
+        "--bias",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Set biases to zero or keep them; with center, lsuv sets them so that each "
+        "channel's mean is zero, and the other initialisations use zeros.",
+    ),
+]
+
+
 @with_flags
 @with_exit_code
 def compare(
     run: Run,
-    model: arguments.ModelArgument,
+    model: ModelArgument,
     *,
     data: DataFlags,
-    seed: arguments.SeedOption = 0,
-    inits: arguments.InitsOption = INITS,
-    backward: arguments.BackwardOption = True,
+    seed: SeedOption = 0,
+    inits: InitsOption = INITS,
+    backward: BackwardOption = True,
     goal: GoalFlags,
-    max_iter: arguments.MaxIterOption = 10,
-    pre_init: arguments.ScaledOption = PreInit.ORTHONORMAL,
-    bias: arguments.ComparedBiasOption = Bias.ZERO,
+    max_iter: MaxIterOption = 10,
+    pre_init: ScaledOption = PreInit.ORTHONORMAL,
+    bias: ComparedBiasOption = Bias.ZERO,
     layers: LayerFlags,
     names: NameFlags,
     report: ReportFlags,

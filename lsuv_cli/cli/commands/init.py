@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lsuv_cli.cli import arguments
+import typer
+
 from lsuv_cli.cli.exits import with_exit_code
-from lsuv_cli.cli.flags import (
-    DataFlags,
-    GoalFlags,
-    LayerFlags,
-    MachineFlags,
+from lsuv_cli.cli.options.algorithm import GoalFlags, MaxIterOption, SeedOption
+from lsuv_cli.cli.options.data import DataFlags
+from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.layers import LayerFlags
+from lsuv_cli.cli.options.machine import MachineFlags
+from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.output import (
+    ForceOption,
     NameFlags,
+    PlotOption,
+    ReportOption,
     ScreenFlags,
-    with_flags,
 )
+from lsuv_cli.cli.options.panels import ALGORITHM_PANEL, MACHINE_PANEL, OUTPUT_PANEL
 from lsuv_cli.cli.report_files import ReportFiles
 from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import STANDARD, check_stdout, model_options, written_to
@@ -31,16 +37,77 @@ if TYPE_CHECKING:
     from lsuv_cli.core.records import Report
 
 
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT_PANEL,
+        help="The safetensors file to write; - for stdout.",
+    ),
+]
+PreInitOption = Annotated[
+    PreInit,
+    typer.Option(
+        metavar="KIND",
+        rich_help_panel=ALGORITHM_PANEL,
+        help="What the weights are before they are scaled: "
+        + ", ".join(kind for kind in PreInit if kind is not PreInit.KEEP)
+        + ", or keep for those in the model.",
+    ),
+]
+BiasOption = Annotated[
+    Bias,
+    typer.Option(
+        rich_help_panel=ALGORITHM_PANEL,
+        help="Set biases to zero, keep them, or center them, so that each channel's mean is zero.",
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=MACHINE_PANEL,
+        help="Keep a journal of what has been measured here, and resume an interrupted run from "
+        "it; removed when the run is done.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriteFlags:
-    """What is written beside the weights, and how."""
+    """Files written beside the weights, and how files are written."""
 
-    out_model: arguments.OutModelOption = None
-    max_shard_size: arguments.MaxShardSizeOption = None
-    report: arguments.ReportOption = None
-    plot: arguments.PlotOption = None
-    verify: arguments.VerifyOption = True
-    force: arguments.ForceOption = False
+    out_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=OUTPUT_PANEL,
+            help="Also write the model with the new weights, in MODEL's format.",
+        ),
+    ] = None
+    max_shard_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            rich_help_panel=OUTPUT_PANEL,
+            help="Split the weights into files of at most this size (5GB, 500MB, 2GiB) with an "
+            "index, in Hugging Face's format.",
+        ),
+    ] = None
+    report: ReportOption = None
+    plot: PlotOption = None
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            metavar="",
+            rich_help_panel=OUTPUT_PANEL,
+            help="Measure the model's own weights before, and the written file after.",
+        ),
+    ] = True
+    force: ForceOption = False
 
     @property
     def report_files(self) -> ReportFiles:
@@ -48,10 +115,10 @@ class WriteFlags:
         return ReportFiles(self.report, self.plot, self.force)
 
     def options(self) -> dict[str, Any]:
-        """What they mean, as fields of `InitOptions`.
+        """Return them as fields of `InitOptions`.
 
         Raises:
-            UsageError: a text can't be understood.
+            UsageError: an option's text can't be parsed.
         """
         if self.out_model == STANDARD:
             raise UsageError("--out-model - : only --out writes to stdout; give a file")
@@ -73,21 +140,21 @@ class WriteFlags:
 @with_exit_code
 def init(
     run: Run,
-    model: arguments.ModelArgument,
+    model: ModelArgument,
     *,
     data: DataFlags,
-    seed: arguments.SeedOption = 0,
+    seed: SeedOption = 0,
     goal: GoalFlags,
-    max_iter: arguments.MaxIterOption = 10,
-    pre_init: arguments.PreInitOption = PreInit.ORTHONORMAL,
-    bias: arguments.BiasOption = Bias.ZERO,
+    max_iter: MaxIterOption = 10,
+    pre_init: PreInitOption = PreInit.ORTHONORMAL,
+    bias: BiasOption = Bias.ZERO,
     layers: LayerFlags,
-    out: arguments.OutOption,
+    out: OutOption,
     names: NameFlags,
     write: WriteFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
-    resume: arguments.ResumeOption = None,
+    resume: ResumeOption = None,
 ) -> ExitCode:
     """Initialise a model's weights by LSUV and write them as safetensors.
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from lsuv_cli.cli import arguments
+from typing import Annotated
+
+import typer
+
 from lsuv_cli.cli.exits import with_exit_code
-from lsuv_cli.cli.flags import LayerFlags, MachineFlags, NameFlags, ScreenFlags, with_flags
+from lsuv_cli.cli.options.data import InputShapeOption, SamplesOption
+from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.layers import LayerFlags
+from lsuv_cli.cli.options.machine import MachineFlags
+from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.output import NameFlags, ScreenFlags
+from lsuv_cli.cli.options.panels import MACHINE_PANEL
 from lsuv_cli.cli.running import open_run, print_result
 from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.errors import ExitCode
@@ -12,16 +21,27 @@ from lsuv_cli.core.option_texts import parse_input_shapes, parse_samples
 from lsuv_cli.core.options import InspectOptions, SampleOptions
 from lsuv_cli.processes.run import Run
 
+PlanOption = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        metavar="",
+        rich_help_panel=MACHINE_PANEL,
+        help="Also print what init would need with the given --samples, --batch-size and "
+        "--memory: segments, memory, disk space, node executions.",
+    ),
+]
+
 
 @with_flags
 @with_exit_code
 def inspect(
     run: Run,
-    model: arguments.ModelArgument,
+    model: ModelArgument,
     *,
-    input_shape: arguments.InputShapeOption = None,
-    plan: arguments.PlanOption = False,
-    samples: arguments.SamplesOption = "128",
+    input_shape: InputShapeOption = None,
+    plan: PlanOption = False,
+    samples: SamplesOption = "128",
     layers: LayerFlags,
     names: NameFlags,
     screen: ScreenFlags,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lsuv_cli.cli import arguments
+import typer
+
+from lsuv_cli.cli.completion import WEIGHT_SUFFIXES, files_ending
 from lsuv_cli.cli.exits import with_exit_code
-from lsuv_cli.cli.flags import (
-    DataFlags,
-    GoalFlags,
-    LayerFlags,
-    MachineFlags,
-    NameFlags,
-    ReportFlags,
-    ScreenFlags,
-    with_flags,
-)
+from lsuv_cli.cli.options.algorithm import GoalFlags
+from lsuv_cli.cli.options.data import DataFlags
+from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.layers import LayerFlags
+from lsuv_cli.cli.options.machine import MachineFlags
+from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.output import NameFlags, ReportFlags, ScreenFlags
+from lsuv_cli.cli.options.panels import DATA_PANEL, LEAST
 from lsuv_cli.cli.report_files import ReportFiles
 from lsuv_cli.cli.running import open_run, print_result, telling, write_report
 from lsuv_cli.cli.streams import model_options
@@ -28,15 +29,36 @@ if TYPE_CHECKING:
     from lsuv_cli.core.verification import Verification
 
 
+WeightsArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WEIGHTS",
+        autocompletion=files_ending(WEIGHT_SUFFIXES),
+        help="A file of weights: safetensors, an index of shards, or a .pt of tensors. "
+        "[dim]\\[default: the model's own weights][/dim]",
+    ),
+]
+SampleSeedOption = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=LEAST["seed"],
+        metavar="N",
+        rich_help_panel=DATA_PANEL,
+        help="Seed for choosing samples; init with the same seed chooses the same ones.",
+    ),
+]
+
+
 @with_flags
 @with_exit_code
 def verify(
     run: Run,
-    model: arguments.ModelArgument,
-    weights: arguments.WeightsArgument = None,
+    model: ModelArgument,
+    weights: WeightsArgument = None,
     *,
     data: DataFlags,
-    seed: arguments.SampleSeedOption = 0,
+    seed: SampleSeedOption = 0,
     goal: GoalFlags,
     layers: LayerFlags,
     names: NameFlags,
