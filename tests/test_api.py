@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lsuv_cli
 from lsuv_cli import Initialized, LsuvError, LsuvWarning, initialize
+from lsuv_cli.jobs.init_keywords import CHECKS, InitKeywords
 from support.graphs import random_weight, save_graph
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -175,6 +177,23 @@ def test_options_out_of_range(
     model, pictures = given
     with pytest.raises(LsuvError, match=re.escape(says)):
         initialize(**{"model": model, "samples": pictures, **option})
+
+
+def test_the_signature_shows_every_keyword_and_its_default() -> None:
+    parameters = inspect.signature(initialize).parameters
+    assert InitKeywords.__annotations__.keys() == CHECKS.keys() <= parameters.keys()
+    assert not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    defaults = {name: parameters[name].default for name in ("count", "pre_init", "verify", "std")}
+    assert defaults == {"count": 128, "pre_init": "orthonormal", "verify": True, "std": ()}
+    documented = inspect.getdoc(initialize) or ""
+    assert [name for name in parameters if f"\n    {name}: " not in documented] == []
+
+
+def test_an_unknown_keyword_is_refused(given: tuple[Path, torch.Tensor]) -> None:
+    model, pictures = given
+    keywords: dict[str, Any] = {"colour": "red", "count": -1}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        initialize(model, pictures, **keywords)
 
 
 def test_options_in_other_forms(given: tuple[Path, torch.Tensor]) -> None:
