@@ -18,7 +18,7 @@ from lsuv_cli.core.errors import LsuvWarning, UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.records import Report
 from lsuv_cli.graph.torch_arrays import as_tensor
-from lsuv_cli.jobs.init import initialize as run_job
+from lsuv_cli.jobs.init import initialize_weights
 from lsuv_cli.jobs.init_keywords import InitKeywords, init_options, with_keywords
 from lsuv_cli.samples.memory import find_in_memory
 from lsuv_cli.samples.open_samples import open_samples
@@ -115,7 +115,7 @@ def initialize(
         file = Path(folder, "out.safetensors") if out is None else _path("out", out)
         options = init_options(path, content, data, file, force=force, keywords=keywords)
         find = open_samples if is_path else find_in_memory(samples)
-        report = run_job(options, _Warnings(), find=find)
+        report = initialize_weights(options, _Warnings(), find=find)
         written = open_checkpoint(file)
         return Initialized(report, {name: np.array(written[name]) for name in written})
 

@@ -32,7 +32,7 @@ from lsuv_cli.core.preinit import draw, generator
 from lsuv_cli.engine.gradients import NoGradientsError, Signal, refuse_different
 from lsuv_cli.jobs.backward import GRADIENT_SAMPLES
 from lsuv_cli.jobs.compare import compare_inits
-from lsuv_cli.jobs.init import initialize
+from lsuv_cli.jobs.init import initialize_weights
 from support.command import Run
 from support.graphs import random_weight, save_graph
 from support.paths import ROOT
@@ -133,7 +133,7 @@ def lsuv_weights(model: Path, data: Path, folder: Path, **more: Any) -> Mapping[
     options = InitOptions(
         model=model, out=out, samples=samples, seed=SEED, device="cpu", force=True, **more
     )
-    assert not initialize(options, Silent()).failures
+    assert not initialize_weights(options, Silent()).failures
     return load_file(out)
 
 
@@ -250,7 +250,7 @@ def test_lsuv_is_what_init_gives(
     samples = SampleOptions(data=(str(tmp_path / "x.npy"),), seed=SEED)
     out = tmp_path / "out.safetensors"
     options = InitOptions(model=model, out=out, samples=samples, seed=SEED, device="cpu", **plan)
-    results = initialize(options, Silent()).layers
+    results = initialize_weights(options, Silent()).layers
     by_init = {one.init: one for one in found.inits}
     for index, result in by_layer(results):
         assert result.before is not None

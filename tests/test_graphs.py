@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from lsuv_cli.core.choices import Bias, Per, PreInit, Status
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
-from lsuv_cli.jobs.init import initialize
+from lsuv_cli.jobs.init import initialize_weights
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.reading.onnx_file import read_model
 from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN, V
@@ -227,7 +227,7 @@ def test_nothing_is_said_of_it_that_is_not_so(tmp_path: Path) -> None:
         max_iter=1,
         verify=False,
     )
-    report = initialize(options, Silent())
+    report = initialize_weights(options, Silent())
     assert [result.status for result in report.layers] == [Status.MAX_ITERATIONS]
 
 

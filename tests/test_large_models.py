@@ -125,9 +125,9 @@ from pathlib import Path
 from lsuv_cli.core.choices import PreInit, Status
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
-from lsuv_cli.jobs.init import initialize
+from lsuv_cli.jobs.init import initialize_weights
 folder = Path(sys.argv[1])
-report = initialize(InitOptions(
+report = initialize_weights(InitOptions(
     model=folder / "large.onnx", out=folder / "init.safetensors", force=True, device="cpu",
     samples=SampleOptions(data=(str(folder / "samples.npy"),), count=16),
     pre_init=PreInit.HE, verify=False, max_segment_bytes=int(sys.argv[2])), Silent())

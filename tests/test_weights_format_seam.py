@@ -14,7 +14,7 @@ from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions, InitOptions, SampleOptions
 from lsuv_cli.jobs.apply import apply_weights
-from lsuv_cli.jobs.init import initialize
+from lsuv_cli.jobs.init import initialize_weights
 from lsuv_cli.weights import formats
 from lsuv_cli.weights.formats import open_checkpoint
 from lsuv_cli.weights.weights_format import WeightsFormat
@@ -41,7 +41,7 @@ def npz(monkeypatch: pytest.MonkeyPatch) -> WeightsFormat:
 def initialized(model: Path, data: Path, out: Path, **options: Any) -> dict[str, Any]:
     """Initialise a model, and return the tensors of the written checkpoint."""
     samples = SampleOptions(data=(str(data),))
-    initialize(InitOptions(model=model, out=out, samples=samples, **options), Silent())
+    initialize_weights(InitOptions(model=model, out=out, samples=samples, **options), Silent())
     return dict(open_checkpoint(out))
 
 

@@ -26,7 +26,7 @@ from lsuv_cli.jobs.preparing import prepare_run
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
 
 
-def initialize(
+def initialize_weights(
     options: InitOptions,
     events: Events,
     group: Group | None = None,
@@ -60,7 +60,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
 
     Raises:
         BranchesChanged: with the new weights they take others; nothing was written.
-        LsuvError: see `initialize`.
+        LsuvError: see `initialize_weights`.
     """
     # Plan, before anything takes long: layers, names, files and memory.
     _refuse_resuming_branches(options, inputs)

@@ -18,7 +18,7 @@ from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.jobs.loading import LoadedSamples
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.jobs.planning import ModelPlan
-from lsuv_cli.jobs.storing import open_store, refuse_different
+from lsuv_cli.jobs.storing import open_store, refuse_differing_processes
 from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.memory.budget import Budget, tell_plan
 from lsuv_cli.memory.trial import memory_use
@@ -58,7 +58,7 @@ class PreparedRun:
         identity = {**self._identity(), **more}
         # Where samples or a resume journal are may differ from machine to machine.
         alike = {"samples": batches.available, "resume": options.resume is not None}
-        refuse_different({**identity, **alike}, inputs.group)
+        refuse_differing_processes({**identity, **alike}, inputs.group)
         stored = open_store(options, inputs.group, self.budget, batches, identity, inputs.events)
         with stored as (store, journal):
             yield make_setup(inputs, self.plan, batches, store, journal)

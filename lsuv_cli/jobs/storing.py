@@ -89,7 +89,7 @@ def spill_file(spill_dir: Path | None) -> SpillFile | None:
         return None
 
 
-def refuse_different(identity: Mapping[str, Any], group: Group) -> None:
+def refuse_differing_processes(identity: Mapping[str, Any], group: Group) -> None:
     """Refuse processes that would not do the same.
 
     Args:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import InitOptions, SampleOptions
 from lsuv_cli.core.records import Report
-from lsuv_cli.jobs.init import initialize
+from lsuv_cli.jobs.init import initialize_weights
 from support.sample_files import SAMPLES
 
 
@@ -25,7 +25,7 @@ def run(model: Path, data: Path, **options: Any) -> tuple[Report, dict[str, NDAr
         options: of `InitOptions`, and `count`, the number of samples.
     """
     out = options.pop("out", model.with_suffix(".safetensors"))
-    report = initialize(
+    report = initialize_weights(
         InitOptions(
             model=model,
             out=out,

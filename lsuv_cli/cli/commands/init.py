@@ -187,13 +187,13 @@ def init(
         **model_options(model, data.data, run),
     )
     with open_run(run, options, screen) as (display, group):
-        from lsuv_cli.jobs.init import initialize
+        from lsuv_cli.jobs.init import initialize_weights
 
         if run.is_first:
             outputs = {"--out": out, "--out-model": options.out_model}
             write.report_files.check(outputs, options.inputs)
         with written_to(out, options.spill_dir) as path:
-            report = initialize(replace(options, out=path), display, group)
+            report = initialize_weights(replace(options, out=path), display, group)
     if out == STANDARD:
         report = replace(report, out=str(STANDARD), files=(str(STANDARD),))
     if run.is_first:
