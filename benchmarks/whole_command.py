@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.engine.measure_outputs import measure
+from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.reading.onnx_file import read_model
 
 GOAL = 30.0
@@ -75,7 +75,7 @@ def worst_deviation(case: common.Case, weights: Mapping[str, FloatArray], feeds:
     for name, value in weights.items():
         values.set(name, value)
     work = common.work_on(model, GivenBatches([feeds]))
-    moments = measure(work, values, common.Silent())
+    moments = measure_outputs(work, values, common.Silent())
     return max(one.deviation(1.0, per_channel=False) for one in moments.values())
 
 

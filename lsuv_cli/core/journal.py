@@ -50,7 +50,7 @@ def moments_of(entry: Sequence[Any]) -> Moments:
     return Moments(count, np.array(mean, np.float64), np.array(square, np.float64))
 
 
-def readings_entry(readings: Measurements) -> Entry:
+def measurements_entry(readings: Measurements) -> Entry:
     """What was measured in a segment."""
     return {
         "taps": [
@@ -60,8 +60,8 @@ def readings_entry(readings: Measurements) -> Entry:
     }
 
 
-def readings_of(entry: Entry) -> Measurements:
-    """The inverse of `readings_entry`."""
+def measurements_of(entry: Entry) -> Measurements:
+    """The inverse of `measurements_entry`."""
     return Measurements(
         {
             TapKey(TapKind(kind), index): Measurement(moments_of(moments), tuple(pending))

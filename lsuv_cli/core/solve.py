@@ -1,4 +1,4 @@
-"""From what a sweep measured to the scales."""
+"""The scales that follow from the measurements of a sweep, in closed form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lsuv_cli.core.scale_rule import Product, failure_of
 
 @dataclass(frozen=True, slots=True)
 class LayerSolution:
-    """What was found at one layer.
+    """What follows from the measurement of one layer.
 
     Attributes:
         moments: of the layer's product with the weight as it was, all layers before it being
@@ -45,18 +45,18 @@ class MeasuredProduct:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSolution:
-    """What follows from one sweep of a segment.
+    """The scales that follow from the measurements in one segment.
 
     Attributes:
-        layers: for each swept layer's index what was found there.
-        scales: for each weight, told by the index of its first use, () or (c,) float64, positive:
-            final weight over the weight that was measured; 1 where no scale was found.
-        scaled_at: for each weight the index of the use that decided its scale.
+        layers: the solution of each swept layer.
+        scales: each weight's scale, () or (c,) float64, positive: final weight over the weight that
+            was measured; 1 where no scale was found.
+        scaled_at: the layer that decided each weight's scale.
         scale_is_final: for each weight 1 where its scale is final and 0 elsewhere, like its scale.
-        norms: for each normalisation's index the moments of what it normalises.
+        norms: the moments of what each normalisation takes in, scaled.
         products: the measured product of each layer so far.
-        outputs: for each measured layer's index the moments that its output has with the scales
-            and biases that were found, as long as the node adds nothing else.
+        outputs: the moments that each measured layer's output has with the scales and biases that
+            were found, as long as the node adds nothing else.
     """
 
     layers: Mapping[LayerIndex, LayerSolution]
@@ -70,70 +70,104 @@ class SegmentSolution:
 
 def solve(
     plan: Plan,
-    readings: Measurements,
+    measured: Measurements,
     biases: Mapping[LayerIndex, Float64Array],
     scale_is_final: Mapping[WeightIndex, Float64Array],
     products: Mapping[LayerIndex, MeasuredProduct],
 ) -> SegmentSolution:
-    """Every swept layer's scale, in closed form.
+    """Return the scale of every swept layer, in closed form.
+
+    Args:
+        plan: the layers and their targets.
+        measured: the moments of the swept layers' products, and of the outputs of other layers.
+        biases: (c,), for layers whose bias is kept.
+        scale_is_final: that of the segments before; their weights were measured as they are going
+            to stay.
+        products: the measured products of the segments before.
+    """
+    solver = _Solver(plan, biases, scale_is_final, products)
+    for index, measurement in measured.layers.items():
+        if plan.layers[index].swept:
+            solver.add_layer(index, measurement)
+        else:
+            solver.outputs[index] = solver.scaled(measurement)
+    return SegmentSolution(
+        layers=solver.layers,
+        scales={weight: _applied(solver.scales[weight]) for weight in sorted(solver.used)},
+        scaled_at=solver.scaled_at,
+        scale_is_final={
+            weight: (scale > 0).astype(np.float64) for weight, scale in solver.scales.items()
+        },
+        norms={index: solver.scaled(one) for index, one in measured.norms.items()},
+        products=solver.products,
+        outputs=solver.outputs,
+    )
+
+
+class _Solver:
+    """Solves one layer after the other, in execution order.
 
     A layer was measured on unscaled values: their pending scale is the product of those of the
     layers in `Measurement.pending_layers`. Its own pending scale p brings the measured product to
     the target, so the scale of its weight is p over that product. A weight that is used several
     times is scaled at the first use whose output varies: that of a recurrent one on its initial
     state of zeros does not.
-
-    Args:
-        plan: the layers and their targets.
-        readings: what the sweep measured, for each swept layer's index, in execution order; of
-            layers that are not swept, the moments of their output.
-        biases: for layers whose bias is kept the (c,) that it adds.
-        scale_is_final: that of the segments before; their weights were measured as they are going
-            to stay.
-        products: the measured products of the segments before.
     """
-    pending = {index: product.pending_scale for index, product in products.items()}
-    products = dict(products)
-    solutions: dict[LayerIndex, LayerSolution] = {}
-    scales: dict[WeightIndex, Float64Array] = dict(scale_is_final)
-    scaled_at: dict[WeightIndex, LayerIndex] = {}
-    used: set[WeightIndex] = set()
-    outputs: dict[LayerIndex, Moments] = {}
-    for index, reading in readings.layers.items():
-        planned = plan.layers[index]
-        first = planned.first_use
-        incoming, moments = _scaled(reading, pending)
-        if not planned.swept:
-            outputs[index] = moments
-            continue
-        bias = biases.get(index)
-        target = plan.target(index)
-        failure = failure_of(plan.rule, moments, bias, target)
+
+    def __init__(
+        self,
+        plan: Plan,
+        biases: Mapping[LayerIndex, Float64Array],
+        scale_is_final: Mapping[WeightIndex, Float64Array],
+        products: Mapping[LayerIndex, MeasuredProduct],
+    ) -> None:
+        self._plan = plan
+        self._biases = biases
+        self._pending = {index: product.pending_scale for index, product in products.items()}
+        self.products = dict(products)
+        self.layers: dict[LayerIndex, LayerSolution] = {}
+        self.scales: dict[WeightIndex, Float64Array] = dict(scale_is_final)
+        self.scaled_at: dict[WeightIndex, LayerIndex] = {}
+        self.used: set[WeightIndex] = set()
+        self.outputs: dict[LayerIndex, Moments] = {}
+
+    def scaled(self, measurement: Measurement) -> Moments:
+        """Return the moments of the scaled value."""
+        return measurement.moments.scaled(self._pending_scale(measurement))
+
+    def add_layer(self, index: LayerIndex, measurement: Measurement) -> None:
+        """Solve a layer whose product was measured."""
+        planned, bias = self._plan.layers[index], self._biases.get(index)
+        moments = self.scaled(measurement)
+        scale = self._scale(index, moments, bias)
+        self._pending[index] = scale * self._pending_scale(measurement)
+        self.products[index] = MeasuredProduct(self._pending[index], measurement.moments.mean)
+        failure = failure_of(self._plan.rule, moments, bias, self._plan.target(index))
+        self.layers[index] = LayerSolution(moments, failure)
+        self.outputs[index] = _output(planned, moments.scaled(scale), bias)
+
+    def _scale(
+        self, index: LayerIndex, moments: Moments, bias: Float64Array | None
+    ) -> Float64Array:
+        """Return the scale of a layer's weight: that of an earlier use, or its own."""
         product = Product(moments.mean, moments.mean_square, bias)
-        own = plan.rule.scale(product, target, 0.0, NUMPY)
-        before = scales.get(first, np.zeros_like(own))
-        scales[first] = np.where(before > 0, before, own)
-        used.add(first)
-        if np.any(scales[first] != before):
-            scaled_at[first] = index
-        pending[index] = _applied(scales[first]) * incoming
-        products[index] = MeasuredProduct(pending[index], reading.moments.mean)
-        solutions[index] = LayerSolution(moments, failure)
-        outputs[index] = _output(planned, moments.scaled(_applied(scales[first])), bias)
-    norms = {index: _scaled(reading, pending)[1] for index, reading in readings.norms.items()}
-    return SegmentSolution(
-        solutions,
-        {first: _applied(scales[first]) for first in sorted(used)},
-        scaled_at,
-        {first: (scale > 0).astype(np.float64) for first, scale in scales.items()},
-        norms,
-        products,
-        outputs,
-    )
+        own = self._plan.rule.scale(product, self._plan.target(index), 0.0, NUMPY)
+        weight = self._plan.layers[index].first_use
+        before = self.scales.get(weight, np.zeros_like(own))
+        self.scales[weight] = np.where(before > 0, before, own)
+        self.used.add(weight)
+        if np.any(self.scales[weight] != before):
+            self.scaled_at[weight] = index
+        return _applied(self.scales[weight])
+
+    def _pending_scale(self, measurement: Measurement) -> Float64Array:
+        """Return the scale pending on a measured value."""
+        scales = (self._pending[index] for index in measurement.pending_layers)
+        return np.asarray(math.prod(scales), np.float64)
 
 
 def _output(planned: PlannedLayer, product: Moments, bias: Float64Array | None) -> Moments:
-    """What a layer's scaled product measures with the bias added that it will have."""
+    """Return the moments of a layer's scaled product with the bias added that it will have."""
     if bias is not None:
         return product.shifted(bias)
     if planned.bias is not Bias.CENTER or planned.layer.bias_value is None:
@@ -142,16 +176,8 @@ def _output(planned: PlannedLayer, product: Moments, bias: Float64Array | None) 
 
 
 def _applied(scale: Float64Array) -> Float64Array:
-    """A scale, or 1 where none was found: a dead channel among living ones keeps its weight."""
+    """Return a scale, or 1 where there is none: a dead channel keeps its weight."""
     return np.where(scale > 0, scale, 1.0)
-
-
-def _scaled(
-    reading: Measurement, pending: Mapping[LayerIndex, Float64Array]
-) -> tuple[Float64Array, Moments]:
-    """Return the pending scale of a measured value, and the moments of the scaled value."""
-    incoming = np.asarray(math.prod(pending[i] for i in reading.pending_layers), np.float64)
-    return incoming, reading.moments.scaled(incoming)
 
 
 def damp_overshoots(
@@ -163,13 +189,13 @@ def damp_overshoots(
     steps would go to and fro for ever, and half steps arrive at once.
 
     Args:
-        scales: this sweep's, by the weight's first use.
+        scales: those of this sweep.
         previous: those of the sweep before; empty for the first.
     """
     result = dict(scales)
-    for first, scale in scales.items():
-        if first in previous:
-            step, before = np.log(scale), np.log(previous[first])
+    for weight, scale in scales.items():
+        if weight in previous:
+            step, before = np.log(scale), np.log(previous[weight])
             overshoots = (step * before < 0) & (np.abs(step) > np.abs(before) / 2)
-            result[first] = np.where(overshoots, np.sqrt(scale), scale)
+            result[weight] = np.where(overshoots, np.sqrt(scale), scale)
     return result

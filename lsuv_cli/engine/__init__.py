@@ -1,6 +1,8 @@
-"""LSUV on a model and samples: draw, sweep, rescale, measure.
+"""LSUV on a model and samples: draw, sweep, scale, measure.
 
 In: a `Setup`, which is a model, its plan and its batches. Out: weights that give every layer its
-target, and what was measured. `iterate` repeats `sweep` until every scale is final; `measure` and
-`forward` measure without scaling; `gradients` is the backward half of `lsuv compare`.
+target, and measurements. `iterate` repeats `sweep` until every scale is final; `draw` draws weights
+and `rescale` scales them; `measure_outputs` and `batch_statistics` measure without scaling, and
+`distributions` counts histograms. `gradients` is the backward half of `lsuv compare`, and
+`branches` finds the bodies of If, Loop and Scan that the samples reach.
 """

@@ -14,9 +14,9 @@ from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
 from lsuv_cli.core.solve import damp_overshoots
-from lsuv_cli.engine.draw import choose_factorisation, pre_initialise
-from lsuv_cli.engine.forward import Forecast, measure_norm_inputs
-from lsuv_cli.engine.measure_outputs import measure
+from lsuv_cli.engine.batch_statistics import Forecast, measure_norm_inputs
+from lsuv_cli.engine.draw import PendingDraws
+from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.engine.sweep import Sweeper
@@ -52,7 +52,7 @@ def scale_and_measure(
         measured = lsuv.outcome.outputs
         if setup.plan.needs_more_sweeps:
             events.stage("measuring", len(setup.batches.counts))
-            measured = measure(setup, weights, events)
+            measured = measure_outputs(setup, weights, events)
         results = lsuv.results({}, measured)
         if lsuv.is_done(results):
             failures = tuple(
@@ -72,7 +72,7 @@ class Iterations:
             for segment in lsuv.next_sweep(forecast):
                 lsuv.draw(segment)
                 final = lsuv.sweep(segment)  # these parameters may be written
-            after = measure(setup, weights, events)
+            after = measure_outputs(setup, weights, events)
             results = lsuv.results(before, after)
             if lsuv.is_done(results):
                 break
@@ -109,7 +109,7 @@ class Iterations:
         self._iterations = 0
         self._scales: dict[WeightIndex, Float64Array] = {}
         self._last_scales: dict[WeightIndex, Float64Array] = {}
-        self._draws = _Draws(setup, weights, options, events)
+        self._draws = PendingDraws(setup, weights, options, events)
         clear_biases(setup, weights)
 
     def next_sweep(self, forecast: Forecast) -> Iterator[Segment]:
@@ -127,7 +127,7 @@ class Iterations:
         self._last_scales, self._scales = self._scales, {}
         while self._sweeper.position < len(self._sweeper.segments):
             yield self._sweeper.segments[self._sweeper.position]
-        self._draws.before(None)
+        self._draws.draw_all()
         self._end_sweep()
 
     def draw(self, segment: Segment) -> None:
@@ -136,7 +136,7 @@ class Iterations:
         Args:
             segment: the one that `next_sweep` yielded.
         """
-        self._draws.before(segment.parameters)
+        self._draws.draw(segment.parameters)
 
     def sweep(self, segment: Segment) -> frozenset[str]:
         """Have all samples pass through a segment once, and scale the weights of its layers.
@@ -207,28 +207,3 @@ class Iterations:
         return self._iterations == self._options.max_iter or all(
             result.status is not Status.MAX_ITERATIONS for result in results
         )
-
-
-class _Draws:
-    """Replaces weights by draws, each shortly before it is needed."""
-
-    def __init__(
-        self, setup: Setup, weights: Parameters, options: WorkOptions, events: Events
-    ) -> None:
-        self._setup = setup
-        self._weights = weights
-        self._options = options
-        self._events = events
-        self._pending = setup.plan.initialised()
-        self._factorisation = choose_factorisation(setup.plan, options.pre_init, setup.device)
-
-    def before(self, parameters: Collection[str] | None) -> None:
-        """Draw what has not been drawn of some parameters; None for all."""
-        here = [i for i in self._pending if parameters is None or self._source(i) in parameters]
-        self._pending = [index for index in self._pending if index not in here]
-        pre_initialise(
-            self._setup, self._weights, here, self._options, self._factorisation, self._events
-        )
-
-    def _source(self, index: WeightIndex) -> str:
-        return self._setup.model.view(self._setup.plan.layers[index].layer.weight_value).parameter

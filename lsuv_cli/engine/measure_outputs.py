@@ -16,13 +16,17 @@ from lsuv_cli.instrument.tapped_graph import tapped_graph
 from lsuv_cli.runtime.data_pass import DataPass
 
 
-def measure(
+def measure_outputs(
     setup: Setup, weights: Mapping[str, FloatArray], events: Events
 ) -> dict[LayerIndex, Moments]:
-    """The moments of every layer's output, forwarded through the untouched graph.
+    """Return the moments of every layer's output; the samples pass through the untouched graph.
 
-    In one pass; where a layer's first batch leaves doubts, its variance is measured around the
-    mean.
+    A layer whose first batch is ill-conditioned is measured around its mean.
+
+    Args:
+        setup: what stays the same.
+        weights: the model's.
+        events: receives progress events.
     """
     known = setup.journal.recall()
     if known is not None:
@@ -34,7 +38,7 @@ def measure(
     for position, segment in enumerate(segments):
         layers = [outputs[name] for name in segment.makes() & outputs.keys()]
         measured = _measure_segment(setup, weights, data_pass, segments[: position + 1], layers)
-        moments |= {index: reading.moments for index, reading in measured.items()}
+        moments |= {index: one.moments for index, one in measured.items()}
     setup.store.clear()
     entry = [[index, *moments_entry(one)] for index, one in moments.items()]
     setup.journal.record({"measured": entry})
@@ -56,15 +60,15 @@ def _measure_segment(
             setup.model, setup.layer_nodes, weights, segments[start:], specs, layers, centred
         )
 
-    def ill_conditioned(measured: Measurements) -> frozenset[TapKey]:
-        return setup.ill_conditioned(measured) - {layer_tap(index) for index in centred}
+    def ill_conditioned(found: Measurements) -> frozenset[TapKey]:
+        return setup.ill_conditioned(found) - {layer_tap(index) for index in centred}
 
     counts = [segment.node_count for segment in segments]
     while True:
         last = len(segments) - 1
-        readings, suspects = data_pass.run(
+        measured, suspects = data_pass.run(
             last, segments[-1].leaving, build, ill_conditioned, counts
         )
         if not suspects:
-            return readings.layers
+            return measured.layers
         centred |= {LayerIndex(key.index) for key in suspects}

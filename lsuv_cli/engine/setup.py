@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lsuv_cli.core.batches import Batches
-from lsuv_cli.core.choices import Per
+from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.indices import LayerIndex, TapKey, by_layer, layer_tap, norm_tap
 from lsuv_cli.core.journal import Journal, NoJournal
@@ -97,3 +97,17 @@ class Setup:
             if not np.all(one.moments.mean_square <= MAX_CONDITION * one.moments.variance)
         )
         return frozenset((*layers, *norms))
+
+
+def without_scaling(plan: Plan) -> Plan:
+    """Return a plan by which nothing is scaled, and no bias centred."""
+    layers = tuple(
+        replace(
+            one,
+            swept=False,
+            needs_more_sweeps=False,
+            bias=one.bias if one.bias is Bias.KEEP else Bias.ZERO,
+        )
+        for one in plan.layers
+    )
+    return replace(plan, layers=layers)

@@ -1,23 +1,23 @@
-"""One sweep: all samples through the model, each layer's scale found on the way."""
+"""One sweep: all samples pass through the model, segment by segment, and each layer is scaled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from lsuv_cli.core.choices import Bias
-from lsuv_cli.core.indices import LayerIndex, TapKey, by_layer
-from lsuv_cli.core.journal import readings_entry, readings_of
+from lsuv_cli.core.indices import LayerIndex, TapKey
+from lsuv_cli.core.journal import measurements_entry, measurements_of
+from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import InstrumentedGraph, Measurements, Specs
 from lsuv_cli.core.solve import MeasuredProduct, SegmentSolution, solve
+from lsuv_cli.engine.cut_sweep import SweepCutter
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.instrument.segments import Segment, cut_steps
+from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.state import PendingScales, Replay, SweepState, SweptModel
-from lsuv_cli.instrument.steps import SweepStep, sweep_steps
 from lsuv_cli.instrument.sweep_graph import sweep_graph
-from lsuv_cli.instrument.tracer import SweepTracer
 from lsuv_cli.layers.biases import per_channel_bias
 from lsuv_cli.runtime.data_pass import PassStats
 
@@ -26,8 +26,7 @@ class Sweeper:
     """Takes the samples through the segments of a model, one after the other.
 
     Attributes:
-        segments: what remains to be done at first; a segment whose readings are ill-conditioned is
-            replaced by more cautious ones.
+        segments: those of the whole sweep; an ill-conditioned one is replaced by cautious ones.
     """
 
     def __init__(
@@ -42,150 +41,124 @@ class Sweeper:
         Args:
             setup: what stays the same.
             weights: the model's; changed by the caller between the segments.
-            advance: told (batches run, batches to run) of the segment that is running.
+            advance: called with (batches run, batches to run) of the segment that is running.
             observed: layers whose output is measured although they are not swept.
         """
         self._setup = setup
         self._weights = weights
-        self._observed = observed
-        self._about = SweptModel(
+        self._swept = SweptModel(
             setup.model, setup.layer_nodes, setup.plan, setup.norms, setup.single_batch, observed
         )
+        self._cutter = SweepCutter(setup, self._swept, weights)
         self._data_pass = setup.data_pass(advance)
+        # What is known when each segment begins, the next one included.
         self._states = [SweepState()]
         self._pending_scales: PendingScales = {}
-        self.segments = self._cut_whole()
+        self.segments = self._cutter.whole()
 
     @property
     def position(self) -> int:
-        """How many segments are done."""
+        """The number of segments that are done."""
         return len(self._states) - 1
 
     @property
     def stats(self) -> PassStats:
-        """How much has been done."""
+        """The node executions so far."""
         return self._data_pass.stats
 
-    def _cut_whole(self) -> list[Segment]:
-        """The segments of a sweep, which runs as far as the last layer that is measured."""
-        setup = self._setup
-        products = [
-            setup.layer_nodes[index].node.output[0]
-            for index, planned in by_layer(setup.plan.layers)
-            if planned.swept
-        ]
-        observed = [setup.layer_nodes[index].layer.output for index in self._observed]
-        wanted = [*products, *observed, *(norm.node.output[0] for norm in setup.norms)]
-        nodes = setup.model.uses.needed(wanted)
-        steps = sweep_steps(nodes, setup.layer_nodes, setup.plan, setup.norms)
-        return self._cut(steps, SweepState())
-
-    def _cut_rest(self) -> None:
-        """Cut again what follows a cautious segment, which hands on other factors than foreseen."""
-        rest = self.segments[self.position :]
-        if rest and not rest[0].cautious:
-            steps = [step for segment in rest for step in segment.steps]
-            self.segments[self.position :] = self._cut(steps, self._states[-1])
-
-    def _cut(
-        self,
-        steps: Sequence[SweepStep],
-        found: SweepState,
-        *,
-        later: frozenset[str] = frozenset(),
-        cautious: bool = False,
-    ) -> list[Segment]:
-        """Cut steps so that the scales each segment wants are known when it begins."""
-        tracer = None
-        if not self._setup.single_batch:
-            tracer = SweepTracer(self._about, self._weights, steps, found, cautious=cautious)
-        return cut_steps(
-            self._setup.model,
-            steps,
-            self._setup.max_segment_bytes,
-            tracer,
-            later=later,
-            cautious=cautious,
-        )
-
     def run(self) -> tuple[Segment, SegmentSolution]:
-        """Have all samples pass through the next segment.
+        """Measure the next segment, find the scales of its layers, and pass its values on.
 
         Returns:
-            The segment, and what follows from what was measured in it.
+            The segment, and the scales that follow from its measurements.
         """
         while True:
             segment = self.segments[self.position]
-            known = self._setup.journal.recall()
-            if known is None:
-                readings, is_ill_conditioned = self._measured(segment)
-                self._setup.journal.record(
-                    {"ill_conditioned": is_ill_conditioned, **readings_entry(readings)}
-                )
-            else:
-                readings, is_ill_conditioned = readings_of(known), known["ill_conditioned"]
-                self._build(self.position, {})
+            measured, is_ill_conditioned = self._recall() or self._measure(segment)
             if not is_ill_conditioned:
-                solutions = self._solved(readings)
-                if segment.cautious:
-                    self._cut_rest()
-                return segment, solutions
-            cautious = self._cut(
-                segment.steps, self._states[-1], later=segment.leaving, cautious=True
-            )
+                solution = self._solve(measured)
+                self._pass_on(segment, solution)
+                return segment, solution
+            cautious = self._cutter.cautious(segment, self._states[-1])
             self.segments[self.position : self.position + 1] = cautious
 
-    def _measured(self, segment: Segment) -> tuple[Measurements, bool]:
-        """Have all samples pass through a segment; tell whether that is ill-conditioned."""
-        readings, ill_conditioned = self._data_pass.run(
+    def _recall(self) -> tuple[Measurements, bool] | None:
+        """Return the measurements that the journal holds of the next segment; None without any."""
+        entry = self._setup.journal.recall()
+        if entry is None:
+            return None
+        # For the scales that are pending on what the segment hands on.
+        self._build(self.position, {})
+        return measurements_of(entry), entry["ill_conditioned"]
+
+    def _measure(self, segment: Segment) -> tuple[Measurements, bool]:
+        """Have all samples pass through a segment.
+
+        Returns:
+            The moments of its layers' unscaled products, and whether any is ill-conditioned.
+        """
+        measured, suspects = self._data_pass.run(
             self.position,
             segment.leaving,
             self._build,
-            lambda readings: frozenset() if segment.cautious else self._ill_conditioned(readings),
+            lambda found: frozenset() if segment.cautious else self._suspects(found),
             [one.node_count for one in self.segments[: self.position + 1]],
         )
-        return readings, bool(ill_conditioned)
+        is_ill_conditioned = bool(suspects)
+        entry = {"ill_conditioned": is_ill_conditioned, **measurements_entry(measured)}
+        self._setup.journal.record(entry)
+        return measured, is_ill_conditioned
 
-    def _ill_conditioned(self, measured: Measurements) -> frozenset[TapKey]:
+    def _suspects(self, measured: Measurements) -> frozenset[TapKey]:
         """Return the taps to be measured more cautiously."""
         planned = ((index, self._setup.plan.layers[index]) for index in measured.layers)
         centred = [index for index, one in planned if one.swept and one.centres]
         return self._setup.ill_conditioned(measured, centred)
 
+    def _solve(self, measured: Measurements) -> SegmentSolution:
+        """Return the scales that bring the layers of a segment to their targets."""
+        state = self._states[-1]
+        biases = self._kept_biases(measured.layers)
+        return solve(self._setup.plan, measured, biases, state.scale_is_final, state.products)
+
+    def _kept_biases(self, layers: Collection[LayerIndex]) -> dict[LayerIndex, Float64Array]:
+        """Return (c,) for each of some layers whose bias is kept."""
+        kept = {}
+        for index in layers:
+            layer_node = self._setup.layer_nodes[index]
+            name = layer_node.layer.bias_value
+            if name is not None and self._setup.plan.layers[index].bias is Bias.KEEP:
+                kept[index] = per_channel_bias(layer_node, self._weights[name])
+        return kept
+
+    def _pass_on(self, segment: Segment, solution: SegmentSolution) -> None:
+        """Note what the next segment begins with: scales, and the scales pending on its values."""
+        norms = {**self._states[-1].norms, **solution.norms}
+        self._states.append(
+            SweepState(solution.products, norms, solution.scale_is_final, self._pending_scales)
+        )
+        if segment.cautious:
+            rest = self.segments[self.position :]
+            self.segments[self.position :] = self._cutter.again(rest, self._states[-1])
+
     def _build(self, start: int, specs: Specs) -> InstrumentedGraph:
-        found, replay = self._states[-1], None
+        """Return the graph of the next segment, and of those before it from a position on."""
+        replay = None
         if start < self.position:
             steps = [step for one in self.segments[start : self.position] for step in one.steps]
-            replay = Replay(steps, self._done_again(start))
-        segment = self.segments[self.position]
+            replay = Replay(steps, self._replayed_state(start))
+        segment, state = self.segments[self.position], self._states[-1]
         graph, self._pending_scales = sweep_graph(
-            self._about, self._weights, segment, specs, found, replay
+            self._swept, self._weights, segment, specs, state, replay
         )
         return graph
 
-    def _done_again(self, start: int) -> SweepState:
-        """What is known when segments are run again: the layers in them have final weights."""
+    def _replayed_state(self, start: int) -> SweepState:
+        """Return what is known when segments are run again, whose layers have final weights."""
         before, now = self._states[start], self._states[-1]
-        layers = {
+        products = {
             index: before.products.get(index)
-            or MeasuredProduct(np.ones(()), known.mean * known.pending_scale)
-            for index, known in now.products.items()
+            or MeasuredProduct(np.ones(()), product.mean * product.pending_scale)
+            for index, product in now.products.items()
         }
-        return SweepState(layers, now.norms, before.scale_is_final, before.pending_scales)
-
-    def _solved(self, readings: Measurements) -> SegmentSolution:
-        before = self._states[-1]
-        biases = {
-            index: per_channel_bias(layer_node, self._weights[layer_node.layer.bias_value])
-            for index in readings.layers
-            if (layer_node := self._setup.layer_nodes[index]).layer.bias_value is not None
-            and self._setup.plan.layers[index].bias is Bias.KEEP
-        }
-        solutions = solve(
-            self._setup.plan, readings, biases, before.scale_is_final, before.products
-        )
-        norms = {**before.norms, **solutions.norms}
-        self._states.append(
-            SweepState(solutions.products, norms, solutions.scale_is_final, self._pending_scales)
-        )
-        return solutions
+        return SweepState(products, now.norms, before.scale_is_final, before.pending_scales)

@@ -12,7 +12,7 @@ from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
 from lsuv_cli.core.records import Feeds
-from lsuv_cli.engine.forward import measure_with_batch_statistics
+from lsuv_cli.engine.batch_statistics import measure_with_batch_statistics
 from lsuv_cli.engine.gradients import Differentiator, NoGradientsError, refuse_different
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters

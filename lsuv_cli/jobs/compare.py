@@ -12,7 +12,8 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.options import CompareOptions
-from lsuv_cli.engine.forward import draw_weights, measure_with_batch_statistics
+from lsuv_cli.engine.batch_statistics import measure_with_batch_statistics
+from lsuv_cli.engine.draw import draw_weights
 from lsuv_cli.engine.iterate import scale_and_measure
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters

@@ -16,7 +16,7 @@ from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.engine.branches import BranchesChanged
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.iterate import Iterations
-from lsuv_cli.engine.measure_outputs import measure
+from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.init_outputs import checked_outputs, plan_outputs
@@ -74,7 +74,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
     with run.open_setup({"verify": options.verify}) as setup:
         if options.verify:
             events.stage("measuring the weights as they are", len(setup.batches.counts))
-            before = measure(setup, weights, events)
+            before = measure_outputs(setup, weights, events)
         with outputs.open(run.settings) as files:
             lsuv = Iterations(setup, weights, options, events)
             while True:
@@ -86,7 +86,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
                 # Where one sweep may not find the final scale, only a measurement shows it.
                 if options.verify or plan.layers.needs_more_sweeps:
                     events.stage("verifying the written file")
-                    after = measure(setup, weights, events)
+                    after = measure_outputs(setup, weights, events)
                 results = lsuv.results(before, after)
                 if lsuv.is_done(results):
                     break

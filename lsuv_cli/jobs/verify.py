@@ -8,9 +8,9 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.core.verification import Verification, verdicts
+from lsuv_cli.engine.batch_statistics import measure_and_set_statistics
 from lsuv_cli.engine.distributions import find_distributions
-from lsuv_cli.engine.forward import measure_and_set_statistics
-from lsuv_cli.engine.measure_outputs import measure
+from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import PreparedRun, prepare_run
@@ -46,7 +46,7 @@ def verify_weights(
                 forecast = partial(run.report_forecast, setup)
                 measured = measure_and_set_statistics(setup, weights, events, forecast)
             else:
-                measured = measure(setup, weights, events)
+                measured = measure_outputs(setup, weights, events)
             events.stage("looking at the distributions", len(setup.batches.counts))
             distributions = find_distributions(setup, weights, measured, events)
         return Verification(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -12,6 +12,9 @@ from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
+
+# For some layers the activation behind each.
+Activations = Mapping[LayerIndex, onnx.NodeProto]
 
 
 def activations_behind(
