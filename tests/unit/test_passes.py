@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from lsuv_cli import passes
 from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.nodes import MICROSOFT_DOMAIN
 from lsuv_cli.passes import gemm_addends, packed_projections
 from lsuv_cli.passes.normal_form import PASSES, SHARING
 from lsuv_cli.passes.pipeline import Pass, check_order, run_passes
@@ -48,46 +49,70 @@ def test_a_pass_before_one_that_it_requires_is_refused(tmp_path: Path) -> None:
 
 
 def model_with_many_patterns(folder: Path) -> Path:
-    """Save a graph on which most passes have something to do."""
+    """Save a graph of PyTorch's on which most passes have something to do."""
+    table = random_weight(7, 6)
+    cells = random_weight(2, 1, 24, 6, seed=4).astype(np.float16)
     weights = {
-        "table": random_weight(7, 6),
-        "turned_table": np.ascontiguousarray(random_weight(7, 6).T),
+        "table": table,
+        "turned_table": np.ascontiguousarray(table.T),
         "mixing": random_weight(6, 6, seed=1),
-        "packed.in_proj_weight": random_weight(18, 6, seed=2),
-        "packed.in_proj_bias": random_weight(18, seed=3),
-        "W": random_weight(1, 24, 6, seed=4),
-        "R": random_weight(1, 24, 6, seed=5),
+        "attention.in_proj_weight": random_weight(18, 6, seed=2),
+        "attention.in_proj_bias": random_weight(18, seed=3),
+        "W": cells[0],
+        "R": cells[1],
+        "W_1": cells[0],
+        "R_1": cells[1],
         "scale": random_weight(6, seed=6),
+        "bias": random_weight(6, seed=9),
+        "qkv": random_weight(6, 18, seed=10),
         "half": random_weight(6, 6, seed=7).astype(np.float16),
-        "minus_one": i64(-1, 6),
-        "none": i64(0),
+        "shape": i64(-1, 6),
+        "axes": i64(1),
     }
     nodes = [
         node("Gather", "table x", "embedded"),
-        constant("fixed", random_weight(6, 6, seed=8)),
+        constant("fixed", random_weight(6, 6, seed=8).astype(np.float16)),
+        node("Transpose", "fixed", "fixed_t", perm=[1, 0]),
         node("Cast", "half", "whole", to=1),
-        node("Einsum", "embedded mixing", "mixed", equation="bti,oi->bto"),
-        node("Transpose", "packed.in_proj_weight", "packed_t", perm=[1, 0]),
-        node("MatMul", "mixed packed_t", "projected"),
-        node("Add", "projected packed.in_proj_bias", "biased"),
+        node("Transpose", "mixing", "mixing_t", perm=[1, 0]),
+        node("Einsum", "embedded mixing_t", "mixed", equation="bti,io->bto"),
+        node("Transpose", "attention.in_proj_weight", "packed", perm=[1, 0]),
+        node("Einsum", "mixed packed", "projected", equation="bti,io->bto"),
+        node("Add", "projected attention.in_proj_bias", "biased"),
         constant("cuts", i64(6, 6, 6)),
-        node("Split", "biased cuts", "q", axis=-1),
+        split("biased cuts", "q", "k", "v"),
         node("Mul", "q k", "qk"),
         node("Add", "qk v", "attended"),
-        node("LSTM", "attended W R", "recurred", hidden_size=6),
-        node("Squeeze", "recurred directions", "squeezed"),
-        node("Reshape", "squeezed minus_one", "rows"),
-        node("Identity", "mixing", "tied"),
-        node("Gemm", "rows fixed rows", "summed", beta=0.5),
-        node("MatMul", "summed tied", "again"),
+        recurrent("attended W R", "recurred", "rnn"),
+        recurrent("attended W_1 R_1", "recurred_again", "rnn_1"),
+        node("Squeeze", "recurred axes", "squeezed"),
+        node("Reshape", "squeezed shape", "rows"),
+        node("Identity", "mixing", "copied"),
+        node("Gemm", "rows fixed_t rows", "summed", beta=0.5),
+        node("MatMul", "summed copied", "again"),
         node("BatchNormalization", "again scale scale scale scale", "n", training_mode=1),
         node("MatMul", "n whole", "last"),
-        node("MatMul", "last turned_table", "y"),
+        node("MatMul", "last turned_table", "scored"),
+        node("Attention", "scored qkv", "heads", domain=MICROSOFT_DOMAIN, num_heads=2),
+        node("FusedMatMul", "heads half", "fused", domain=MICROSOFT_DOMAIN, alpha=0.5, transB=1),
+        node("SkipLayerNormalization", "last fused scale _ bias", "y", domain=MICROSOFT_DOMAIN),
     ]
-    nodes[8].output.extend(["k", "v"])
-    nodes[17].output.extend(["mean", "variance"])
-    weights["directions"] = i64(1)
-    return save_graph(folder / "m.onnx", nodes, weights, ("b", "t"), input_type=7)
+    nodes[-1].input[3] = ""
+    path = save_graph(folder / "m.onnx", nodes, weights, ("b", "t"), input_type=7)
+    model = onnx.load(path)
+    model.producer_name = "pytorch"
+    onnx.save(model, path)
+    return path
+
+
+def split(inputs: str, *outputs: str) -> onnx.NodeProto:
+    """Return a Split of the last axis."""
+    return helper.make_node("Split", inputs.split(), outputs, axis=-1)
+
+
+def recurrent(inputs: str, output: str, module: str) -> onnx.NodeProto:
+    """Return an LSTM of a module."""
+    return helper.make_node("LSTM", inputs.split(), [output], name=f"/{module}/LSTM", hidden_size=6)
 
 
 def graph_of(path: Path) -> EditableGraph:
@@ -128,9 +153,12 @@ def test_any_order_that_the_requirements_allow_gives_the_same_graph(tmp_path: Pa
     assert len(operators) > before
     assert "Einsum" not in operators
     assert expected.views["turned_table"].parameter == "table"
-    assert len(expected.recurrent_matrices) == 4
-    assert {"packed_t/query", "packed_t/value"} <= expected.views.keys()
-    for seed in range(10):
+    assert expected.views["W_1"].parameter == "W"
+    assert expected.copies == {"copied": "mixing"}
+    assert len(expected.recurrent_matrices) == 8
+    assert {"projected/weight/query", "projected/weight/value"} <= expected.views.keys()
+    assert "heads/query" in {output for one in expected.nodes for output in one.output}
+    for seed in range(30):
         graph = graph_of(path)
         order = shuffled(PASSES, seed)
         run_passes(order, graph)
