@@ -58,8 +58,8 @@ def keras_names(
     Args:
         model: the model.
         layer_nodes: its layers.
-        parameters: what is to be written.
-        like: the paths and shapes of Keras' variables, where they are known.
+        parameters: shape and dtype of each parameter to be written.
+        like: paths and shapes of the model's variables, if known.
     """
     reader = VariableReader(model, layer_nodes)
     folded = [layer_node.layer.name for layer_node in layer_nodes if reader.is_folded(layer_node)]
@@ -67,7 +67,11 @@ def keras_names(
     ambiguous: list[str] = []
     paths: dict[str, str] = {}
     for source, variable in variables.items():
-        path = _known(variable, like) if like is not None else _counted(model, variable, ambiguous)
+        path = (
+            _path_by_containers(model, variable, ambiguous)
+            if like is None
+            else _path_in_checkpoint(variable, like)
+        )
         if path:
             paths[source] = path
         elif like is not None:
@@ -77,12 +81,12 @@ def keras_names(
     naming = {}
     for source, path in paths.items():
         steps, info = variables[source].steps, parameters[source]
-        stored = written_as(source, info, (steps,))
-        shape = (like or {}).get(path, stored.info.shape)
-        if shape != stored.info.shape and math.prod(shape) == math.prod(stored.info.shape):
-            # Attention with one head, say, of whose axis nothing is left.
-            stored = written_as(source, info, ((*steps, Reshaped(shape)),))
-        naming[path] = stored
+        tensor = written_as(source, info, (steps,))
+        shape = (like or {}).get(path, tensor.info.shape)
+        if shape != tensor.info.shape and math.prod(shape) == math.prod(tensor.info.shape):
+            # Nothing in the file tells an axis of one, such as that of attention's only head.
+            tensor = written_as(source, info, ((*steps, Reshaped(shape)),))
+        naming[path] = tensor
     return KerasNames(naming, folded, _distinct(lost), _distinct(ambiguous))
 
 
@@ -90,7 +94,7 @@ def _distinct(names: list[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
-def _counted(model: OnnxModel, variable: Variable, ambiguous: list[str]) -> str:
+def _path_by_containers(model: OnnxModel, variable: Variable, ambiguous: list[str]) -> str:
     """Return a variable's path by its containers' default names; "" if these are ambiguous."""
     start = len(variable.path) - 1
     while start:
@@ -112,7 +116,7 @@ def _counted(model: OnnxModel, variable: Variable, ambiguous: list[str]) -> str:
     return "/".join((*variable.path[start:], variable.name))
 
 
-def _known(variable: Variable, like: Shapes) -> str:
+def _path_in_checkpoint(variable: Variable, like: Shapes) -> str:
     """Return a variable's path as a checkpoint has it; "" if the checkpoint has none that fits."""
     for start in range(len(variable.path)):
         path = "/".join((*variable.path[start:], variable.name))

@@ -93,23 +93,23 @@ class VariableReader:
         }
 
     def sources(self, layer_node: LayerNode) -> list[str]:
-        """The parameters that hold a layer's weight and, if it has one, its bias."""
+        """Return the parameters that hold a layer's weight and, if it has one, its bias."""
         names = (layer_node.layer.weight_value, layer_node.layer.bias_value)
         return [self.model.view(name).parameter for name in names if name]
 
     def is_folded(self, layer_node: LayerNode) -> bool:
-        """Whether a BatchNormalization was folded into a layer."""
+        """Return whether a BatchNormalization was folded into a layer."""
         names = (*self.sources(layer_node), layer_node.node.name)
         return any(_FOLDED_NORM.fullmatch(name) for name in names)
 
     def path(self, layer_node: LayerNode) -> Path:
-        """The layer that a node came from, and those around it; () where nothing tells."""
+        """Return the names of a node's layer and of those around it; () if no name tells them."""
         scopes = [scope_of_node(layer_node.node)]
         scopes += [scope_of(source) for source in self.sources(layer_node)]
         return next((scope.layers for scope in scopes if scope.layers), ())
 
     def kernel(self, layer_node: LayerNode) -> Variable | None:
-        """A layer's weight."""
+        """Return the variable that a layer's weight is; None if that is not known."""
         path, view = self.path(layer_node), self.model.view(layer_node.layer.weight_value)
         name = "kernel"
         if layer_node.layer.layout.is_convolution:
@@ -124,7 +124,7 @@ class VariableReader:
         return Variable(path, name, (*view.steps, *steps), layer_node.layer.name)
 
     def bias(self, layer_node: LayerNode) -> Variable | None:
-        """A layer's bias."""
+        """Return the variable that a layer's bias is; None if that is not known."""
         path, layer = self.path(layer_node), layer_node.layer
         adder = scope_of_node(
             layer_node.node if layer_node.bias_node is None else layer_node.bias_node
@@ -138,7 +138,7 @@ class VariableReader:
         return Variable(path, "bias", steps, layer.name)
 
     def other(self, source: str, info: TensorInfo) -> Variable | None:
-        """A parameter that is no layer's weight or bias."""
+        """Return the variable that a parameter outside all layers is; None if it is not known."""
         node = next(iter(self.model.uses.readers(source)), None)
         if node is None or math.prod(info.shape) <= 1:
             return None
@@ -161,7 +161,7 @@ class VariableReader:
     def _convolution(
         self, layer_node: LayerNode, path: Path, *, depthwise: bool
     ) -> tuple[ViewStep, ...] | None:
-        """From (out, in, *kernel) to (*kernel, in, out), or (*kernel, in, multiplier)."""
+        """Return the steps from (out, in, *kernel) to (*kernel, in, out or multiplier)."""
         shape, groups = layer_node.layer.layout.shape, layer_node.layer.layout.groups
         kernel = shape[2:]
         flat = self._is_flat(layer_node, path)
@@ -177,7 +177,7 @@ class VariableReader:
         return (Reshaped((*shape[:2], *kernel)), turned) if flat else (turned,)
 
     def _is_flat(self, layer_node: LayerNode, path: Path) -> bool | None:
-        """Whether a 2-d convolution stands for a 1-d one; None where nothing tells."""
+        """Return whether a 2-d convolution stands for a 1-d one; None if no name tells."""
         kernel = layer_node.layer.layout.kernel
         source = self.model.view(layer_node.layer.weight_value).parameter
         if len(kernel) != 2 or kernel[0] != 1 or not path:
@@ -192,7 +192,7 @@ class VariableReader:
         return match[2] == "1" if match else None
 
     def _product(self, layer_node: LayerNode, path: Path) -> tuple[ViewStep, ...] | None:
-        """From the matrix to the kernel, which in attention has the heads as an axis."""
+        """Return the steps from the matrix to the kernel, whose axes include attention's heads."""
         layout, view = layer_node.layer.layout, self.model.view(layer_node.layer.weight_value)
         if len(layout.shape) != 2:
             return None
@@ -207,7 +207,7 @@ class VariableReader:
         return (Reshaped((*heads, columns)),) if math.prod(heads) == rows else None
 
     def _split_columns(self, layer_node: LayerNode) -> tuple[int, ...]:
-        """The last two axes that a product is split into; () where it is not."""
+        """Return the sizes of the two axes that a product's columns are split into, or ()."""
         for node in self.model.uses.readers(layer_node.layer.output):
             sizes = self.integers.get(node.input[1]) if node.op_type == "Reshape" else None
             if sizes is not None and scope_of_node(node).layers == self.path(layer_node):

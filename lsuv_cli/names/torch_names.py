@@ -1,4 +1,4 @@
-"""PyTorch's names for an ONNX file's parameters.
+"""Names of a PyTorch module's state_dict, for the parameters of an ONNX file.
 
 Both of PyTorch's exporters keep the names of most parameters. The weight of a Linear on an input of
 more than two axes becomes a transposed constant with a made-up name (`onnx::MatMul_289`, `val_17`);
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,27 +31,27 @@ BIAS = re.compile(r"(.*)bias((?:_[ih]h_l\d+(?:_reverse)?)?)")
 def torch_names(
     model: OnnxModel, layer_nodes: Sequence[LayerNode], parameters: Mapping[str, TensorInfo]
 ) -> tuple[Naming, list[str]]:
-    """The parameters under PyTorch's names, in PyTorch's shapes.
+    """Name parameters as in the module's state_dict, in PyTorch's shapes.
 
-    Constants with made-up names that no layer uses are left out: they are no parameters there. A
-    BatchNorm's step counter, which ONNX files don't hold, is added.
+    Constants with made-up names that no layer uses are left out, since they are not parameters of
+    the module. A BatchNorm's step counter, which ONNX files don't hold, is added.
 
     Args:
         model: the model.
         layer_nodes: its layers.
-        parameters: what is to be written.
+        parameters: shape and dtype of each parameter to be written.
 
     Returns:
-        The names, and the names of layers whose weight's or bias's own could not be recovered.
+        The tensors by name, and the layers whose weight or bias has lost its name.
     """
     recurrent = recurrent_names(model)
     recovered, lost = _recovered(model, layer_nodes, recurrent)
     kept = [name for name in parameters if not MADE_UP.fullmatch(name)]
     gates = [name for tensors in recurrent.values() for name in tensors]
-    uses = Counter([*kept, *gates, *(name for name, _ in recovered.values())])
+    uses = Counter([*kept, *gates, *(tensor.name for tensor in recovered.values())])
     for layer_node in layer_nodes:
-        name, _ = recovered.get(model.view(layer_node.layer.weight_value).parameter, ("", ()))
-        if uses[name] > 1:
+        tensor = recovered.get(model.view(layer_node.layer.weight_value).parameter)
+        if tensor is not None and uses[tensor.name] > 1:
             lost.append(layer_node.layer.name)
     naming: dict[str, WrittenTensor] = {}
     for source, info in parameters.items():
@@ -59,29 +60,43 @@ def torch_names(
         if source in recurrent:
             continue
         if source in recovered or not MADE_UP.fullmatch(source):
-            name, steps = recovered.get(source, (source, ()))
-            naming[name] = written_as(source, info, (steps,))
+            tensor = recovered.get(source, _ModuleTensor(source))
+            naming[tensor.name] = written_as(source, info, (tensor.steps,))
     for name in _step_counters(model, naming):
         naming[name] = WrittenTensor("", (), TensorInfo((), np.dtype(np.int64)))
     return naming, list(dict.fromkeys(lost))
 
 
+@dataclass(frozen=True, slots=True)
+class _ModuleTensor:
+    """A tensor of the state_dict: its name, and the steps from the parameter to it."""
+
+    name: str
+    steps: tuple[ViewStep, ...] = ()
+
+
 def _recovered(
     model: OnnxModel, layer_nodes: Sequence[LayerNode], known: Collection[str]
-) -> tuple[dict[str, tuple[str, tuple[ViewStep, ...]]], list[str]]:
-    """Names of parameters whose own was lost, and the layers where nothing tells."""
-    recovered: dict[str, tuple[str, tuple[ViewStep, ...]]] = {}
+) -> tuple[dict[str, _ModuleTensor], list[str]]:
+    """Recover the tensors of parameters with made-up names, and list the layers where that fails.
+
+    Args:
+        model: the model.
+        layer_nodes: its layers.
+        known: parameters whose names are known otherwise.
+    """
+    recovered: dict[str, _ModuleTensor] = {}
     lost: list[str] = []
     for layer_node in layer_nodes:
         for name in filter(None, (layer_node.layer.weight_value, layer_node.layer.bias_value)):
             source = model.view(name).parameter
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
-            # Where a recurrent layer's names can't be told as a whole, they can't be in part.
+            # `torch_recurrent` recovers a recurrent layer's names as a whole, or not at all.
             found = (
                 None
                 if layer_node.layer.recurrent
-                else _recover(model, layer_node, name == layer_node.layer.bias_value)
+                else _recover(model, layer_node, is_bias=name == layer_node.layer.bias_value)
             )
             if found is None:
                 lost.append(layer_node.layer.name)
@@ -91,9 +106,9 @@ def _recovered(
 
 
 def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
-    """Names of convolutions into which an exporter has folded a BatchNorm.
+    """Return the names of convolutions into which the exporter has folded a BatchNorm.
 
-    The script exporter makes up new names for their weights, which it does for no other reason. The
+    The script exporter makes up new names for their weights, and does so for no other reason. The
     dynamo exporter keeps the names, but the node then comes from the BatchNorm.
     """
     return [
@@ -110,13 +125,9 @@ def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
     ]
 
 
-def _written_names(naming: Naming) -> dict[str, str]:
-    """For each parameter its name in the written file."""
-    return {stored.parameter: name for name, stored in naming.items()}
-
-
 def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
-    written = _written_names(naming)
+    """Return the names of the step counters of those BatchNorms that are written."""
+    written = {tensor.parameter: name for name, tensor in naming.items()}
     names = []
     for norm in find_norms(model):
         name = written.get(model.view(norm.running_mean).parameter, "")
@@ -125,16 +136,14 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
     return names
 
 
-def _recover(
-    model: OnnxModel, layer_node: LayerNode, is_bias: bool
-) -> tuple[str, tuple[ViewStep, ...]] | None:
-    """The name of a layer's parameter, and what PyTorch has done with it."""
+def _recover(model: OnnxModel, layer_node: LayerNode, *, is_bias: bool) -> _ModuleTensor | None:
+    """Recover the tensor of a layer's weight or bias; None if nothing tells its module."""
     layer = layer_node.layer
     known = model.view(layer.bias_value).parameter if layer.bias_value else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
     if not is_bias and not MADE_UP.fullmatch(known) and (match := BIAS.fullmatch(known)):
-        return f"{match[1]}weight{match[2]}", steps
+        return _ModuleTensor(f"{match[1]}weight{match[2]}", steps)
     if scope := scopes(layer_node.node)[:-1]:
         prefix = f"{scope[-1]}."
     elif path := module_path(layer_node.node.name):
@@ -142,5 +151,5 @@ def _recover(
     if prefix in ("", "."):
         return None
     if is_bias:
-        return f"{prefix}bias", ()
-    return f"{prefix}weight", steps
+        return _ModuleTensor(f"{prefix}bias")
+    return _ModuleTensor(f"{prefix}weight", steps)

@@ -1,4 +1,4 @@
-"""PyTorch's names for the parameters of recurrent layers.
+"""Names of a PyTorch module's state_dict, for the parameters of recurrent layers.
 
 Where an exporter folds constants, it puts the gates in ONNX's order, both directions together and
 both biases in one row; PyTorch keeps `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0` and `bias_hh_l0`
@@ -22,10 +22,10 @@ DIRECTIONS = ("", "_reverse")
 
 
 def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
-    """For each folded parameter of a recurrent layer PyTorch's tensors, and what of it they are."""
+    """Return for each folded parameter of a recurrent layer PyTorch's tensors, as pieces of it."""
     layers: dict[str, list[str]] = {}
     found: dict[str, Mapping[str, Pieces]] = {}
-    # Where others are in modules, the one without a path has lost it.
+    # Where other parameters are in modules, a layer without a path has lost it.
     in_modules = any("." in name for name in model.parameters if not MADE_UP.fullmatch(name))
     for cell in model.recurrent_cells:
         module = _module(cell)
@@ -44,7 +44,7 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
 
 
 def _module(cell: RecurrentCell) -> str | None:
-    """The path of the module that the operator comes from; None where nothing tells."""
+    """Return the path of the operator's module; None if neither metadata nor name tells it."""
     if scope := scopes(cell.node):
         return scope[-2] if len(scope) > 1 else ""
     return module_path(cell.node.name) if cell.node.name.startswith("/") else None

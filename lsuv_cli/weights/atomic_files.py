@@ -32,9 +32,9 @@ class PendingFile:
 
 @contextmanager
 def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequence[PendingFile]]:
-    """Write beside some targets and rename at the end, in their order.
+    """Open files beside some targets, and rename them at the end, in their order.
 
-    On any exception nothing is left behind, and what was there is as it was; only where renaming
+    On any exception nothing is left behind, and what was there is unchanged; only if renaming
     itself fails with `force` may some of the targets have been replaced.
 
     Args:
@@ -55,7 +55,7 @@ def replacing_files(targets: Sequence[Path], *, force: bool) -> Iterator[Sequenc
         _rename(pending, force=force)
     finally:
         for one in pending:
-            # A full disk shows once more while what is left in the buffer is written.
+            # On a full disk closing fails again, as it writes what is left in the buffer.
             with contextlib.suppress(OSError):
                 one.file.close()
             one.temporary.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def _rename(pending: Sequence[PendingFile], *, force: bool) -> None:
 
 
 def rename_all(renamings: Sequence[tuple[Path, Path]], *, force: bool) -> None:
-    """Give finished files their names, in their order; without `force` all or none.
+    """Rename finished files to their targets, in order; without `force` all or none.
 
     Args:
         renamings: (file, target) pairs, each in one file system.
@@ -87,7 +87,7 @@ def rename_all(renamings: Sequence[tuple[Path, Path]], *, force: bool) -> None:
     done: list[Path] = []
     try:
         for file, target in renamings:
-            real = target.resolve()  # through a link, what it leads to is written
+            real = target.resolve()  # the file that a link leads to is replaced, not the link
             with explaining(target):
                 if force:
                     file.replace(real)
@@ -103,7 +103,7 @@ def rename_all(renamings: Sequence[tuple[Path, Path]], *, force: bool) -> None:
 
 @contextmanager
 def explaining(target: Path) -> Iterator[None]:
-    """Say of what an error of the file system keeps from being written.
+    """Turn an error of the file system into one that names the output.
 
     Raises:
         OutputError: the work inside raised an OSError.
@@ -118,13 +118,13 @@ def explaining(target: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing_file(target: Path, *, force: bool) -> Iterator[tuple[BinaryIO, Path]]:
-    """The same for one file; gives it open, and its temporary path."""
+    """Open one file as `replacing_files` does; yields it and its temporary path."""
     with replacing_files([target], force=force) as (pending,), explaining(target):
         yield pending.file, pending.temporary
 
 
 def _rename_to_new(temporary: Path, target: Path) -> None:
-    """Rename, but fail where another process has made the target meanwhile."""
+    """Rename, but fail if another process has made the target meanwhile."""
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -136,7 +136,7 @@ def _rename_to_new(temporary: Path, target: Path) -> None:
 
 
 def _apply_umask(descriptor: int) -> None:
-    """Give a temporary file, made private, the permissions of an ordinary new one."""
+    """Give a temporary file, which is created private, the permissions of an ordinary new file."""
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(descriptor, 0o666 & ~umask)

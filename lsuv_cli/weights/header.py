@@ -15,8 +15,8 @@ from lsuv_cli.core.moments import Float64Array
 from lsuv_cli.core.records import Plan
 from lsuv_cli.reading.model import OnnxModel
 
-# A float64 in JSON has this many characters at most; shorter ones are padded, so that the header's
-# length is known before the scales are.
+# A float64 in JSON has at most this many characters. Shorter ones are padded, so that the header's
+# length does not depend on the scales.
 NUMBER_WIDTH = 24
 
 Scales = Mapping[WeightIndex, Float64Array]
@@ -25,13 +25,14 @@ Scales = Mapping[WeightIndex, Float64Array]
 def header_texts(
     model: OnnxModel, plan: Plan, settings: Mapping[str, object], scales: Scales
 ) -> Callable[[Sequence[str]], Mapping[str, str]]:
-    """What the header of a file with some tensors says.
+    """Return a function from the names of a file's tensors to the texts of its header.
 
     Args:
         model: the model.
-        plan: the layers, their parameters called as they are written.
-        settings: what decides the numbers.
-        scales: for each scaled layer's index its scale; texts of the same length without them.
+        plan: the layers, under their written names.
+        settings: the options that decide the numbers.
+        scales: the scale of each scaled layer, by its index; without one the text has the same
+            length.
     """
     common = {
         "format": "pt",  # the readers of Hugging Face's libraries ask for it
@@ -42,7 +43,7 @@ def header_texts(
     }
 
     def texts(names: Sequence[str]) -> dict[str, str]:
-        # A part of a tensor has its name and brackets behind it.
+        # A part of a tensor is called `name[start:stop]`.
         beginnings = tuple(f"{name}[" for name in names)
         parts = []
         for weight in plan.scaled():

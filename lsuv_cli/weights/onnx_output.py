@@ -1,4 +1,4 @@
-"""An ONNX file with other values for its parameters, and otherwise as it is."""
+"""Write an ONNX file with other values of its parameters, and otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from lsuv_cli.reading.onnx_file import parse, source_of
 # A serialised model may have 2 GB, and what is not weights takes some of that.
 MAX_INLINE_BYTES = 1_500_000_000
 
-# Smaller tensors stay inside, as other tools keep them; larger ones begin where pages do, so that
-# they can be mapped.
+# Smaller tensors stay in the model, as with other tools; larger ones begin at a page, so that they
+# can be mapped into memory.
 MIN_EXTERNAL_BYTES = 1024
-ALIGNMENT_BYTES = 4096
+PAGE_BYTES = 4096
 
-# Before, an initializer had to be an input as well.
+# Before this version, an initializer had to be an input as well.
 FREE_INITIALIZERS_IR = 4
 
 
 def model_files(model: OnnxModel, out: Path) -> list[Path]:
-    """The files that a model is written to: with external data, if it has such or is large.
+    """Return the files that a model is written to; the second is external data, if it needs any.
 
     Args:
         model: the model.
-        out: its file.
+        out: the model's file.
     """
     sizes = [one.nbytes for name, one in model.parameters.items() if name not in model.constants]
     is_large = sum(sizes) + model.skeleton.ByteSize() > MAX_INLINE_BYTES
@@ -51,22 +51,22 @@ def model_files(model: OnnxModel, out: Path) -> list[Path]:
 def with_values(
     model: OnnxModel, content: bytes | None, weights: Parameters
 ) -> tuple[onnx.ModelProto, ParameterSources]:
-    """The file's model with the values that its parameters have now.
+    """Return the file's model with the present values of its parameters.
 
-    Each parameter gets a place of its own: local functions are inlined, the constants of
-    bodies with layers stand in the main graph, and what an exporter stored once, being equal, is
-    stored several times.
+    Each parameter is stored on its own: local functions are inlined, the constants of bodies with
+    layers move to the main graph, and parameters that an exporter stored once because they were
+    equal are stored separately.
 
     Args:
         model: the file, in normal form.
-        content: its bytes, where they are there already.
+        content: its bytes, if they have been read already.
         weights: its parameters, with their new values.
 
     Returns:
-        The model, whose floating-point initializers have no value yet, and where these can be read.
+        The model, whose floating-point initializers have no value yet, and the sources of these.
 
     Raises:
-        ModelError: a new value has no place in the file.
+        ModelError: the file has no place for a new value.
     """
     file, sha256 = parse(model.path, content)
     source = hoist_constants(source_of(file, sha256, model.path))
@@ -95,7 +95,7 @@ def with_values(
 
 
 def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameters) -> set[str]:
-    """Set the Constant nodes that are parameters; their names."""
+    """Set the values of Constant nodes that are parameters; return their names."""
     filled = set()
     for node in graph.node:
         if node.op_type == "Constant" and node.output[0] in model.constants:
@@ -107,14 +107,14 @@ def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameter
 
 
 def _value(model: OnnxModel, weights: Parameters, name: str, info: TensorInfo) -> NDArray[Any]:
-    """A parameter or, where the file has twice what is tied, a view of one."""
+    """Return the value of a parameter or, if the file stores a tied one twice, of a view of it."""
     view = model.view(name)
     value = view.of(weights.stored(view.parameter, info.dtype))
     return np.require(value, requirements="C")
 
 
 def _refuse_homeless(model: OnnxModel, weights: Parameters, placed: Collection[str]) -> None:
-    """Refuse new values that the file has no place for."""
+    """Refuse new values for which the file has no place."""
     for name in sorted(model.parameters.keys() - placed):
         info, original = model.parameters[name], model.copies.get(name, name)
         value, shared = (_value(model, weights, one, info) for one in (name, original))
@@ -128,15 +128,15 @@ def _refuse_homeless(model: OnnxModel, weights: Parameters, placed: Collection[s
 def save_model(
     proto: onnx.ModelProto, values: Mapping[str, ParameterSource], files: list[Path]
 ) -> None:
-    """Write a model, one tensor after the other.
+    """Write a model, reading one tensor at a time.
 
     Args:
         proto: the model; modified.
-        values: where the initializers that have no value yet can be read.
-        files: the model's file and, if there is to be one, that of its external data.
+        values: the sources of the initializers that have no value yet.
+        files: the model's file and, if it has any, that of its external data.
 
     Raises:
-        OSError: they can't be written.
+        OSError: the files can't be written.
     """
     path, *data = files
     outside = [t for t in proto.graph.initializer if data and _goes_outside(t, values)]
@@ -163,7 +163,7 @@ def _write_outside(
             content: Any = tensor.raw_data
             if tensor.name in values:
                 content = values[tensor.name].read().reshape(-1).view(np.uint8).data
-            offset += -offset % ALIGNMENT_BYTES
+            offset += -offset % PAGE_BYTES
             file.seek(offset)
             file.write(content)
             tensor.raw_data = b""  # what it asks for, to say that the value is elsewhere
@@ -173,14 +173,14 @@ def _write_outside(
 
 
 def refuse_invalid(path: Path, original: str | bytes) -> None:
-    """Refuse a written model with which ONNX' checker finds fault, and had not before.
+    """Refuse a written model that ONNX's checker rejects, unless it rejects the original, too.
 
     Args:
         path: the written model.
-        original: the model that it was made from, a path or its bytes.
+        original: the model that it was made from, as a path or as bytes.
 
     Raises:
-        ModelError: it finds fault.
+        ModelError: the checker rejects the written model.
     """
     fault = _fault(str(path))
     if fault and not _fault(original):

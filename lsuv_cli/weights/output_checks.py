@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import OutputError, UsageError
 
-# What a suffix stands for; what is written is the first three.
+# The kind of file that a suffix stands for; this program writes the first three kinds.
 KIND_OF_SUFFIX = {
     ".safetensors": "safetensors",
     ".onnx": "ONNX",
@@ -30,7 +30,7 @@ def check_output(target: Path, *, force: bool) -> None:
         force: whether an existing file may be replaced.
 
     Raises:
-        OutputError: and why.
+        OutputError: it can't be written; the text says why.
     """
     if target.is_dir():
         raise OutputError(f"the output {target} is a folder; give a file name in it")
@@ -46,7 +46,7 @@ def check_output(target: Path, *, force: bool) -> None:
 
 
 def existing_output(target: Path) -> str:
-    """What to say of an output that is already there."""
+    """Return the error's text for an output that exists already."""
     return f"the output {target} exists already; give --force to replace it"
 
 
@@ -55,7 +55,7 @@ def refuse_overwriting(target: Path, role: str, inputs: Iterable[Path]) -> None:
 
     Args:
         target: the path to write.
-        role: what the inputs are, for the error's text.
+        role: what the inputs are, for messages.
         inputs: files that must not be overwritten.
 
     Raises:
@@ -73,7 +73,7 @@ def refuse_misleading_name(target: Path, kind: str) -> None:
         kind: what is written: one of the values of `KIND_OF_SUFFIX`.
 
     Raises:
-        UsageError: the name's ending is another kind's.
+        UsageError: the suffix stands for another kind.
     """
     said = KIND_OF_SUFFIX.get(target.suffix.lower(), kind)
     if said != kind:

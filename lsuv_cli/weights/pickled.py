@@ -1,4 +1,4 @@
-"""Why a file by torch.save is no file of tensors, told without unpickling it."""
+"""Reasons why a file by torch.save is not a checkpoint of tensors, found without unpickling it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 
 def whole_object(path: Path) -> str:
-    """A sentence where the file holds one whole object, and not tensors by name; else "".
+    """Say that a file holds one whole object instead of tensors by name; "" if it does not.
 
     Args:
         path: a zip file.
@@ -34,10 +34,10 @@ def whole_object(path: Path) -> str:
 
 
 def refusal(error: Exception) -> str:
-    """What PyTorch's error means.
+    """Explain PyTorch's error.
 
     Args:
-        error: by `torch.load` with `weights_only=True`.
+        error: raised by `torch.load` with `weights_only=True`.
     """
     text = ANSI.sub("", str(error))
     foreign = re.search(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", text)
@@ -52,7 +52,7 @@ def refusal(error: Exception) -> str:
 
 
 def _first_global(content: bytes) -> str:
-    """The class or function with which a pickle begins; "" where it begins otherwise."""
+    """Return the class or function with which a pickle begins; "" if it begins otherwise."""
     try:
         for code, argument, _ in pickletools.genops(content):
             if code.name not in ("PROTO", "FRAME"):

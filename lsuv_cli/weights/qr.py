@@ -1,4 +1,4 @@
-"""Which QR factorisation draws the orthonormal matrices, and on how many threads."""
+"""The QR factorisation that draws orthonormal matrices, and its number of threads."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Map(Protocol):
     """The builtin `map` of a function of one argument."""
 
     def __call__(self, function: Callable[[A], B], values: Iterable[A], /) -> Iterable[B]:
-        """The function's results, in the order of the values."""
+        """Return the function's results, in the order of the values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factorisation:
-    """How orthonormal matrices are made.
+    """A way of factorising matrices, to make them orthonormal.
 
     Attributes:
         qr: reduced QR factorisation of a tall float32 matrix.
-        at_once: how many matrices are factorised at the same time, one thread each; None for
-            one after the other, each on as many threads as it likes.
+        at_once: matrices factorised at the same time, one thread each; None for one after the
+            other, each on as many threads as it likes.
     """
 
     qr: QrFactorisation
@@ -46,7 +46,7 @@ class Factorisation:
 
     @contextmanager
     def mapping(self) -> Iterator[Map]:
-        """A `map` whose function may factorise matrices.
+        """Yield a `map` whose function may factorise matrices.
 
         numpy's BLAS spins while its threads wait for each other: where other work, or a container's
         quota, takes a core from them, a matrix takes a hundred times as long. So each is left to
@@ -66,14 +66,14 @@ class Factorisation:
 
 
 def choose_qr(flops: float, device: str = "cpu", threads: int = 0) -> Factorisation:
-    """The faster factorisation for this much work in all.
+    """Return the faster factorisation for this much work in total.
 
     The choice depends on the model and the device alone, so that runs repeat each other to the bit.
 
     Args:
-        flops: the work.
-        device: where the model runs; on a GPU that torch can use too, it factorises there.
-        threads: how many may compute; 0 for one a core.
+        flops: floating-point operations of all factorisations.
+        device: where the model runs; torch factorises on the same GPU if it can use it.
+        threads: the number of threads; 0 for one per core.
     """
     if flops < TORCH_WORTHWHILE_FLOPS:
         return Factorisation(numpy_qr, threads or _cores())
@@ -86,7 +86,7 @@ def choose_qr(flops: float, device: str = "cpu", threads: int = 0) -> Factorisat
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -27,11 +27,11 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """Which files hold which tensors.
+    """A checkpoint's files, and the tensors in each.
 
     Attributes:
-        target: what the user asked for.
-        shards: for each file its tensors' names, in order; one file is the target itself.
+        target: the file that the user asked for.
+        shards: for each file the names of its tensors, in order; a single file is the target.
     """
 
     target: Path
@@ -39,18 +39,18 @@ class ShardPlan:
 
     @property
     def index(self) -> Path | None:
-        """The index file; None where there is one file only."""
+        """The index of the shards; None for a single file."""
         if len(self.shards) == 1:
             return None
         return self.target.with_name(f"{self.target.name}.index.json")
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file there will be, the index last."""
+        """Every file that will be written, the index last."""
         return (*self.shards, *([self.index] if self.index else ()))
 
-    def stale(self) -> list[Path]:
-        """The files of an earlier run that would be loaded in place of these, or beside them."""
+    def outdated(self) -> list[Path]:
+        """Return files of an earlier run that would be loaded in place of these, or beside them."""
         index = self.target.with_name(f"{self.target.name}.index.json")
         shard = re.compile(rf"{re.escape(self.target.stem)}-\d{{5}}-of-\d{{5}}")
         found = [index, self.target]
@@ -68,18 +68,18 @@ class ShardPlan:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; there is none where the name is too long to be one."""
+    """Return whether there is such a file, which there is not if the name is too long."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
 def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> ShardPlan:
-    """Fill one shard after the other, in the tensors' order.
+    """Plan shards, filling one after the other in the tensors' order.
 
     Args:
-        target: the file that one shard would be.
-        tensors: what is to be written.
-        max_bytes: bytes of tensors in a shard, more only where one tensor has more; None for one
-            file.
+        target: the file that a single shard is.
+        tensors: shape and dtype of each tensor to be written.
+        max_bytes: most bytes of tensors in a shard, unless one tensor alone has more; None for a
+            single file.
     """
     shards: list[list[str]] = [[]]
     size = 0
@@ -101,32 +101,32 @@ def plan_shards(target: Path, tensors: Tensors, max_bytes: int | None) -> ShardP
     )
 
 
-def check_shards(layout: ShardPlan, *, force: bool) -> None:
+def check_shards(plan: ShardPlan, *, force: bool) -> None:
     """Refuse files that can't be written, before any work is done.
 
     Raises:
-        OutputError: and why.
+        OutputError: one can't be written, or would be loaded in place of what is.
     """
-    for path in layout.files:
+    for path in plan.files:
         with explaining(path):
             check_output(path, force=force)
-    if not force and (stale := layout.stale()):
-        raise OutputError(existing_output(stale[0]))
+    if not force and (outdated := plan.outdated()):
+        raise OutputError(existing_output(outdated[0]))
 
 
 class ShardedWriter:
-    """The open files of weights, filled tensor by tensor."""
+    """The open files of a checkpoint, filled tensor by tensor."""
 
     def __init__(
         self,
         writers: Mapping[Path, WeightsWriter],
         temporaries: Sequence[Path],
-        layout: ShardPlan,
+        plan: ShardPlan,
     ) -> None:
         self._writers = writers
         self._temporaries = temporaries
-        self._layout = layout
-        self._shard_of = {name: path for path, names in layout.shards.items() for name in names}
+        self._plan = plan
+        self._shard_of = {name: path for path, names in plan.shards.items() for name in names}
 
     def put(self, name: str, value: FloatArray) -> None:
         """Write a tensor, in place of what was written before."""
@@ -138,58 +138,60 @@ class ShardedWriter:
 
     def set_metadata(self, metadata: Callable[[Sequence[str]], Mapping[str, str]]) -> None:
         """Replace each header's texts by others of the same length, given its tensors' names."""
-        for path, names in self._layout.shards.items():
+        for path, names in self._plan.shards.items():
             self._writers[path].set_metadata(metadata(names))
 
     @property
     def bytes_written(self) -> int:
-        """Bytes of all files together, but for the index."""
+        """Bytes of all files but the index."""
         return sum(temporary.stat().st_size for temporary in self._temporaries)
 
 
 @contextmanager
 def open_shards(
-    layout: ShardPlan,
+    plan: ShardPlan,
     tensors: Tensors,
     metadata: Callable[[Sequence[str]], Mapping[str, str]],
     *,
     force: bool,
 ) -> Iterator[ShardedWriter]:
-    """Write beside the targets and rename at the end; on any exception nothing is left behind.
+    """Open a checkpoint's files beside their targets, and rename them at the end.
+
+    On any exception nothing is left behind.
 
     Args:
-        layout: which files hold which tensors.
+        plan: the files, and the tensors in each.
         tensors: shape and dtype of each tensor.
-        metadata: the texts for the header of a file with some tensors.
+        metadata: returns the header's texts for a file with some tensors.
         force: replace existing files.
 
     Raises:
         OutputError: a file exists (without `force`), or can't be written.
     """
-    create = writer_for(layout.target)
+    create = writer_for(plan.target)
     # The index last, so that it never tells of shards that are not there yet.
-    with replacing_files(layout.files, force=force) as pending:
-        with explaining(layout.target):
+    with replacing_files(plan.files, force=force) as pending:
+        with explaining(plan.target):
             writers = {}
-            for one, names in zip(pending, layout.shards.values(), strict=False):
+            for one, names in zip(pending, plan.shards.values(), strict=False):
                 infos = {name: tensors[name] for name in names}
                 writers[one.target] = create(one.file, one.temporary, infos, metadata(names))
-            if layout.index is not None:
-                pending[-1].file.write(_index(layout, tensors))
+            if plan.index is not None:
+                pending[-1].file.write(_index(plan, tensors))
             temporaries = [one.temporary for one in pending[: len(writers)]]
-            yield ShardedWriter(writers, temporaries, layout)
+            yield ShardedWriter(writers, temporaries, plan)
             for writer in writers.values():
                 writer.finish()
             for one in pending:
                 one.file.flush()
         if force:
             # First, so that no index ever tells of shards of which some are new.
-            for path in (*layout.stale(), *filter(None, (layout.index,))):
+            for path in (*plan.outdated(), *filter(None, (plan.index,))):
                 path.unlink(missing_ok=True)
 
 
-def _index(layout: ShardPlan, tensors: Tensors) -> bytes:
-    weight_map = {name: path.name for path, names in layout.shards.items() for name in names}
+def _index(plan: ShardPlan, tensors: Tensors) -> bytes:
+    weight_map = {name: path.name for path, names in plan.shards.items() for name in names}
     total = sum(info.nbytes for info in tensors.values())
     index = {
         "metadata": {"total_size": total},
