@@ -41,7 +41,11 @@ def npz(monkeypatch: pytest.MonkeyPatch) -> WeightsFormat:
 def initialized(model: Path, data: Path, out: Path, **options: Any) -> dict[str, Any]:
     """Initialise a model, and return the tensors of the written checkpoint."""
     samples = SampleOptions(data=(str(data),))
-    initialize_weights(InitOptions(model=model, out=out, samples=samples, **options), Silent())
+    report = initialize_weights(
+        InitOptions(model=model, out=out, samples=samples, **options), Silent()
+    )
+    files = [Path(name) for name in report.files if not name.endswith(".json")]
+    assert report.bytes_written == sum(file.stat().st_size for file in files)
     return dict(open_checkpoint(out))
 
 

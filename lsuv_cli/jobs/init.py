@@ -95,12 +95,11 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
             files.write_model(weights)
             # No file gets its name before all processes have come this far.
             inputs.group.gather_text("")
-            bytes_written = files.bytes_written
     return Report(
         **run.report_fields(),
         out=str(options.out),
         files=tuple(map(str, outputs.shards.files)),
-        bytes_written=bytes_written,
+        bytes_written=outputs.shards.bytes_written(),
         layers=tuple(results),
         distributions=distributions,
     )

@@ -113,11 +113,6 @@ class OpenOutputs:
     weights_output: WeightsOutput
     stack: ExitStack
 
-    @property
-    def bytes_written(self) -> int:
-        """Bytes of the files of weights."""
-        return self.weights_output.writer.bytes_written
-
     def write_final(self, parameters: frozenset[str], weights: Parameters) -> None:
         """Write parameters that a sweep does not change any more.
 

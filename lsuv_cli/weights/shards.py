@@ -49,6 +49,10 @@ class ShardPlan:
         """Every file that will be written, the index last."""
         return (*self.shards, *([self.index] if self.index else ()))
 
+    def bytes_written(self) -> int:
+        """Return the bytes of all written files but the index."""
+        return sum(path.stat().st_size for path in self.shards)
+
     def outdated(self) -> list[Path]:
         """Return files of an earlier run that would be loaded in place of these, or beside them."""
         index = self.target.with_name(f"{self.target.name}.index.json")
@@ -120,11 +124,9 @@ class ShardedWriter:
     def __init__(
         self,
         writers: Mapping[Path, WeightsWriter],
-        temporaries: Sequence[Path],
         plan: ShardPlan,
     ) -> None:
         self._writers = writers
-        self._temporaries = temporaries
         self._plan = plan
         self._shard_of = {name: path for path, names in plan.shards.items() for name in names}
 
@@ -140,11 +142,6 @@ class ShardedWriter:
         """Replace each header's texts by others of the same length, given its tensors' names."""
         for path, names in self._plan.shards.items():
             self._writers[path].set_metadata(metadata(names))
-
-    @property
-    def bytes_written(self) -> int:
-        """Bytes of all files but the index."""
-        return sum(temporary.stat().st_size for temporary in self._temporaries)
 
 
 @contextmanager
@@ -178,8 +175,7 @@ def open_shards(
                 writers[one.target] = create(one.file, one.temporary, infos, metadata(names))
             if plan.index is not None:
                 pending[-1].file.write(_index(plan, tensors))
-            temporaries = [one.temporary for one in pending[: len(writers)]]
-            yield ShardedWriter(writers, temporaries, plan)
+            yield ShardedWriter(writers, plan)
             for writer in writers.values():
                 writer.finish()
             for one in pending:
