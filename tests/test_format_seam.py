@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.file_table import MOST_FORMATS, FileTable
+from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.formats import FORMATS, ArrayFormat, FormatTable, PictureFormat
 from support.initialization import run
 from support.sample_files import save_pictures, save_samples
@@ -43,9 +44,8 @@ class Album:
     def open(self, index: int) -> BinaryIO:
         return io.BytesIO(self._pictures[index][1])
 
-    def version(self, index: int) -> tuple[int, ...]:
-        status = self._pictures[index][0].stat()
-        return status.st_size, status.st_mtime_ns
+    def version(self, index: int) -> FileVersion:
+        return FileVersion.of(self._pictures[index][0])
 
 
 @pytest.fixture(autouse=True)

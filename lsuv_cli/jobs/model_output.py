@@ -11,7 +11,7 @@ from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.runtime.trial import try_model
+from lsuv_cli.runtime.try_model import try_model
 from lsuv_cli.weights.atomic_files import explaining, rename_all
 from lsuv_cli.weights.onnx_output import model_files, refuse_invalid, save_model, with_values
 from lsuv_cli.weights.output_checks import refuse_misleading_name

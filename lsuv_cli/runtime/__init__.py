@@ -2,7 +2,8 @@
 
 In: serialised graphs and batches. Out: moments, and values kept between segments. `session` runs a
 graph, `devices` chooses where, `data_pass` sends all batches through a segment, `store` and `spill`
-keep what the next segment reads, `resume_journal` lets a run go on that was ended.
+keep what the next segment reads, `gathering` merges what several processes have measured, and
+`resume_journal` lets an interrupted run go on.
 """
 
 import os

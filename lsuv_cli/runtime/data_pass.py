@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
-from lsuv_cli.core.indices import TapKey
 from lsuv_cli.core.merging import BatchMerge
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import (
@@ -26,13 +22,14 @@ from lsuv_cli.core.records import (
 )
 from lsuv_cli.runtime.device_array import Value
 from lsuv_cli.runtime.devices import Device
+from lsuv_cli.runtime.gathering import Suspects, moments_of_all, suspects_of_all
+from lsuv_cli.runtime.prefetch import Prefetch
 from lsuv_cli.runtime.session import Session
 from lsuv_cli.runtime.store import ValueStore
 
 # Told where the graph begins, as how many segments come before, and what it will be fed.
 Build = Callable[[int, Specs], InstrumentedGraph]
 
-Suspects = frozenset[TapKey]
 Values = Mapping[str, Value]
 
 
@@ -119,7 +116,7 @@ class DataPass:
                 taken.add(batch, moments)
                 if taken.batches == 1:
                     first = _readings(graph, moments)
-                    suspects = self._agree(graph, ill_conditioned(first))
+                    suspects = suspects_of_all(graph.taps, ill_conditioned(first), self._group)
                     if suspects:
                         return first, suspects
                 made = {name: fetched[output] for name, output in graph.carried.items()}
@@ -128,7 +125,7 @@ class DataPass:
                 self._store.keep(batch, position + 1, made, leaving)
                 self._advance(taken.batches, len(self._batches.counts))
         assert graph is not None
-        readings = self._all(graph, _readings(graph, taken.merged()))
+        readings = _readings(graph, moments_of_all(taken.merged(), self._group))
         return readings, self._suspects_in_the_end(ill_conditioned(readings))
 
     def _moments(self, batch: int, reading: Value) -> Moments:
@@ -148,7 +145,7 @@ class DataPass:
         outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
         staying = frozenset(graph.carried.values())
         with Session(graph.model, graph.initializers, self._device) as session:
-            for batch, feeds in self._ahead(start, starts[start]):
+            for batch, feeds in self._loaded(start, starts[start]):
                 if feeds is None:
                     # What was kept of it is gone; it begins at the inputs, whose turn comes last.
                     self._store.forget(batch)
@@ -158,8 +155,8 @@ class DataPass:
                 fetched = session.run(outputs, feeds, staying, more=more) if outputs else {}
                 yield batch, feeds, fetched
 
-    def _ahead(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
-        """What each batch is fed at a boundary, the next one's being read meanwhile."""
+    def _loaded(self, start: int, batches: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
+        """Yield each batch with what it is fed at a boundary, or None where that is lost."""
 
         def load(batch: int) -> Values | None:
             if start == 0:
@@ -169,18 +166,10 @@ class DataPass:
             except OSError:
                 return None
 
-        pool = ThreadPoolExecutor(max_workers=1)
-        try:
-            loading = pool.submit(load, batches[0])
-            for number, batch in enumerate(batches):
-                began = time.monotonic()
-                feeds = loading.result()
-                self.stats.waited_seconds += time.monotonic() - began
-                if number + 1 < len(batches):
-                    loading = pool.submit(load, batches[number + 1])
+        with Prefetch(load, batches) as prefetch:
+            for batch, feeds in prefetch:
+                self.stats.waited_seconds += prefetch.waited_seconds
                 yield batch, feeds
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def _specs(self, start: int, batches: Sequence[int]) -> Specs:
         """What is fed at a boundary; an axis is open where batches differ in it."""
@@ -205,45 +194,12 @@ class DataPass:
     ) -> tuple[Measurements, Suspects]:
         """Hear what other processes have measured, whose samples these are."""
         graph = build(0, self._input_specs())
-        nothing = _readings(graph, [_no_moments(tap) for tap in graph.taps.values()])
-        suspects = self._agree(graph, frozenset())
+        none = [_no_moments(tap) for tap in graph.taps.values()]
+        suspects = suspects_of_all(graph.taps, frozenset(), self._group)
         if suspects:
-            return nothing, suspects
-        readings = self._all(graph, nothing)
+            return _readings(graph, none), suspects
+        readings = _readings(graph, moments_of_all(none, self._group))
         return readings, ill_conditioned(readings)
-
-    def _agree(self, graph: InstrumentedGraph, suspects: Suspects) -> Suspects:
-        """Return the taps that any process suspects after its first batch."""
-        if self._group.size == 1:
-            return suspects
-        flags = np.array([key in suspects for key in graph.taps], np.float64)
-        found = np.sum(self._group.gather(flags), axis=0)
-        return frozenset(key for key, flag in zip(graph.taps, found, strict=True) if flag)
-
-    def _all(self, graph: InstrumentedGraph, readings: Measurements) -> Measurements:
-        """What all processes have measured; merged in the same order by each of them."""
-        if self._group.size == 1:
-            return readings
-        moments = [one.moments for one in readings.taps.values()]
-        vector = np.concatenate([[m.count, *m.mean, *m.mean_square] for m in moments] or [[]])
-        merged: list[Moments] = []
-        vectors = self._group.gather(vector)
-        offset = 0
-        for one in moments:
-            channels = one.mean.size
-            parts = [v[offset : offset + 1 + 2 * channels] for v in vectors]
-            offset += 1 + 2 * channels
-            merged.append(
-                reduce(
-                    Moments.merge,
-                    [
-                        Moments(int(p[0]), p[1 : 1 + channels], p[1 + channels :])
-                        for p in parts
-                        if p[0]
-                    ],
-                )
-            )
-        return _readings(graph, merged)
 
     def _count(self, node_counts: Sequence[int], start: int, position: int) -> None:
         self.stats.executions += sum(node_counts[start : position + 1])

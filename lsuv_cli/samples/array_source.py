@@ -13,6 +13,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
+from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
 from lsuv_cli.samples.source import Arrays
 
@@ -31,7 +32,7 @@ class ArraySource:
             DataError: a file can't be read or does not fit the model, or they hold no samples.
         """
         self._files = [open_arrays(path, specs) for path in files]
-        self._versions = [_version(path) for path in files]
+        self._versions = [FileVersion.of(path) for path in files]
         self._starts = np.cumsum([0, *(file.count for file in self._files)])
         self.available = int(self._starts[-1])
         if self.available == 0:
@@ -61,9 +62,9 @@ class ArraySource:
         file, row = self._place(sample)
         return f"{self._files[file].path}[{row}]"
 
-    def version(self, sample: int) -> tuple[int, ...]:
+    def version(self, sample: int) -> FileVersion:
         """Size and time of the last change of the file."""
-        return _version(self._files[self._place(sample)[0]].path)
+        return FileVersion.of(self._files[self._place(sample)[0]].path)
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
         """Copy rows.
@@ -90,17 +91,12 @@ class ArraySource:
         """Nothing is open but mapped files, which go by themselves."""
 
 
-def _refuse_changed(file: ArrayFile, version: tuple[int, ...]) -> None:
+def _refuse_changed(file: ArrayFile, version: FileVersion) -> None:
     try:
-        now = _version(file.path)
+        now = FileVersion.of(file.path)
     except OSError as error:
         raise DataError(f"{file.path} can't be read any more: {error.strerror}") from None
     if now != version:
         raise DataError(
             f"{file.path} has changed since it was opened; run again when it no longer does"
         )
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import Feeds, InputStatistics
+from lsuv_cli.samples.sample_versions import SampleVersions
 from lsuv_cli.samples.source import Source, in_batches
 from lsuv_cli.samples.statistics import InputMeter
 
@@ -43,7 +44,7 @@ class SampleBatches:
         self._room = cache
         self._cached: dict[int, Feeds] = {}
         self._batches: list[NDArray[np.int64]] = []
-        self._versions = np.zeros(source.available, np.int64)  # hashes; 0 for not read yet
+        self._versions = SampleVersions(source)
 
     @property
     def available(self) -> int:
@@ -158,7 +159,7 @@ class SampleBatches:
         digest = hashlib.sha256()
         for batch in self._batches:
             digest.update(batch.tobytes())
-            digest.update(self._versions[batch].tobytes())
+            digest.update(self._versions.hashes[batch].tobytes())
         return digest.hexdigest()
 
     def few(self, count: int) -> Feeds:
@@ -216,22 +217,8 @@ class SampleBatches:
             if self._options.strict:
                 name = self._source.name(numbers[row])
                 raise DataError(f"can't read the picture {name}: {reason}")
-        self._refuse_changed([s for row, s in enumerate(numbers) if row not in reasons])
+        self._versions.refuse_changed([s for row, s in enumerate(numbers) if row not in reasons])
         return feeds, reasons
-
-    def _refuse_changed(self, samples: Sequence[int]) -> None:
-        for sample in samples:
-            try:
-                version = hash(self._source.version(sample)) or 1
-            except OSError as error:
-                name = self._source.name(sample)
-                raise DataError(f"{name} can't be read any more: {error.strerror}") from None
-            if self._versions[sample] not in (0, version):
-                raise DataError(
-                    f"{self._source.name(sample)} has changed since it was first read; run again "
-                    "when it no longer does"
-                )
-            self._versions[sample] = version
 
 
 def _nbytes(feeds: Feeds) -> int:

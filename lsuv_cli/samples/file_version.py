@@ -14,7 +14,7 @@ class FileVersion:
     changed_ns: int
 
     @classmethod
-    def of(cls, file: int | os.PathLike[str]) -> FileVersion:
+    def of(cls, file: int | str | os.PathLike[str]) -> FileVersion:
         """A file's stamp, by its path or descriptor.
 
         Raises:
@@ -23,7 +23,7 @@ class FileVersion:
         status = os.stat(file)  # noqa: PTH116 - a descriptor too
         return cls(status.st_size, status.st_mtime_ns)
 
-    def check(self, file: int | os.PathLike[str]) -> None:
+    def check(self, file: int | str | os.PathLike[str]) -> None:
         """Make sure that a file is as it was.
 
         Raises:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.braces import expand_braces, has_braces
-from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, FileTableBuilder, joined
+from lsuv_cli.samples.file_table import LINK, NAMED, FileTable, joined
+from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.folders import add_folder, folder_text
 from lsuv_cli.samples.formats import described_formats, format_number
 from lsuv_cli.samples.listed import LIST_MARK, add_listed

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsuv_cli.samples import formats
-from lsuv_cli.samples.file_table import FileTableBuilder, joined
+from lsuv_cli.samples.file_table import joined
+from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.formats import format_number
 
 

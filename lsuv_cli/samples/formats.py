@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lsuv_cli.samples.file_table import MOST_FORMATS, FileTable
 from lsuv_cli.samples.npy_arrays import open_npy
 from lsuv_cli.samples.npz_arrays import open_npz
-from lsuv_cli.samples.parquet import open_tables
+from lsuv_cli.samples.parquet import open_parquet_tables
 from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES, PictureFiles
 from lsuv_cli.samples.pictures import Pictures
 from lsuv_cli.samples.safetensors_arrays import open_safetensors
-from lsuv_cli.samples.tar_shard import open_shards
+from lsuv_cli.samples.tar_shard import open_tar_shards
 from lsuv_cli.samples.tokens import open_json_tokens, open_text_tokens
 
 
@@ -134,8 +134,8 @@ COLLECTIONS = "collections of them (gunzip a .tar.gz)"
 
 FORMATS = FormatTable(
     PictureFormat(PICTURE_SUFFIXES, "pictures", PictureFiles),
-    PictureFormat((".tar",), COLLECTIONS, open_shards),
-    PictureFormat((".parquet",), COLLECTIONS, open_tables),
+    PictureFormat((".tar",), COLLECTIONS, open_tar_shards),
+    PictureFormat((".parquet",), COLLECTIONS, open_parquet_tables),
     ArrayFormat((".npy",), "arrays", open_npy),
     ArrayFormat((".npz",), "arrays", open_npz),
     ArrayFormat((".safetensors",), "arrays", open_safetensors),

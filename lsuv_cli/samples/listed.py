@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
-from lsuv_cli.samples.file_table import NAMED, FileTableBuilder, joined
+from lsuv_cli.samples.file_table import NAMED, joined
+from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.folders import add_folder, folder_text
 from lsuv_cli.samples.formats import described_formats, format_number
 

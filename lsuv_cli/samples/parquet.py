@@ -64,9 +64,9 @@ class ParquetTable:
         """The file's path and the row."""
         return f"{self._table.path}[{index}]"
 
-    def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
+    def version(self, index: int) -> FileVersion:  # noqa: ARG002 - as for other pictures
         """Size and time of the last change of the file, as it was found; `open` compares them."""
-        return self._table.version.size, self._table.version.changed_ns
+        return self._table.version
 
     def open(self, index: int) -> BinaryIO:
         """A picture's bytes, in memory.
@@ -85,7 +85,7 @@ class ParquetTable:
         return io.BytesIO(data)
 
 
-def open_tables(paths: Iterable[Path]) -> Pictures:
+def open_parquet_tables(paths: Iterable[Path]) -> Pictures:
     """Open the pictures in some tables, of which it reads the footers.
 
     Raises:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from lsuv_cli.samples.file_table import FileTable
+from lsuv_cli.samples.file_version import FileVersion
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -27,11 +27,10 @@ class PictureFiles:
         """The file's path."""
         return self._files[index]
 
-    def version(self, index: int) -> tuple[int, ...]:
+    def version(self, index: int) -> FileVersion:
         """Size and time of the last change.
 
         Raises:
             OSError: the file is gone.
         """
-        status = os.stat(self._files.text(index))  # noqa: PTH116 - a Path costs more
-        return status.st_size, status.st_mtime_ns
+        return FileVersion.of(self._files.text(index))

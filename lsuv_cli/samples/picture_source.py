@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -65,7 +65,7 @@ class PictureSource:
         """The picture's file, and which one in it."""
         return self._pictures.name(sample)
 
-    def version(self, sample: int) -> tuple[int, ...]:
+    def version(self, sample: int) -> Hashable:
         """Size and time of the last change of the picture's file."""
         return self._pictures.version(sample)
 

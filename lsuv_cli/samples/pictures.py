@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -31,8 +31,10 @@ class Pictures(Protocol):
         """
         ...
 
-    def version(self, index: int) -> tuple[int, ...]:
-        """What changes when a picture's file does.
+    def version(self, index: int) -> Hashable:
+        """Return what changes when a picture's file does, such as a `FileVersion`.
+
+        Its hash must be the same in every process: it is made of numbers, not of text.
 
         Raises:
             OSError: the file is gone.
@@ -64,7 +66,7 @@ class Concatenation:
         part, inner = self._locate(index)
         return part.open(inner)
 
-    def version(self, index: int) -> tuple[int, ...]:
+    def version(self, index: int) -> Hashable:
         """The version in the part that holds it.
 
         Raises:

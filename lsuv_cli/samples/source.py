@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,8 +29,11 @@ class Source(Protocol):
     def name(self, sample: int) -> str:
         """What messages call a sample."""
 
-    def version(self, sample: int) -> tuple[int, ...]:
-        """What changes when the file that a sample is in does."""
+    def version(self, sample: int) -> Hashable:
+        """Return what changes when the file that a sample is in does.
+
+        Its hash must be the same in every process: it is made of numbers, not of text.
+        """
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
         """Read some samples.

@@ -77,9 +77,9 @@ class TarShard:
         """The shard's path and the member's name."""
         return f"{self._path}: {self._names[index]}"
 
-    def version(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - as for other pictures
+    def version(self, index: int) -> FileVersion:  # noqa: ARG002 - as for other pictures
         """Size and time of the last change of the file, as it was found; `open` compares them."""
-        return self._file_version.size, self._file_version.changed_ns
+        return self._file_version
 
     def open(self, index: int) -> BinaryIO:
         """A picture's bytes, in memory.
@@ -96,7 +96,7 @@ class TarShard:
         return io.BytesIO(data)
 
 
-def open_shards(paths: Iterable[Path]) -> Pictures:
+def open_tar_shards(paths: Iterable[Path]) -> Pictures:
     """Open the pictures in some shards, of which it reads the headers.
 
     Raises:
