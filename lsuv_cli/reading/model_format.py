@@ -75,7 +75,31 @@ class ModelFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelFormat:
-    """A format of model files.
+    r"""A format of model files.
+
+    A new one is a file of this folder that defines a `ModelFormat`, and a line in
+    `formats.FORMATS`. ONNX files packed by gzip, for instance:
+
+        >>> import gzip
+        >>> import numpy as np
+        >>> from onnx import helper, numpy_helper
+        >>> from lsuv_cli.reading.onnx_file import OnnxFile
+        >>> def is_gzip(path, content):
+        ...     return first_bytes(path, content, 2) == b"\x1f\x8b"
+        >>> def open_gzip(path, content):
+        ...     with open_bytes(path, content) as file:
+        ...         return OnnxFile(path, gzip.decompress(file.read()))
+        >>> GZIP = ModelFormat("ONNX packed by gzip", is_gzip, open_gzip)
+
+        >>> node = helper.make_node("MatMul", ["x", "w"], ["y"])
+        >>> x, y = (helper.make_tensor_value_info(name, 1, [2, 3]) for name in "xy")
+        >>> weight = numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+        >>> model = helper.make_model(helper.make_graph([node], "g", [x], [y], [weight]))
+        >>> packed = gzip.compress(model.SerializeToString())
+        >>> GZIP.claims(Path("m.onnx.gz"), packed)
+        True
+        >>> sorted(GZIP.open(Path("m.onnx.gz"), packed).source({}).parameters)
+        ['w']
 
     Attributes:
         name: what it is called in messages.
