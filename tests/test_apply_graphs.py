@@ -24,7 +24,7 @@ from lsuv_cli.core.records import Report
 from lsuv_cli.graph.nodes import bodies
 from lsuv_cli.jobs.apply import apply_weights
 from lsuv_cli.jobs.verify import verify_weights
-from lsuv_cli.runtime import trial
+from lsuv_cli.runtime import try_model
 from support.equal_graphs import HEAD, PLAIN, SAME_AS_PLAIN
 from support.graphs import body, constant, node, random_weight, save_graph
 from support.inference import forward, outputs_of
@@ -45,7 +45,7 @@ W = random_weight
 @pytest.fixture(autouse=True)
 def _short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """On zeros the loop `while` never ends."""
-    monkeypatch.setattr(trial, "MAX_SECONDS", 0.3)
+    monkeypatch.setattr(try_model, "MAX_SECONDS", 0.3)
 
 
 def applied(path: Path, samples: Path, **options: Any) -> tuple[Report, dict[str, Array], Path]:
@@ -175,11 +175,11 @@ def test_bodies(tmp_path: Path, name: str) -> None:
 
 def test_a_trial_run_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     path = save_graph(tmp_path / "m.onnx", loop_while_small(), LAST_WEIGHT, ("n", WIDTH))
-    told = trial.try_model([path], str(path))
+    told = try_model.try_model([path], str(path))
     assert told == "loaded, but on zeros, x:1,6, it runs longer than 0 s"
     nodes, shape = LOOP_GRAPHS["scan"]
     save_graph(path, nodes, LAST_WEIGHT, ("n", *shape))
-    assert trial.try_model([path], str(path)) == "run on zeros, x:1,5,6"
+    assert try_model.try_model([path], str(path)) == "run on zeros, x:1,5,6"
 
 
 def test_bodies_in_external_data_and_names_that_are_taken(tmp_path: Path) -> None:
