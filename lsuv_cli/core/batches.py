@@ -1,4 +1,4 @@
-"""Samples as the engine wants them."""
+"""The samples of a run, in batches."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Batches(Protocol):
         """The number of samples in each batch."""
 
     def feeds(self, batch: int) -> Feeds:
-        """An array for each input, whose first axis is the sample; not modified by anyone.
+        """Return an array for each input, (samples, ...); it must not be modified.
 
         Raises:
-            DataError: a sample can't be read any more, or is not what it was.
+            DataError: a sample can't be read any more, or has changed.
         """
 
     @property
     def specs(self) -> SampleShapes:
-        """What a sample is, for each input."""
+        """The shape and dtype of one sample, for each input."""
 
 
 class GivenBatches:
-    """Batches that are there already; see `Batches`."""
+    """Batches that are in memory; see `Batches`."""
 
     def __init__(self, batches: Sequence[Feeds]) -> None:
         self._batches = batches
@@ -48,7 +48,7 @@ class GivenBatches:
         self.specs = {name: (value.shape[1:], value.dtype) for name, value in batches[0].items()}
 
     def feeds(self, batch: int) -> Feeds:
-        """An array for each input."""
+        """Return an array for each input."""
         return self._batches[batch]
 
 
@@ -62,7 +62,7 @@ class PlannedBatches:
         self.counts = [batch_size] * whole + [rest] * (rest > 0)
 
     def feeds(self, batch: int) -> Feeds:
-        """There are none.
+        """Refuse, since there are no samples.
 
         Raises:
             LookupError: always.
@@ -71,11 +71,11 @@ class PlannedBatches:
 
 
 def first_samples(batches: Batches, count: int) -> Feeds:
-    """The first samples of this process, whatever batches they are in.
+    """Return the first samples of this process, across batches.
 
     Args:
         batches: the samples.
-        count: how many; not more than there are.
+        count: their number, at most that of the samples.
     """
     parts: list[Feeds] = []
     missing = count

@@ -1,4 +1,4 @@
-"""The words that options and reports are made of; free of numpy, which the help can do without."""
+"""The words of options and reports; without numpy, so that the help appears at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ONNX_NAMES = "onnx"
 
 
 class Bias(StrEnum):
-    """What becomes of a layer's bias."""
+    """The treatment of a layer's bias."""
 
     ZERO = "zero"
     KEEP = "keep"
@@ -18,21 +18,21 @@ class Bias(StrEnum):
 
 
 class Per(StrEnum):
-    """What shares one scale."""
+    """The elements that share one scale."""
 
     LAYER = "layer"
     CHANNEL = "channel"
 
 
 class BatchNorm(StrEnum):
-    """What BatchNormalization normalises with during the sweep."""
+    """The statistics that BatchNormalization uses during the sweep."""
 
     BATCH = "batch"
     RUNNING = "running"
 
 
 class PreInit(StrEnum):
-    """What the weights are before they are scaled."""
+    """The values of the weights before they are scaled."""
 
     ORTHONORMAL = "orthonormal"
     DELTA_ORTHOGONAL = "delta-orthogonal"
@@ -44,7 +44,7 @@ class PreInit(StrEnum):
 
 
 class Init(StrEnum):
-    """An initialisation that others can be compared with: LSUV, a draw, or what there is."""
+    """An initialisation to compare: LSUV, a draw, or the model's own weights."""
 
     LSUV = "lsuv"
     ORTHONORMAL = "orthonormal"
@@ -57,12 +57,12 @@ class Init(StrEnum):
 
     @property
     def draw(self) -> PreInit | None:
-        """What the weights are, where nothing scales them; None for LSUV."""
+        """The values of the weights where nothing scales them; None for LSUV."""
         return None if self is Init.LSUV else PreInit(self.value)
 
 
 class Status(StrEnum):
-    """How a layer ended."""
+    """The outcome at a layer."""
 
     CONVERGED = "converged"
     MAX_ITERATIONS = "max_iterations"
@@ -77,7 +77,7 @@ class Status(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the layer is not what the user asked for, so that the command exits with 4."""
+        """Whether the layer missed its target, so that the command exits with 4."""
         return self in _FAILURES
 
 

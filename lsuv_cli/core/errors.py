@@ -1,4 +1,4 @@
-"""What can go wrong, one class a reason, each with its documented exit code.
+"""Exceptions, one class per reason, each with its documented exit code.
 
 LsuvError
 ├── UsageError    2  an option's value is wrong, or two options contradict each other
@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
 
 
 class LsuvError(Exception):
-    """A problem the user can solve; its text is one sentence: what, where, what to do."""
+    """A problem that the user can solve; one sentence says what, where and what to do."""
 
     exit_code = ExitCode.BUG
 
@@ -63,7 +63,7 @@ class ProcessError(LsuvError):
 
 
 class LsuvWarning(UserWarning):
-    """Something the user of the function in Python may want to change."""
+    """A warning to the caller of the Python function."""
 
 
 class Terminated(KeyboardInterrupt):

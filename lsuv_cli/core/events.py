@@ -1,4 +1,4 @@
-"""Who is told how the work goes."""
+"""Progress events of a run."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from typing import Protocol
 
 
 class Events(Protocol):
-    """Who is told how the work goes; jobs themselves never write to the screen."""
+    """Receives progress events; jobs themselves never write to the screen."""
 
     def stage(self, title: str, total: int | None = None) -> None:
-        """A stage begins; `total` steps, None where they can't be counted."""
+        """Begin a stage of `total` steps; None where they can't be counted."""
 
     def advance(self, done: int, total: int) -> None:
-        """Steps of the current stage are done."""
+        """Report the steps of the current stage that are done."""
 
     def detail(self, text: str) -> None:
-        """Something for whoever wants to know more."""
+        """Report a detail, which only `--verbose` shows."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """Report a fact that is worth knowing."""
 
     def warn(self, text: str) -> None:
-        """Something the user may want to change."""
+        """Report a fact that the user may want to change."""
 
 
 class Silent:
-    """Says nothing; see `Events`."""
+    """Discards all events; see `Events`."""
 
     def stage(self, title: str, total: int | None = None) -> None:
-        """Say nothing."""
+        """Discard the event."""
 
     def advance(self, done: int, total: int) -> None:
-        """Say nothing."""
+        """Discard the event."""
 
     def detail(self, text: str) -> None:
-        """Say nothing."""
+        """Discard the event."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Discard the event."""
 
     def warn(self, text: str) -> None:
-        """Say nothing."""
+        """Discard the event."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-# `lsuv --help` comes by here, and shall not wait for numpy.
+# `lsuv --help` imports this module, and shall not wait for numpy.
 if TYPE_CHECKING:
     from lsuv_cli.core.moments import Float64Array
 
@@ -32,7 +32,7 @@ class Group(Protocol):
         """Bytes that this process has received from the others so far."""
 
     def gather(self, values: Float64Array) -> list[Float64Array]:
-        """Every process's vector, in the order of their ranks.
+        """Return every process's vector, in the order of their ranks.
 
         The list is the same in every process, bit for bit, so that whatever is computed from it in
         its order comes out the same everywhere.
@@ -48,7 +48,7 @@ class Group(Protocol):
         """
 
     def gather_text(self, text: str) -> list[str]:
-        """Every process's text, in the order of their ranks; they may differ in length.
+        """Return every process's text, in the order of their ranks; lengths may differ.
 
         Raises:
             ProcessError: another process failed or did not answer.
@@ -64,7 +64,7 @@ class SingleProcess:
     bytes_exchanged = 0
 
     def gather(self, values: Float64Array) -> list[Float64Array]:
-        """The vector, as the only one.
+        """Return the vector as the only one.
 
         Args:
             values: (n,) float64.
@@ -72,12 +72,12 @@ class SingleProcess:
         return [values]
 
     def gather_text(self, text: str) -> list[str]:
-        """The text, as the only one."""
+        """Return the text as the only one."""
         return [text]
 
 
 def total_of(count: int, group: Group) -> int:
-    """The sum of every process's count."""
+    """Return the sum of the counts of all processes."""
     import numpy as np
 
     return int(np.sum(group.gather(np.array([count], np.float64))))

@@ -20,7 +20,7 @@ NormIndex = NewType("NormIndex", int)
 
 
 class TapKind(Enum):
-    """What a tap is behind."""
+    """The kind of a tapped value."""
 
     LAYER = "layers"
     NORM = "norms"
@@ -29,10 +29,10 @@ class TapKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TapKey:
-    """A tapped value: a layer's output, what a normalisation takes in, or an activation.
+    """A tapped value: a layer's output, a normalisation's input, or an activation.
 
     Attributes:
-        kind: which of these.
+        kind: one of these.
         index: of the layer, of the normalisation, or of the layer before the activation.
     """
 
@@ -46,7 +46,7 @@ def layer_tap(index: LayerIndex) -> TapKey:
 
 
 def norm_tap(index: NormIndex) -> TapKey:
-    """Return the key of a tap on what a normalisation takes in."""
+    """Return the key of a tap on the input of a normalisation."""
     return TapKey(TapKind.NORM, index)
 
 
@@ -56,10 +56,10 @@ def activation_tap(index: LayerIndex) -> TapKey:
 
 
 def by_layer(items: Iterable[T]) -> Iterator[tuple[LayerIndex, T]]:
-    """Number what there is one of for each layer, in execution order."""
+    """Yield per-layer items, in execution order, with the index of their layer."""
     return ((LayerIndex(position), item) for position, item in enumerate(items))
 
 
 def by_norm(items: Iterable[T]) -> Iterator[tuple[NormIndex, T]]:
-    """Number what there is one of for each normalisation."""
+    """Yield per-normalisation items with the index of their normalisation."""
     return ((NormIndex(position), item) for position, item in enumerate(items))

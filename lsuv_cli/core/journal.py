@@ -1,4 +1,4 @@
-"""What has been measured so far, so that a run that was ended can go on."""
+"""Measurements kept while a run goes on, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Entry = Mapping[str, Any]
 
 
 class Journal(Protocol):
-    """The costly steps of a run, in the order in which they are always done."""
+    """The measurements of a run, in the order in which every such run makes them."""
 
     def recall(self) -> Entry | None:
-        """The next step's result from an earlier run; None where it has not been done yet."""
+        """Return the next measurement of an earlier run; None where it was not made yet."""
 
     def record(self, entry: Entry) -> None:
-        """Keep a step's result.
+        """Keep a measurement.
 
         Args:
             entry: of numbers, texts, lists and mappings.
@@ -29,39 +29,39 @@ class Journal(Protocol):
 
 
 class NoJournal:
-    """Keeps nothing."""
+    """Keeps nothing; see `Journal`."""
 
     def recall(self) -> Entry | None:
-        """Nothing has been done."""
+        """Return None."""
         return None
 
     def record(self, entry: Entry) -> None:
-        """Let it go."""
+        """Discard the measurement."""
 
 
 def moments_entry(moments: Moments) -> list[Any]:
-    """Moments as numbers, none of which loses a digit."""
+    """Return moments as JSON numbers, exactly."""
     return [moments.count, moments.mean.tolist(), moments.mean_square.tolist()]
 
 
 def moments_of(entry: Sequence[Any]) -> Moments:
-    """The inverse of `moments_entry`."""
+    """Return the moments of a `moments_entry`."""
     count, mean, square = entry
     return Moments(count, np.array(mean, np.float64), np.array(square, np.float64))
 
 
-def measurements_entry(readings: Measurements) -> Entry:
-    """What was measured in a segment."""
+def measurements_entry(measured: Measurements) -> Entry:
+    """Return the measurements of a segment as JSON values."""
     return {
         "taps": [
             [key.kind.value, key.index, *moments_entry(one.moments), one.pending_layers]
-            for key, one in readings.taps.items()
+            for key, one in measured.taps.items()
         ]
     }
 
 
 def measurements_of(entry: Entry) -> Measurements:
-    """The inverse of `measurements_entry`."""
+    """Return the measurements of a `measurements_entry`."""
     return Measurements(
         {
             TapKey(TapKind(kind), index): Measurement(moments_of(moments), tuple(pending))

@@ -1,4 +1,4 @@
-"""How a layer's weight is laid out in memory, and what matrix it stands for."""
+"""The layout of a layer's weight in memory, and the matrix that it stands for."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FloatArray = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What can be said of a tensor without its bytes: shape and numpy dtype."""
+    """A tensor's shape and numpy dtype."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     @property
     def nbytes(self) -> int:
-        """Bytes the tensor takes."""
+        """The size of the tensor in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Order(StrEnum):
-    """Which axis of a weight holds the output channels."""
+    """The position of the output channels among a weight's axes."""
 
     CONV = "conv"  # (out, in/groups, *kernel)
     CONV_TRANSPOSE = "conv_transpose"  # (in, out/groups, *kernel)
@@ -87,12 +87,12 @@ class WeightLayout:
 
     @property
     def fan_in(self) -> int:
-        """Terms in the sum that makes one output of a unit-stride layer."""
+        """The number of terms in the sum that makes one output of a unit-stride layer."""
         return self.in_channels * math.prod(self.kernel)
 
     @property
     def fan_out(self) -> int:
-        """Outputs of one group that one input of a unit-stride layer takes part in."""
+        """The number of outputs of one group that one input of a unit-stride layer reaches."""
         return self.out_channels // self.groups * math.prod(self.kernel)
 
     @property

@@ -1,4 +1,4 @@
-"""What options may be, the command's and those of the function in Python alike."""
+"""Limits of the options, of the command and of the Python function alike."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {
 
 
 def check_whole(name: str, value: object) -> int:
-    """A whole number, of whatever type, as an int.
+    """Return a whole number of any type as an int.
 
     Args:
         name: one of `WHOLE_NUMBERS`.
-        value: what was given.
+        value: the value given.
 
     Raises:
         UsageError: it is none, or out of range.
@@ -46,7 +46,7 @@ def check_whole(name: str, value: object) -> int:
 
 
 def check_positive(option: str, value: object) -> float:
-    """A value that can be a standard deviation or a tolerance.
+    """Return a value that can be a standard deviation or a tolerance.
 
     Raises:
         UsageError: it is not positive, or far from any size of a float32.
@@ -59,10 +59,10 @@ def check_positive(option: str, value: object) -> float:
 
 
 def check_numbers(option: str, values: object) -> tuple[float, ...]:
-    """One number, or one a channel, as a tuple.
+    """Return one number, or one per channel, as a tuple.
 
     Raises:
-        UsageError: one is no finite number.
+        UsageError: one is not a finite number.
     """
     several = isinstance(values, Iterable) and not isinstance(values, str)
     try:
@@ -76,7 +76,7 @@ def check_numbers(option: str, values: object) -> tuple[float, ...]:
 
 
 def check_divisors(option: str, stds: tuple[float, ...]) -> None:
-    """Refuse what samples can't be divided by.
+    """Refuse standard deviations that samples can't be divided by.
 
     Raises:
         UsageError: one is not positive.
@@ -86,7 +86,7 @@ def check_divisors(option: str, stds: tuple[float, ...]) -> None:
 
 
 def check_word(name: str, value: object, words: Iterable[Word]) -> Word:
-    """One of some words.
+    """Return one of some words.
 
     Raises:
         UsageError: it is none of them.
@@ -98,10 +98,10 @@ def check_word(name: str, value: object, words: Iterable[Word]) -> Word:
 
 
 def check_globs(name: str, value: object) -> tuple[str, ...]:
-    """One pattern, or several, as a tuple.
+    """Return one pattern, or several, as a tuple.
 
     Raises:
-        UsageError: one is no text.
+        UsageError: one is not a text.
     """
     globs = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     for glob in globs:

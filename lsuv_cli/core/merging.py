@@ -8,10 +8,10 @@ from lsuv_cli.core.moments import Moments
 
 
 class BatchMerge:
-    """Merges the moments of numbered batches two by two, then these, and so on.
+    """Merges the moments of numbered batches in pairs, then the pairs, and so on.
 
-    The result has the same bits in whatever order the batches come, and where they come in their
-    own, of n batches only log2(n) sets of moments are held.
+    The result is the same bit for bit in whatever order the batches come. Where they come in order,
+    at most log2(n) sets of moments of n batches are held.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class BatchMerge:
         self._parts: dict[tuple[int, int], Sequence[Moments]] = {}
 
     def add(self, batch: int, moments: Sequence[Moments]) -> None:
-        """Take what was measured of a batch.
+        """Add the moments of a batch.
 
         Args:
             batch: its number; each comes once.
@@ -36,7 +36,7 @@ class BatchMerge:
         self._parts[level, number] = moments
 
     def merged(self) -> list[Moments]:
-        """The moments of all batches together; empty without any."""
+        """Return the moments of all batches together; empty without any."""
         in_order = sorted(self._parts.items(), key=lambda part: part[0][1] << part[0][0])
         if not in_order:
             return []

@@ -13,7 +13,7 @@ RELATIVE_VARIANCE_FLOOR = 1e-12
 
 Float64Array = NDArray[np.float64]
 
-# Outputs that hold infinities or NaN are found and told, so numpy need not warn of what they give.
+# Outputs that hold infinities or NaN are reported, so that numpy need not warn of them.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 
@@ -22,8 +22,8 @@ class Moments:
     """First and second moments of an activation, for each of c channels.
 
     Attributes:
-        count: the samples measured. Each of them has equally many elements in a channel, so this
-            serves as the weight in a merge.
+        count: the samples measured. Each of them has equally many elements in a channel, so that
+            this is the weight in a merge.
         mean: (c,) float64.
         mean_square: (c,) float64. float64 holds sixteen digits, so that the variance is exact
             enough even where the mean is a thousand times the deviation.
@@ -35,7 +35,7 @@ class Moments:
 
     @_quiet
     def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of samples together."""
+        """Return the moments of both sets of samples together."""
         count = self.count + other.count
         share, other_share = self.count / count, other.count / count
         return Moments(
@@ -45,13 +45,13 @@ class Moments:
         )
 
     @_quiet
-    def scaled(self, factor: Float64Array) -> Moments:
-        """The moments of factor times the activation; factor is () or (c,)."""
-        return Moments(self.count, self.mean * factor, self.mean_square * factor**2)
+    def scaled(self, scale: Float64Array) -> Moments:
+        """Return the moments of scale times the activation; scale is () or (c,)."""
+        return Moments(self.count, self.mean * scale, self.mean_square * scale**2)
 
     @_quiet
     def shifted(self, shift: Float64Array) -> Moments:
-        """The moments of the activation plus a shift, () or (c,)."""
+        """Return the moments of the activation plus a shift, () or (c,)."""
         square = self.mean_square + 2 * shift * self.mean + shift**2
         return Moments(self.count, self.mean + shift, square)
 
@@ -63,7 +63,7 @@ class Moments:
     @property
     @_quiet
     def variance(self) -> Float64Array:
-        """(c,) the population variance within each channel."""
+        """The population variance within each channel, (c,)."""
         # A one-pass mean square may come out a rounding error below the squared mean.
         return np.maximum(self.mean_square - self.mean**2, 0.0)
 
@@ -80,7 +80,7 @@ class Moments:
         return float(np.maximum(self.mean_square.mean() - self.blob_mean**2, 0.0))
 
     def condition(self, *, per_channel: bool, centred: bool = False) -> float:
-        """Mean square over variance: how much E[x^2] - E[x]^2 loses to cancellation.
+        """Return mean square over variance, by which E[x^2] - E[x]^2 loses digits to cancellation.
 
         Of the blob, or the largest of a channel; infinite without variance, NaN for values that
         are not finite.
@@ -98,6 +98,6 @@ class Moments:
 
     @_quiet
     def deviation(self, target_std: float, *, per_channel: bool) -> float:
-        """|Var / target_std^2 - 1|, of the blob or the largest over the channels."""
+        """Return |Var / target_std^2 - 1|, of the blob or the largest over the channels."""
         variance = self.variance if per_channel else np.asarray(self.blob_variance)
         return float(np.abs(variance / target_std**2 - 1).max())

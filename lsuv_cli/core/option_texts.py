@@ -1,4 +1,4 @@
-"""The small languages that some options are written in."""
+"""Parsers of the options that have a syntax of their own."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
         numbers = (float("nan"),)
     if any(number - number != 0 for number in numbers):
         raise UsageError(
-            f"{option} {text}: not numbers; write one, or one a channel, as 0.5,0.4,0.3"
+            f"{option} {text}: not numbers; write one, or one per channel, as 0.5,0.4,0.3"
         )
     return numbers
 
@@ -175,7 +175,7 @@ def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 def normalisation(
     preset: str | None, mean: str | None, std: str | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation from a preset's name or from their own options.
+    """Return mean and standard deviation, from a preset or from their own options.
 
     Raises:
         UsageError: no such preset, a preset together with either, or a std that is not positive.

@@ -1,4 +1,4 @@
-"""What the user asked for."""
+"""The options of each command, as records."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """Which samples are taken, and how pictures become arrays.
+    """The samples to take, and the conversion of pictures to arrays.
 
     Attributes:
         data: files, folders and globs.
         count: samples to take; None for all.
         seed: which samples are taken where there are more.
-        mean: subtracted from every channel, pixels being in [0, 1]; one value, or one a channel.
+        mean: subtracted from every channel, pixels being in [0, 1]; one value, or one per channel.
         std: divides every channel after that.
         resize: pictures are resized to this first.
         crop: the centre that is cut out afterwards.
@@ -58,7 +58,7 @@ class SampleOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOptions:
-    """What every command is told that runs a model on samples.
+    """The options of all commands that run a model on samples.
 
     Attributes:
         model: the ONNX or TorchScript file; what to call it where `content` holds it.
@@ -69,10 +69,10 @@ class WorkOptions:
         targets: (glob, std) pairs that override `target_std`; the last match counts.
         tol: tolerated |Var / target_std^2 - 1|.
         max_iter: sweeps at most.
-        pre_init: what the weights are before they are scaled.
-        bias: what becomes of the biases.
-        per: what shares one scale.
-        bn: what BatchNormalization normalises with.
+        pre_init: the values of the weights before they are scaled.
+        bias: the treatment of the biases.
+        per: the elements that share one scale.
+        bn: the statistics that BatchNormalization uses.
         include: globs on layer and weight names; only matching layers are initialised.
         exclude: globs on layer and weight names; matching layers are left as they are.
         names: whose names the tensors of a file of weights have: auto, onnx, or an exporter's word.
@@ -80,7 +80,7 @@ class WorkOptions:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an ONNX Runtime execution provider, overriding `device`.
         tf32: let CUDA compute in TensorFloat-32.
-        threads: threads within an operator and for decoding; 0 for one a core.
+        threads: threads within an operator and for decoding; 0 for one per core.
         max_segment_bytes: bytes of weights in memory at once while the model runs.
         batch_size: samples that go through the network at once; None to choose.
         memory_bytes: bytes of samples and activations in memory.
@@ -125,7 +125,7 @@ class WorkOptions:
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """The files that every command reads besides the samples, by what they are."""
+        """The files that every command reads besides the samples, by their role."""
         files = {"the model": self.model, "the file of --like": self.like}
         return {role: path for role, path in files.items() if path is not None}
 
@@ -168,7 +168,7 @@ class WorkOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitOptions(WorkOptions):
-    """Everything `lsuv init` is told.
+    """The options of `lsuv init`.
 
     Attributes:
         out: the safetensors file to write.
@@ -192,7 +192,7 @@ class InitOptions(WorkOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions(WorkOptions):
-    """Everything `lsuv verify` is told.
+    """The options of `lsuv verify`.
 
     Attributes:
         weights: a file of weights; None to measure the model's own.
@@ -206,13 +206,13 @@ class VerifyOptions(WorkOptions):
         return {name: value for name, value in settings.items() if name not in DRAWING}
 
 
-# What decides how weights are made, and nothing of how they are measured.
+# The options that decide how weights are made, not how they are measured.
 DRAWING = frozenset(("bias", "max_iter", "pre_init"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectOptions(WorkOptions):
-    """Everything `lsuv inspect` is told.
+    """The options of `lsuv inspect`.
 
     Attributes:
         plan: say what a run is going to take.
@@ -221,16 +221,16 @@ class InspectOptions(WorkOptions):
     plan: bool = False
 
 
-# What the paper's tables compare, and what a framework or a checkpoint has given the model.
+# Those of the paper's tables, and the weights that a framework or a checkpoint has given the model.
 DEFAULT_INITS = (Init.LSUV, Init.ORTHONORMAL, Init.HE, Init.XAVIER, Init.LECUN, Init.KEEP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions(WorkOptions):
-    """Everything `lsuv compare` is told.
+    """The options of `lsuv compare`.
 
     Attributes:
-        inits: what to compare, in the order of the columns; none twice.
+        inits: the initialisations to compare, in the order of the columns; none twice.
         backward: also find each layer's gradient.
     """
 
@@ -245,7 +245,7 @@ class CompareOptions(WorkOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """Everything `lsuv apply` is told.
+    """The options of `lsuv apply`.
 
     Attributes:
         model: the ONNX or TorchScript file; what to call it where `content` holds it.

@@ -1,4 +1,4 @@
-"""Which layers are initialised, to what standard deviation, and why others are not."""
+"""The plan: the layers to initialise, their targets, and why others are skipped."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PART = re.compile(r"(\[[\d:, ]*\])+$")
 
 
 def matches(layer: Layer, glob: str) -> bool:
-    """Whether a glob matches the name of the layer, its weight or its weight's module.
+    """Return whether a glob matches the name of a layer, its weight or its weight's module.
 
-    The weight's with its part or without.
+    The name of a weight that is a part of a tensor matches with the part and without.
     """
     tensor = PART.sub("", layer.weight_name)
     module = tensor.rpartition(".")[0]
@@ -43,7 +43,7 @@ def plan_layers(
     Args:
         layers: the model's layers, in execution order.
         unusable: for each layer why it can't be initialised whatever the options say, or None.
-        options: what the user asked for.
+        options: the include, exclude and target options, and those for biases and scales.
 
     Raises:
         UsageError: a glob matches nothing, or no layer is left by the options.
@@ -93,7 +93,7 @@ def plan_layers(
 def _reached_elsewhere(
     one: PlannedLayer, planned: Sequence[PlannedLayer], first_uses: Mapping[str, WeightIndex]
 ) -> PlannedLayer:
-    """A use that no data reaches, of a weight that is initialised at another, is no failure."""
+    """Return a layer that no data reaches as shared, where another use of its weight is scaled."""
     uses = [first_uses[name] for name in one.layer.weight_values if name in first_uses]
     if one.skipped_status is not Status.UNREACHABLE or not uses:
         return one
@@ -113,7 +113,7 @@ def _excluded(layer: Layer, options: WorkOptions) -> Reason | None:
 def _bias(
     index: int, layers: Sequence[Layer], skipped: Sequence[Reason | None], wanted: Bias
 ) -> Bias:
-    """What becomes of a layer's bias: kept for one that is left as it is and has the same.
+    """Return the treatment of a layer's bias: kept where a skipped layer has the same bias.
 
     One bias of several layers can't centre each of them, so that it becomes zero instead.
     """
@@ -141,7 +141,7 @@ def _refuse_nothing_left(
 
 
 def _needs_more_sweeps(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bool:
-    """Whether the weight is also read where the sweep does not follow its scale."""
+    """Return whether the weight is also read where the sweep does not follow its scale."""
     return (
         bool(one.layer.foreign_use)
         or one.layer.foreign_addend
@@ -153,7 +153,7 @@ def _needs_more_sweeps(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bo
 
 
 def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
-    """Refuse a glob that matches nothing: it is a slip, and would go unnoticed."""
+    """Refuse a glob that matches nothing, which is a mistake that would go unnoticed."""
     given = [
         *(("--include", glob) for glob in options.include),
         *(("--exclude", glob) for glob in options.exclude),

@@ -1,4 +1,4 @@
-"""What the weights are before they are scaled."""
+"""Draws of weights before they are scaled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QrFactorisation = Callable[[Float32Array], tuple[Float32Array, Float32Array]]
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """A stream of random numbers for one weight.
+    """Return a stream of random numbers for one weight.
 
     It depends on the seed and the weight's name alone: adding a layer, skipping one or changing
     the number of threads changes no other layer's draw.
@@ -29,13 +29,13 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def numpy_qr(matrix: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Reduced QR factorisation; LAPACK in float64, rounded to float32."""
+    """Return the reduced QR factorisation: LAPACK in float64, rounded to float32."""
     q, r = np.linalg.qr(matrix)
     return q, r
 
 
 def orthonormal_flops(layout: WeightLayout) -> float:
-    """Floating-point operations of the QR factorisations (Golub & Van Loan, 5.2.2 and 5.1.6)."""
+    """Count the floating-point operations of the QRs (Golub & Van Loan, 5.2.2 and 5.1.6)."""
     groups, rows, columns = layout.matrices
     long, short = max(rows, columns), min(rows, columns)
     return groups * 4.0 * short**2 * (long - short / 3)
@@ -97,7 +97,7 @@ def draw(
 def _delta_orthogonal(
     layout: WeightLayout, rng: np.random.Generator, qr: QrFactorisation
 ) -> Float32Array:
-    """An orthonormal matrix at the kernel's centre, zero elsewhere (Xiao et al. 2018, alg. 1)."""
+    """Draw an orthonormal matrix at the kernel's centre (Xiao et al. 2018, alg. 1)."""
     if not layout.is_convolution:
         return draw(PreInit.ORTHONORMAL, layout, rng, qr)
     weight = np.zeros(layout.shape, np.float32)
@@ -111,7 +111,7 @@ def _delta_orthogonal(
 
 
 def gram_deviation(layout: WeightLayout, weight: FloatArray) -> float:
-    """The largest |W W^T - I| (or |W^T W - I|, the shorter side) over the weight's matrices."""
+    """Return the largest |W W^T - I| (or |W^T W - I|, the shorter side) of a weight's matrices."""
     worst = 0.0
     for matrix in layout.as_matrices(weight).astype(np.float64):
         gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix

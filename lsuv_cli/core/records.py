@@ -1,4 +1,4 @@
-"""The records that the stages hand to each other; all frozen."""
+"""The frozen records that pass from stage to stage."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLayer:
-    """A layer and what is going to be done with it.
+    """A layer and its treatment.
 
     Attributes:
         layer: the layer.
         target_std: the standard deviation its output is to have.
-        bias: what becomes of its bias.
+        bias: the treatment of its bias.
         first_use: its weight, by the first layer that uses it; the layer itself where that is it.
         needs_more_sweeps: whether its scale may not be final after one sweep, because the weight is
             also used where the sweep does not follow it.
         swept: whether the sweep measures it and follows its scale.
-        skipped: why the layer is left as it is; None where it is initialised.
+        skipped: the reason why the layer is left as it is; None where it is initialised.
         skipped_status: the status of a skipped layer.
     """
 
@@ -106,11 +106,11 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done with a model.
+    """The treatment of a model's layers.
 
     Attributes:
         layers: every layer, in execution order.
-        per: what shares one scale.
+        per: the elements that share one scale.
         rule: the rule that scales them.
     """
 
@@ -157,7 +157,7 @@ class InputSpec:
     shape: tuple[int | None, ...] | None
 
     def describe(self) -> str:
-        """The name and shape in one word, `x:?,3,224,224`."""
+        """Return the name and shape in one word, `x:?,3,224,224`."""
         if self.shape is None:
             return self.name
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
@@ -170,7 +170,7 @@ Specs = Mapping[str, InputSpec]
 
 @dataclass(frozen=True, slots=True)
 class InputStatistics:
-    """What enters the network through one input: the measured values, per channel and in all."""
+    """The measured values of one input, per channel and in total."""
 
     name: str
     shape: tuple[int, ...]
@@ -183,7 +183,7 @@ class InputStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Where an instrumented graph puts a layer's moments.
+    """The output of an instrumented graph that holds the moments of a value.
 
     Attributes:
         output: the graph output, (2, c) float64: each channel's mean and mean square.
@@ -205,7 +205,7 @@ class InstrumentedGraph:
         model: the serialised ModelProto; its large initializers are references, not bytes.
         initializers: for each such reference its name and value, (shape of the weight) float32.
         taps: where the moments of each tapped value are; those of layers come first.
-        carried: for each of the model's values that is handed on, the output that holds it.
+        carried: the output that holds each of the model's values that is handed on.
     """
 
     model: bytes
@@ -216,10 +216,10 @@ class InstrumentedGraph:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured at one layer.
+    """The moments of a tapped value.
 
     Attributes:
-        moments: as measured.
+        moments: of the value as it was measured, which may have a pending scale.
         pending_layers: see `Tap`.
     """
 
@@ -244,7 +244,7 @@ class Measurements:
 
     @property
     def norms(self) -> dict[NormIndex, Measurement]:
-        """What the measured normalisations take in."""
+        """The inputs of the measured normalisations."""
         return {NormIndex(index): one for index, one in self._of(TapKind.NORM)}
 
     @property
@@ -258,7 +258,7 @@ class Measurements:
 
 @dataclass(frozen=True, slots=True)
 class LayerResult:
-    """What was measured and done at one layer.
+    """The result at one layer.
 
     Attributes:
         planned: the layer and its target.
@@ -283,7 +283,7 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What every job with samples has to say.
+    """The report of any job with samples.
 
     Attributes:
         version: this tool's version.
@@ -291,15 +291,15 @@ class RunReport:
         model_sha256: of the model file, in hexadecimal.
         opset: the model's version of the default operator set.
         settings: the options that decide the numbers, by name.
-        device: what the sessions ran on.
-        per: what shared one scale.
+        device: the device that the sessions ran on.
+        per: the elements that shared one scale.
         tol: tolerated |Var / target_std^2 - 1|.
         samples: samples that were fed.
         processes: how many shared them.
         available_samples: samples that were found.
         skipped_samples: (file, reason) of what could not be read.
-        inputs: what entered the network, measured.
-        left_alone: what looks like a layer but is left as it is, as `name (operator)`.
+        inputs: the measured values of each input.
+        left_alone: nodes that look like layers but are left as they are, as `name (operator)`.
     """
 
     version: str
@@ -320,7 +320,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(RunReport):
-    """Everything a run of `lsuv init` has to say.
+    """The report of `lsuv init`.
 
     Attributes:
         out: the written file's path, as it was given.
@@ -339,5 +339,5 @@ class Report(RunReport):
 
     @property
     def failures(self) -> tuple[LayerResult, ...]:
-        """The layers that are not what the user asked for."""
+        """The layers that missed their targets."""
         return tuple(result for result in self.layers if result.status.is_failure)

@@ -1,4 +1,4 @@
-"""How each layer ended."""
+"""The result at each layer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lsuv_cli.core.solve import LayerSolution
 
 @dataclass
 class Outcome:
-    """What the sweeps gave, collected segment by segment.
+    """The outcome of the sweeps, collected segment by segment.
 
     Attributes:
-        layers: for each swept layer's index what the last sweep found there.
-        scaled_at: for each weight, by the index of its first use, the use that decided its scale.
-        scales: for each weight its scale of all sweeps together.
-        outputs: for each measured layer's index what its output measures after the last sweep; see
+        layers: the solution of each swept layer in the last sweep.
+        scaled_at: the layer that decided each weight's scale.
+        scales: the scale of each weight, of all sweeps together.
+        outputs: the moments of each measured layer's output after the last sweep; see
             `SegmentSolution`.
     """
 
@@ -41,15 +41,15 @@ def layer_results(
     tol: float,
     iterations: int,
 ) -> list[LayerResult]:
-    """Every layer's status, from what was solved and what was measured.
+    """Return every layer's status and scale.
 
     Args:
         plan: the layers and their targets.
-        outcome: what the sweeps gave.
-        before: what the model's own weights gave; may be empty.
-        after: what the written weights gave; may be empty, and then the closed form is trusted.
-        tol: tolerated |Var / target_std^2 - 1|; what the weight's own dtype allows, if that is
-            more.
+        outcome: the outcome of the sweeps.
+        before: the moments with the model's own weights; may be empty.
+        after: the moments with the written weights; may be empty, and then the closed form is
+            trusted.
+        tol: tolerated deviation from the target; that of the weight's dtype, if that is more.
         iterations: sweeps so far.
     """
     results = []
@@ -107,10 +107,10 @@ PRECISION = {"float16": 2**-10, "bfloat16": 2**-7}
 
 
 def tolerated(layer: Layer, tol: float) -> float:
-    """The |Var / target_std^2 - 1| up to which a layer is right.
+    """Return the deviation from its target up to which a layer has converged.
 
     Args:
         layer: the layer.
-        tol: what the user tolerates; what the weight's own dtype allows, if that is more.
+        tol: the deviation that the user tolerates; that of the weight's dtype, if that is more.
     """
     return max(tol, PRECISION.get(layer.dtype.name, 0.0))

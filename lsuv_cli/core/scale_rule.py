@@ -77,7 +77,7 @@ class ScaleRule(Protocol):
     def scale(
         self, product: Product[N], target: ScaleTarget, fallback: N | float, maths: Mathematics[N]
     ) -> N:
-        """Return the p > 0 that gives p z + b its target, where z is the product and b the bias.
+        """Return the p > 0 that brings p z + b to its target; z is the product, b the bias.
 
         Args:
             product: the moments of z, and b.

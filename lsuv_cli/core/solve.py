@@ -18,7 +18,7 @@ from lsuv_cli.core.scale_rule import Product, failure_of
 
 @dataclass(frozen=True, slots=True)
 class LayerSolution:
-    """What follows from the measurement of one layer.
+    """The solution of one layer.
 
     Attributes:
         moments: of the layer's product with the weight as it was, all layers before it being

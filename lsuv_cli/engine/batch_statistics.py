@@ -25,7 +25,7 @@ def measure_with_batch_statistics(
     The normalisations of the setup use the samples' own statistics.
 
     Args:
-        setup: what stays the same; its plan does not matter.
+        setup: the model, its samples and the device; its plan does not matter.
         weights: the model's; not changed.
         events: receives progress events.
         forecast: called with the segments.
@@ -42,7 +42,7 @@ def measure_and_set_statistics(
     Whatever else is measured with these weights uses the same statistics then.
 
     Args:
-        setup: what stays the same; its plan does not matter.
+        setup: the model, its samples and the device; its plan does not matter.
         weights: the model's; the running statistics of the setup's normalisations are changed.
         events: receives progress events.
         forecast: called with the segments.
@@ -58,7 +58,7 @@ def measure_norm_inputs(
     """Return the moments of what every normalisation takes in, with the weights as they are.
 
     Args:
-        setup: what stays the same; its plan does not matter.
+        setup: the model, its samples and the device; its plan does not matter.
         weights: the model's; not changed.
         events: receives progress events.
     """

@@ -20,8 +20,8 @@ class SweepCutter:
         """Prepare to cut.
 
         Args:
-            setup: what stays the same.
-            swept: the model, and what is done with it.
+            setup: the model, its plan and its samples.
+            swept: the model and its plan.
             weights: the model's; only biases are looked at.
         """
         self._setup = setup
@@ -47,7 +47,7 @@ class SweepCutter:
 
         Args:
             segment: the one to replace.
-            state: what is known when it begins.
+            state: that when it begins.
         """
         return self._cut(segment.steps, state, later=segment.leaving, cautious=True)
 
@@ -56,7 +56,7 @@ class SweepCutter:
 
         Args:
             segments: those that follow; they stay where they are cautious too.
-            state: what is known when they begin.
+            state: that when they begin.
         """
         if not segments or segments[0].cautious:
             return list(segments)

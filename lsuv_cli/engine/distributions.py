@@ -26,7 +26,7 @@ def find_distributions(
     """Measure how outputs and activations are distributed; all samples pass once more.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: the model's.
         moments: those of the outputs of the layers to look at, with these weights.
         events: receives progress events.

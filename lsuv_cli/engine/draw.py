@@ -38,7 +38,7 @@ def pre_initialise(
     """Replace some weights by draws.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: changed.
         drawn: the weights to draw.
         options: `pre_init` is the kind of draw; with KEEP nothing is drawn.
@@ -71,7 +71,7 @@ def draw_weights(setup: Setup, weights: Parameters, options: WorkOptions, events
     """Draw all weights of the plan, and set biases to zero unless they are to stay.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: changed.
         options: `pre_init` is the kind of draw; with KEEP all weights stay, and all biases too.
         events: receives progress events.
@@ -92,7 +92,7 @@ class PendingDraws:
         """Begin with all weights of the plan.
 
         Args:
-            setup: what stays the same.
+            setup: the model, its plan and its samples.
             weights: changed.
             options: `pre_init` is the kind of draw, and `seed` seeds it.
             events: receives progress events.

@@ -1,4 +1,4 @@
-"""Each layer's gradient: the graph is translated to PyTorch, whose autograd differentiates it."""
+"""The gradients of all layers, by PyTorch's autograd on a translation of the graph."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TOLERANCE = 1e-3
 
 
 class NoGradientsError(Exception):
-    """There are no gradients; the text says why, in a sentence."""
+    """There are no gradients; the text is the reason, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What went through a network, forward and backward.
+    """The signal in a network, forward and backward.
 
     Attributes:
         forward: for each layer's index (mean, standard deviation) of its output.
@@ -46,7 +46,7 @@ class Signal:
 
 
 class Differentiator:
-    """A graph whose layers' gradients can be had for any weights.
+    """Computes the gradients of a graph's layers for any weights.
 
     onnx2fx translates the graph into PyTorch's operators, on the CPU and in the graph's own
     precision; torch.autograd differentiates.
@@ -136,8 +136,8 @@ def refuse_different(
     """Refuse gradients of a graph that does not compute what ONNX Runtime does.
 
     Args:
-        signal: what went through the translated graph.
-        measured: what ONNX Runtime has measured on the same samples.
+        signal: that in the translated graph.
+        measured: the moments that ONNX Runtime has measured on the same samples.
         names: of the layers.
 
     Raises:
@@ -164,7 +164,7 @@ def _mean_and_std(value: Tensor) -> tuple[float, float]:
 
 @contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """Say in one sentence what another library could not do with the graph."""
+    """Turn an error of another library into one sentence."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -33,10 +33,10 @@ def scale_and_measure(
     weight, twice for each sweep.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: changed.
-        options: what the user asked for; with KEEP as `pre_init` the weights are scaled as they
-            are.
+        options: the draw, the tolerance and the number of sweeps; with KEEP as `pre_init` the
+            weights are scaled as they are.
         events: receives progress events.
         forecast: called with the segments before the first sweep.
 
@@ -94,9 +94,9 @@ class Iterations:
         """Set the biases of layers that are not swept to zero, unless they are to be kept.
 
         Args:
-            setup: what stays the same.
+            setup: the model, its plan and its samples.
             weights: the model's; changed.
-            options: what the user asked for.
+            options: the draw, the tolerance and the number of sweeps.
             events: receives progress events.
             observed: see `Sweeper`.
         """
@@ -142,7 +142,7 @@ class Iterations:
         """Have all samples pass through a segment once, and scale the weights of its layers.
 
         Args:
-            segment: the one that `next_sweep` yielded; where its readings are ill-conditioned, only
+            segment: the one that `next_sweep` yielded; where that is ill-conditioned, only
                 the first of the segments that replace it is scaled.
 
         Returns:
@@ -174,7 +174,7 @@ class Iterations:
             f"{self._setup.store.spilled_bytes:,} bytes written to disk"
         )
         if self._setup.plan.needs_more_sweeps and self._setup.norms:
-            # What they took in was not measured with the weights that there are now.
+            # Their inputs were not measured with the present weights.
             self._events.stage("measuring what is normalised", len(self._setup.batches.counts))
             self._set_statistics(measure_norm_inputs(self._setup, self._weights, self._events))
         total = self.outcome.scales
@@ -199,7 +199,7 @@ class Iterations:
         )
 
     def is_done(self, results: Sequence[LayerResult]) -> bool:
-        """Whether all layers are within tolerance that can be, or the last sweep was the last try.
+        """Return whether all layers that can be are within tolerance, or no sweep is left.
 
         Args:
             results: after the last sweep.

@@ -24,7 +24,7 @@ def measure_outputs(
     A layer whose first batch is ill-conditioned is measured around its mean.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: the model's.
         events: receives progress events.
     """

@@ -1,4 +1,4 @@
-"""Weights scaled, and biases and running statistics set."""
+"""Weights are scaled, and biases and running statistics set."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def apply(
     """Scale the weights and set the biases.
 
     Args:
-        setup: what stays the same.
+        setup: the model, its plan and its samples.
         weights: modified.
-        solutions: for each swept layer's index what was found there.
-        scales: for each weight, told by the index of its first use, its scale.
+        solutions: the solution of each swept layer.
+        scales: the scale of each weight.
     """
     for first, scale in scales.items():
         layer = setup.plan.layers[first].layer
@@ -62,7 +62,7 @@ def set_running_statistics(
     """Set BatchNormalization's running mean and population variance to those of the samples."""
     for index, moments in norms.items():
         norm = setup.norms[index]
-        # What exceeds the dtype is infinite, as it is where the samples' statistics are used.
+        # Values beyond the dtype become infinite, as where the samples' statistics are used.
         with np.errstate(over="ignore"):
             weights.set(norm.running_mean, moments.mean)
             weights.set(norm.running_variance, moments.variance)

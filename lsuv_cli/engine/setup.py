@@ -1,4 +1,4 @@
-"""What is done with a model and samples: draw, sweep, scale, measure."""
+"""The inputs of the engine, which stay the same while the weights change."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MAX_CONDITION = 32.0
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What stays the same while the weights change.
+    """A model, its plan, its samples and the device.
 
     Attributes:
         model: the model.
         layer_nodes: its layers, in execution order.
-        plan: what is done with each.
+        plan: their treatment.
         norms: batch normalisations that are to use the samples' statistics.
         batches: the samples of this process.
         group: the processes that share the samples.
         store: where batches are kept between segments.
         device: where sessions run.
         max_segment_bytes: bytes of weights in one session.
-        journal: what has been measured before.
+        journal: the measurements of an earlier run, and of this one.
     """
 
     model: OnnxModel

@@ -39,7 +39,7 @@ class Sweeper:
         """Begin at the inputs.
 
         Args:
-            setup: what stays the same.
+            setup: the model, its plan and its samples.
             weights: the model's; changed by the caller between the segments.
             advance: called with (batches run, batches to run) of the segment that is running.
             observed: layers whose output is measured although they are not swept.
@@ -51,7 +51,7 @@ class Sweeper:
         )
         self._cutter = SweepCutter(setup, self._swept, weights)
         self._data_pass = setup.data_pass(advance)
-        # What is known when each segment begins, the next one included.
+        # The state when each segment begins, the next one included.
         self._states = [SweepState()]
         self._pending_scales: PendingScales = {}
         self.segments = self._cutter.whole()

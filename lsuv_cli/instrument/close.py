@@ -1,4 +1,4 @@
-"""What measuring and sweeping graphs have in common: inputs, needed nodes, parameters."""
+"""The end of building a graph: its inputs, parameters and outputs, and its bytes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def instrumented(
     taps: Mapping[TapKey, Tap],
     carried: Mapping[str, str] | None = None,
 ) -> InstrumentedGraph:
-    """Close a graph under construction.
+    """Serialise a graph under construction.
 
     Args:
         builder: the graph.
         model: the model it was made from.
-        feeds: what will be fed: inputs, and values of the model with the axes open that vary.
+        feeds: its inputs: the model's, and values of the model, with the axes open that vary.
         taps: where the moments of each tapped value are.
-        carried: for each of the model's values that is to be fetched, what stands for it here.
+        carried: the name in the graph of each of the model's values that is to be fetched.
     """
     carried = carried or {}
     kinds = list(TapKind)
@@ -43,7 +43,7 @@ def instrumented(
 
 
 def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
-    """The graph's inputs: the model's with the batch axis open, and what is handed on."""
+    """Return the graph's inputs: the model's with the batch axis open, and values handed on."""
     inputs = []
     declared = {value.name: value for value in model.skeleton.graph.input}
     for name, spec in feeds.items():
@@ -62,7 +62,7 @@ def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
 def add_parameters(
     builder: GraphBuilder, nodes: Iterable[onnx.NodeProto], weights: Mapping[str, FloatArray]
 ) -> None:
-    """Add the floating-point initializers that the nodes use."""
+    """Add the floating-point initializers that some nodes use."""
     used: set[str] = set()
     for node in nodes:
         used |= values_read(node)

@@ -1,4 +1,4 @@
-"""The graph that is handed on to be differentiated."""
+"""The graph that PyTorch differentiates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DifferentiableGraph:
     """A model whose parameters are inputs and whose layers' outputs are outputs.
 
     Attributes:
-        model: the graph; what it is given has no particular shape, and its outputs no type.
+        model: the graph; its inputs are declared without shapes, its outputs without types.
         inputs: the model's own inputs, which come first.
         parameters: the floating-point parameters and views, which follow.
         weights: those of them that are a layer's weight.
@@ -43,13 +43,13 @@ def differentiable_graph(
     norms: Sequence[NormNode],
     layers: Collection[LayerIndex],
 ) -> DifferentiableGraph:
-    """Build the graph.
+    """Build the graph from a model.
 
     Args:
         model: the model.
         layer_nodes: its layers, in execution order.
         norms: batch normalisations that are to use the samples' statistics.
-        layers: the indices of those whose outputs are wanted.
+        layers: those whose outputs are outputs.
     """
     own = list(dict.fromkeys(value.name for value in model.skeleton.graph.output))
     outputs = list(
@@ -84,7 +84,7 @@ def differentiable_graph(
 
 
 def _train(normalised: Collection[str], graph: onnx.GraphProto) -> None:
-    """Have batch normalisations, told by what they make, use the samples' statistics."""
+    """Have batch normalisations, given by their outputs, use the samples' statistics."""
     for node in graph.node:
         if node.output[0] in normalised:
             kept = [one for one in node.attribute if one.name != "training_mode"]

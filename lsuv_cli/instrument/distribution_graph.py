@@ -1,4 +1,4 @@
-"""A graph that tells how the outputs of layers and the activations behind them are distributed."""
+"""The graph that counts histograms of outputs, and the active share of activations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lsuv_cli.layers.activations import add_active
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
-# About so many elements of each batch's output are sorted into bins, spread over all of it.
+# The approximate number of elements of each batch's output that are sorted into bins.
 BINNED_ELEMENTS = 1 << 16
 
 SLICE_STEPS_OPSET = 10
@@ -36,7 +36,7 @@ def distribution_graph(
     edges: Mapping[LayerIndex, Float64Array],
     activations: Mapping[LayerIndex, onnx.NodeProto],
 ) -> InstrumentedGraph:
-    """The model's own nodes, untouched, with taps behind some layers and activations.
+    """Build the model's own graph with taps behind some layers and activations.
 
     The mean of a layer's tap is the share of its elements below each edge; that of an activation's
     tap, where it has flat parts, is the share of active elements in each channel.
@@ -45,8 +45,8 @@ def distribution_graph(
         model: the model.
         layer_nodes: its layers, in execution order.
         weights: a value for each floating-point initializer.
-        segments: the part of the model to run: a segment, after others whose work is done again.
-        feeds: what will be fed.
+        segments: the part of the model to run: a segment, after others that are run again.
+        feeds: the graph's inputs.
         edges: for each layer to look at, its histogram's bounds.
         activations: for each layer whose activation to look at, the activation.
     """
@@ -74,7 +74,7 @@ def distribution_graph(
 
 
 def _tap(builder: GraphBuilder, means: str, size: int) -> Tap:
-    """A tap whose second row is not read."""
+    """Return a tap whose second row is not read."""
     both = builder.node("Concat", [means, means], axis=0)
     return Tap(builder.node("Reshape", [both, builder.constant([2, size])]), (), size)
 

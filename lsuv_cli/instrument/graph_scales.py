@@ -1,4 +1,4 @@
-"""The layers' scales as values of the graph that is swept.
+"""The layers' scales, computed within the graph of a sweep.
 
 The same closed forms as in `core/solve.py`, for nodes of the graph that need scaled values.
 """
@@ -20,7 +20,7 @@ from lsuv_cli.layers.biases import per_channel_bias
 
 
 class ScaleUnknownError(Exception):
-    """A scale is wanted that is only known once all batches have been measured."""
+    """A scale is needed that is only known once all batches have been measured."""
 
 
 class GraphScales:
@@ -65,7 +65,7 @@ class GraphScales:
         self.pending_layers[index] = pending_layers
 
     def pending_scale(self, index: LayerIndex) -> GraphValue:
-        """A layer's pending scale as a graph value; its nodes are only made if something wants it.
+        """Return a layer's pending scale; its nodes are only added if a step needs it.
 
         Raises:
             ScaleUnknownError: it is not known yet.
@@ -88,7 +88,7 @@ class GraphScales:
         return self.pending_scales[index]
 
     def _own_pending_scale(self, index: LayerIndex, fallback: GraphValue | float) -> GraphValue:
-        """The pending scale that a layer would have if its weight were used nowhere else."""
+        """Return the pending scale of a layer if its weight were used nowhere else."""
         mean, mean_square = self.mean_and_square(index)
         product = Product(mean, mean_square, self.kept_bias(index))
         return self.plan.rule.scale(product, self.plan.target(index), fallback, GRAPH)
@@ -122,12 +122,12 @@ class GraphScales:
         return self.combined[layers]
 
     def mean_and_square(self, index: LayerIndex) -> tuple[GraphValue, GraphValue]:
-        """A layer's measured means and mean squares, (c,) each."""
+        """Return the measured means and mean squares of a layer's product, (c,) each."""
         mean, mean_square = self.builder.halves(self.moments[index].name)
         return GraphValue(self.builder, mean), GraphValue(self.builder, mean_square)
 
     def mean_of(self, index: LayerIndex) -> GraphValue:
-        """The mean of each channel of a layer's product as it is represented, (c,).
+        """Return the mean of each channel of a layer's unscaled product, (c,).
 
         Raises:
             ScaleUnknownError: it is not known yet.
@@ -140,11 +140,11 @@ class GraphScales:
     def norm_mean_and_square(
         self, index: NormIndex, known: Moments | None
     ) -> tuple[GraphValue, GraphValue]:
-        """Means and mean squares of what a normalisation normalises, (c,) each.
+        """Return the means and mean squares of a normalisation's input, (c,) each.
 
         Args:
             index: of the normalisation.
-            known: what is known of it from before.
+            known: its moments, where an earlier segment has measured it.
 
         Raises:
             ScaleUnknownError: they are not known yet.
@@ -163,7 +163,7 @@ class GraphScales:
         return GraphValue(self.builder, self.builder.constant(np.asarray(value, np.float64)))
 
     def kept_bias(self, index: LayerIndex) -> GraphValue | None:
-        """The layer's bias as it is added to each channel, (c,); None where it becomes zero."""
+        """Return the bias that a layer keeps, (c,); None where it becomes zero."""
         layer_node = self.swept.layer_nodes[index]
         if self.plan.layers[index].bias is not Bias.KEEP or layer_node.layer.bias_value is None:
             return None

@@ -14,12 +14,13 @@ from lsuv_cli.instrument.state import PendingScale, PendingScales
 
 # Layers that a pending scale may pass before it is applied. Unscaled activations drift by the
 # product of the layers' gains; orthonormal layers with ReLU lose 0.7 each, so twelve stay far
-# from the ends of float32's range. What drifts further is caught and swept again cautiously.
+# from the ends of float32's range. Values that drift further are found ill-conditioned and swept
+# again cautiously.
 MAX_DEFERRED_LAYERS = 12
 
 
 class GraphValues:
-    """Names in the graph for the model's values.
+    """The names in the graph of the model's values, and their pending scales.
 
     A value that no other name stands for has its own. A pending scale is applied where a node needs
     the scaled value.
@@ -33,7 +34,7 @@ class GraphValues:
         *,
         cautious: bool,
     ) -> None:
-        """Begin with values that are there.
+        """Begin with the values that are fed.
 
         Args:
             builder: the graph.

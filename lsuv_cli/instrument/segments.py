@@ -1,8 +1,8 @@
 """A graph cut into segments, through which all samples go one after the other.
 
 A segment's weights are in memory while it runs and no longer, so that a model may be larger than
-memory; and where the samples come in several batches, nothing in it wants the scale of one of its
-own layers, which is only known once all batches have passed. Where everything fits, the whole graph
+memory; and where the samples come in several batches, no step needs the scale of a layer of its own
+segment, which is only known once all batches have passed. Where everything fits, the whole graph
 is one segment.
 """
 
@@ -19,8 +19,8 @@ from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.instrument.steps import SweepStep, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
 
-# ONNX Runtime opens a session in a time that grows with the square of its nodes, and a layer that
-# is measured has some 25. With so many steps at once it grows with their number.
+# ONNX Runtime opens a session in a time that grows with the square of its nodes, and a measured
+# layer has about 25. With segments of this length the time grows linearly with the model.
 MAX_SEGMENT_STEPS = 256
 
 
@@ -49,30 +49,30 @@ class Segment:
 
     @property
     def node_count(self) -> int:
-        """How many of the model's nodes it runs; a layer and its bias as one."""
+        """The number of the model's nodes that it runs, a layer and its bias counting as one."""
         return count_nodes(self.steps)
 
     def makes(self) -> set[str]:
-        """The values that it makes."""
+        """Return the values that it makes."""
         return {name for step in self.steps for name in step.makes}
 
 
 class Tracer(Protocol):
-    """Tells where a segment must end."""
+    """Decides where a segment must end."""
 
     def takes(self, step: SweepStep) -> bool:
-        """Whether the segment can go on with a step."""
+        """Return whether the segment can go on with a step, and take it if so."""
 
     def end(self) -> None:
-        """A segment ends here."""
+        """End the segment."""
 
 
 def cut_for_values(model: OnnxModel, values: Iterable[str], max_bytes: int) -> list[Segment]:
-    """Cut what some values depend on into segments of plain nodes.
+    """Cut the nodes that some values depend on into segments.
 
     Args:
         model: the model.
-        values: what is wanted.
+        values: those to compute.
         max_bytes: bytes of weights in one segment, as they are computed with; more only where one
             node needs more.
     """
@@ -94,12 +94,12 @@ def cut_steps(
         model: the model that they, or what they read, belong to.
         steps: in execution order.
         max_bytes: see `cut_for_values`.
-        tracer: tells where a segment must end; None where only weights and nodes end one.
-        later: values that are wanted once all steps are done.
+        tracer: decides where a segment must end; None where only weights and nodes end one.
+        later: values that are read once all steps are done.
         cautious: whether the segments are.
 
     Raises:
-        ModelError: a segment would have to end where a sequence of tensors is still wanted.
+        ModelError: a segment would have to end where a sequence of tensors is still to be read.
     """
     sizes = {name: info.nbytes for name, info in model.weight_values.items()}
     whole = _with_sequences(steps)
@@ -120,7 +120,7 @@ def cut_steps(
         if tracer is not None and not tracer.takes(step):
             if position in whole:
                 raise ModelError(
-                    f"{model.path}: a sequence of tensors spans a layer whose scale is wanted "
+                    f"{model.path}: a sequence of tensors spans a layer whose scale is needed "
                     "meanwhile, so that all samples must go through in one batch; give their "
                     "number as --batch-size"
                 )
@@ -132,7 +132,7 @@ def cut_steps(
 
 
 def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
-    """The steps before which a sequence is still wanted, which can't be handed on."""
+    """Return the steps before which a sequence is still to be read, which can't be handed on."""
     inside: set[int] = set()
     made: dict[str, int] = {}
     for position, step in enumerate(steps):
@@ -146,7 +146,7 @@ def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
 def _closed(
     parts: Sequence[Sequence[SweepStep]], model: OnnxModel, later: Iterable[str], *, cautious: bool
 ) -> list[Segment]:
-    """The segments, with what each hands on."""
+    """Return the segments, with the values that each hands on."""
     constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(
         model.weight_values
     )

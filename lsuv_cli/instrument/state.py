@@ -1,4 +1,4 @@
-"""What a sweep is about, and what has been found when a segment of it begins."""
+"""The model of a sweep, and the state of the sweep when a segment begins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PendingScales = Mapping[str, PendingScale]
 
 @dataclass(frozen=True, slots=True)
 class SweptModel:
-    """What a sweep is about; the same for each of its segments.
+    """The model of a sweep, the same for each segment.
 
     Attributes:
         model: the model.
@@ -57,17 +57,17 @@ class SweptModel:
     observed: Collection[LayerIndex] = ()
 
     def dtype(self, index: LayerIndex) -> np.dtype[Any]:
-        """The dtype a layer is computed in, and every value with its pending scale."""
+        """Return the dtype of a layer's computation, and of every value with its pending scale."""
         return self.model.weight_values[self.layer_nodes[index].layer.weight_value].dtype
 
 
 @dataclass(frozen=True, slots=True)
 class SweepState:
-    """What is known of a model when a segment begins.
+    """The state of a sweep when a segment begins.
 
     Attributes:
         products: the measured products of the layers of earlier segments.
-        norms: the moments of what each normalisation normalises, scaled.
+        norms: the moments of each normalisation's input, scaled.
         scale_is_final: for each weight of an earlier segment, by its first use, 1 where
             its scale is final and 0 elsewhere, like its scale.
         pending_scales: those of the values handed on.
@@ -81,12 +81,12 @@ class SweepState:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Segments whose work is done again, because what they handed on was not kept.
+    """Segments that are run again, because the values they handed on were not kept.
 
     Attributes:
         steps: theirs, in execution order.
-        state: what was known before the first of them; and of their own layers that the weights are
-            final by now, and their own normalisations' moments.
+        state: that before the first of them; their own layers have final weights by now, and the
+            moments of their normalisations are known.
     """
 
     steps: Sequence[SweepStep]

@@ -1,7 +1,7 @@
-"""What a sweep does, step by step, in execution order.
+"""The steps of a sweep, in execution order.
 
 A layer is two steps: its product is made and measured, and its bias is added. Between the two its
-scale is found, for which all samples must have come as far.
+scale is found, for which all samples must have passed the first.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from lsuv_cli.layers.norms import NormNode
 
 
 class StepKind(Enum):
-    """What is done with a step's node."""
+    """The action of a step."""
 
     NODE = auto()  # it runs as it is
     PRODUCT = auto()  # a layer's product is made and measured
-    BIAS = auto()  # what the layer adds is added
-    STATISTICS = auto()  # what a normalisation normalises is measured
+    BIAS = auto()  # the layer's bias, or another addend, is added
+    STATISTICS = auto()  # a normalisation's input is measured
     NORMALISE = auto()  # and normalised
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
-    """A part of the work that is not taken apart.
+    """A part of a sweep that is not divided further.
 
     Attributes:
-        kind: what is done.
+        kind: the action.
         node: the node it is done with.
         index: of the layer or the normalisation; -1 for any other node.
         reads: the values and parameters it reads.
@@ -49,17 +49,17 @@ class SweepStep:
 
     @property
     def layer(self) -> LayerIndex:
-        """The layer of a product or a bias."""
+        """The layer of a step of kind PRODUCT or BIAS."""
         return LayerIndex(self.index)
 
     @property
     def norm(self) -> NormIndex:
-        """The normalisation of statistics, or that normalises."""
+        """The normalisation of a step of kind STATISTICS or NORMALISE."""
         return NormIndex(self.index)
 
 
 def node_step(node: onnx.NodeProto) -> SweepStep:
-    """The step that runs a node as it is."""
+    """Return the step that runs a node as it is."""
     made = tuple(name for name in node.output if name)
     return SweepStep(StepKind.NODE, node, -1, frozenset(values_read(node)), made)
 
@@ -70,7 +70,7 @@ def sweep_steps(
     plan: Plan,
     norms: Sequence[NormNode],
 ) -> list[SweepStep]:
-    """The steps of a sweep over some nodes.
+    """Return the steps of a sweep over some nodes.
 
     Args:
         nodes: in execution order.
@@ -119,7 +119,7 @@ def _norm_steps(index: NormIndex, norm: NormNode) -> Iterable[SweepStep]:
 
 
 def _without_idle(steps: Sequence[SweepStep]) -> list[SweepStep]:
-    """Without the second halves of layers and normalisations that nothing reads from."""
+    """Remove the second halves of layers and normalisations that nothing reads."""
     kept: list[SweepStep] = []
     wanted: set[str] = set()
     for step in reversed(steps):
@@ -131,10 +131,10 @@ def _without_idle(steps: Sequence[SweepStep]) -> list[SweepStep]:
 
 
 def count_nodes(steps: Sequence[SweepStep]) -> int:
-    """How many of the model's nodes some steps run; a layer and its bias as one."""
+    """Count the model's nodes that some steps run, a layer and its bias as one."""
     return sum(step.kind not in (StepKind.BIAS, StepKind.STATISTICS) for step in steps)
 
 
 def sizes_read(step: SweepStep, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The bytes of each parameter that a step reads."""
+    """Return the bytes of each parameter that a step reads."""
     return {name: sizes[name] for name in step.reads & sizes.keys()}

@@ -1,4 +1,4 @@
-"""The graph of a sweep under construction, as far as its parts share it."""
+"""The graph of a sweep under construction, which all kinds of step share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class SweepContext:
     """The graph of a sweep under construction.
 
     Attributes:
-        swept: the model, and what is done with it.
+        swept: the model and its plan.
         weights: a value for each floating-point initializer.
         segment: the part of the model to sweep.
-        state: what is known before the steps that are being added.
+        state: that before the steps that are being added.
         builder: the new graph.
         values: the names in the new graph of the model's values, and the scales pending on them.
         scales: the layers' scales as values of the new graph.
@@ -43,10 +43,10 @@ class SweepContext:
         """Begin without a node.
 
         Args:
-            swept: the model, and what is done with it.
+            swept: the model and its plan.
             weights: a value for each floating-point initializer.
             segment: the part of the model to sweep.
-            state: what is known before the first step.
+            state: that before the first step.
         """
         self.swept = swept
         self.weights = weights
@@ -61,7 +61,7 @@ class SweepContext:
         self.enter(state)
 
     def enter(self, state: SweepState) -> None:
-        """Go on with what is known by now."""
+        """Go on in another state."""
         self.state = state
         self.scales = GraphScales(self.builder, self.swept, self.weights, state, self._active)
 

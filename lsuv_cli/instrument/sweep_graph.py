@@ -28,12 +28,12 @@ def sweep_graph(
     """Build the graph of a segment.
 
     Args:
-        swept: the model, and what is done with it.
+        swept: the model and its plan.
         weights: a value for each floating-point initializer; pre-initialised for the planned
             layers, but final where an earlier segment has scaled them.
         segment: the part of the model to sweep.
         feeds: dtype and rank of what will be fed: inputs, and what earlier segments hand on.
-        state: what is known from those.
+        state: that when the segment begins.
         replay: segments before, which are run again because their results were not kept.
 
     Returns:
@@ -62,10 +62,10 @@ class SweepGraph:
         """Begin without a step.
 
         Args:
-            swept: the model, and what is done with it.
+            swept: the model and its plan.
             weights: a value for each floating-point initializer.
             segment: the part of the model to sweep.
-            state: what is known before the first step.
+            state: that before the first step.
         """
         self._context = SweepContext(swept, weights, segment, state)
         self._observed = {swept.layer_nodes[i].layer.output: i for i in swept.observed}
@@ -127,7 +127,7 @@ class SweepGraph:
         carried = {name: context.values.unscaled(name) for name in made}
         for name, value in carried.items():
             if value in feeds:
-                # What is fed can't be fetched as it is.
+                # An input can't be fetched as an output.
                 carried[name] = context.builder.node("Identity", [value])
         add_parameters(context.builder, context.builder.nodes, context.weights)
         return instrumented(

@@ -8,16 +8,16 @@ from lsuv_cli.core.indices import NormIndex, norm_tap
 from lsuv_cli.core.records import Tap
 from lsuv_cli.graph.builder import GRAPH
 from lsuv_cli.instrument.sweep_context import SweepContext
-from lsuv_cli.instrument.taps import add_norm_tap, add_reading
+from lsuv_cli.instrument.taps import add_moments_output, add_norm_tap
 
 
 def measure_norm(context: SweepContext, index: NormIndex) -> None:
-    """Measure what a normalisation takes in, whatever scale is pending on it."""
+    """Measure a normalisation's input, whatever scale is pending on it."""
     norm, builder = context.swept.norms[index], context.builder
     incoming = context.values.deferrable_scale(norm.node.input[0])
     x = context.deferred(norm.node.input[0])
     dtype = context.swept.model.weight_values[norm.running_mean].dtype
-    # What it normalises is often a convolution's product, which has been measured just before.
+    # Its input is often a convolution's product, which has been measured just before.
     moments = context.product_moments.get(x) or add_norm_tap(
         builder,
         x,
@@ -25,14 +25,14 @@ def measure_norm(context: SweepContext, index: NormIndex) -> None:
         pooled=dtype == np.float32,
         centred=context.segment.cautious,
     )
-    reading = add_reading(builder, moments, norm.channels)
+    output = add_moments_output(builder, moments, norm.channels)
     layers = incoming.layers if incoming else ()
-    context.taps[norm_tap(index)] = Tap(reading, layers, norm.channels)
+    context.taps[norm_tap(index)] = Tap(output, layers, norm.channels)
     context.scales.norm_moments[index] = builder.halves(moments.name)
 
 
 def normalise(context: SweepContext, index: NormIndex) -> None:
-    """Normalise with the statistics of the value that comes in, whatever scale is pending on it.
+    """Normalise with the statistics of the input, whatever scale is pending on it.
 
     With mean m and variance v of the scaled value, on which a scale s is pending as x:
     y = scale (x - m / s) s / sqrt(v + epsilon) + shift.

@@ -10,7 +10,7 @@ from lsuv_cli.core.records import Tap
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.instrument.state import PendingScale
 from lsuv_cli.instrument.sweep_context import SweepContext, channel_shape
-from lsuv_cli.instrument.taps import add_reading, add_tap, layer_axes
+from lsuv_cli.instrument.taps import add_moments_output, add_tap, layer_axes
 
 
 def add_product(context: SweepContext, index: LayerIndex) -> None:
@@ -53,7 +53,9 @@ def _measure(
     if layer_node.layer.layout.is_convolution:
         context.product_moments[product] = moments
     pending = incoming.layers if incoming else ()
-    context.taps[layer_tap(index)] = Tap(add_reading(builder, moments, channels), pending, channels)
+    context.taps[layer_tap(index)] = Tap(
+        add_moments_output(builder, moments, channels), pending, channels
+    )
     context.scales.add_measured(index, moments, pending)
 
 
@@ -63,4 +65,6 @@ def observe_output(context: SweepContext, index: LayerIndex) -> None:
     value = context.scaled(layer_node.layer.output)
     moments = add_tap(builder, layer_axes(layer_node), value, centred=context.segment.cautious)
     channels = layer_node.layer.layout.out_channels
-    context.taps[layer_tap(index)] = Tap(add_reading(builder, moments, channels), (), channels)
+    context.taps[layer_tap(index)] = Tap(
+        add_moments_output(builder, moments, channels), (), channels
+    )

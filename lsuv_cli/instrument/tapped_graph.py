@@ -1,4 +1,4 @@
-"""A graph that measures a model's layers."""
+"""The graph that measures the outputs of layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.instrument.taps import add_reading, add_tap, layer_axes
+from lsuv_cli.instrument.taps import add_moments_output, add_tap, layer_axes
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
@@ -25,14 +25,14 @@ def tapped_graph(
     layers: Collection[LayerIndex],
     centred: Collection[LayerIndex] = (),
 ) -> InstrumentedGraph:
-    """The model's own nodes, untouched, with a tap behind some layers.
+    """Build the model's own graph with a tap behind some layers.
 
     Args:
         model: the model.
         layer_nodes: its layers, in execution order.
         weights: a value for each floating-point initializer.
-        segments: the part of the model to run: a segment, after others whose work is done again.
-        feeds: what will be fed.
+        segments: the part of the model to run: a segment, after others that are run again.
+        feeds: the graph's inputs.
         layers: the indices of those to measure, all in the last segment.
         centred: those of them to measure around the mean, which is slower and takes more memory,
             but loses no digits where the mean is large beside the deviation.
@@ -51,5 +51,5 @@ def tapped_graph(
             builder, layer_axes(layer_node), layer_node.layer.output, centred=index in centred
         )
         channels = layer_node.layer.layout.out_channels
-        taps[layer_tap(index)] = Tap(add_reading(builder, moments, channels), (), channels)
+        taps[layer_tap(index)] = Tap(add_moments_output(builder, moments, channels), (), channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

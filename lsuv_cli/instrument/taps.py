@@ -12,10 +12,10 @@ from lsuv_cli.layers.layer_node import LayerNode
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Where a tapped value has its channels.
+    """The position of a tapped value's channels.
 
     Attributes:
-        channels: how many there are.
+        channels: their number.
         channel_axis: their axis, counted from the end.
         pooled: whether the axes are (sample, channel, at least one more), in float32, which
             ONNX Runtime pools without leaving its blocked layout.
@@ -27,7 +27,7 @@ class Axes:
 
 
 def layer_axes(layer_node: LayerNode) -> Axes:
-    """The axes of a layer's output."""
+    """Return the axes of a layer's output."""
     layout = layer_node.layer.layout
     return Axes(layout.out_channels, layer_node.channel_axis, layout.is_convolution)
 
@@ -80,16 +80,16 @@ def add_tap(builder: GraphBuilder, axes: Axes, value: str, *, centred: bool) -> 
     return GraphValue(builder, builder.reduce_mean(planes.name, other_axes))
 
 
-def add_reading(builder: GraphBuilder, moments: GraphValue, channels: int) -> str:
-    """Append what is fetched of a layer, (2, c); return its name.
+def add_moments_output(builder: GraphBuilder, moments: GraphValue, channels: int) -> str:
+    """Append the output that holds a value's moments, (2, c); return its name.
 
-    A node that nothing else reads from, so that the order of these is the order of the layers.
+    It is a node that nothing else reads, so that these nodes run in the order of the layers.
     """
     return builder.node("Reshape", [moments.name, builder.constant([2, channels])])
 
 
 def _plane_mean(builder: GraphBuilder, axes: Axes, value: str) -> str:
-    """The mean of each plane; the reduced axes stay, with size 1."""
+    """Return the mean of each plane; the reduced axes stay, with size 1."""
     if axes.pooled:
         return builder.node("GlobalAveragePool", [value])
     return builder.reduce_mean(value, [0 if axes.channel_axis == -1 else -1], keepdims=True)

@@ -1,4 +1,4 @@
-"""Where a sweep over several batches must stop until a scale is known."""
+"""Finds where a sweep over several batches must stop until a scale is known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lsuv_cli.instrument.sweep_graph import SweepGraph
 
 
 class SweepTracer:
-    """Builds the graphs of a sweep without running them, to see what wants a scale; a `Tracer`."""
+    """Builds the graphs of a sweep without running them, to see which steps need a scale."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class SweepTracer:
         """Begin before the first step.
 
         Args:
-            swept: the model, and what is done with it.
+            swept: the model and its plan.
             weights: a value for each floating-point initializer; only biases are looked at.
-            steps: all there are.
-            state: what is known before the first.
+            steps: those to cut.
+            state: that before the first.
             cautious: see `Segment`.
         """
         self._swept = swept
@@ -48,7 +48,7 @@ class SweepTracer:
         self._taken: list[SweepStep] = []
 
     def takes(self, step: SweepStep) -> bool:
-        """Whether the segment can go on with a step, which wants no scale found in it."""
+        """Return whether a step needs no scale of the segment's own layers; see `Tracer`."""
         try:
             self._graph.add(step)
         except ScaleUnknownError:
@@ -57,7 +57,7 @@ class SweepTracer:
         return True
 
     def end(self) -> None:
-        """From here on the scales of the layers so far are known; what they are does not matter."""
+        """End the segment, with any scales for its layers: their values do not matter."""
         for step in self._taken:
             if step.kind is StepKind.PRODUCT:
                 channels = self._swept.layer_nodes[step.layer].layer.layout.out_channels
