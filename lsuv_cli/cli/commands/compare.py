@@ -91,7 +91,7 @@ def compare(
     """Compare initialisations: how the signal goes through the network, forward and backward.
 
     For each the standard deviation of every layer's output and, for a random cotangent of unit
-    variance at the model's output, of the gradient by it. No weights are written.
+    variance at the model's output, of the gradient with respect to it. No weights are written.
 
     Example: [bold]lsuv compare model.onnx --data imgs/ --preset imagenet[/bold]
     """
