@@ -26,7 +26,8 @@ import numpy as np
 from sweep_overhead import sweep_of
 
 from lsuv_cli.core.indices import by_layer
-from lsuv_cli.core.records import InputSpec, InstrumentedGraph
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import InputSpec
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument import segments
 from lsuv_cli.instrument.tapped_graph import tapped_graph

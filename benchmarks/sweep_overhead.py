@@ -15,7 +15,8 @@ import common
 import onnxruntime as ort
 
 from lsuv_cli.core.batches import GivenBatches
-from lsuv_cli.core.records import Feeds, InputSpec, InstrumentedGraph
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.instrument.state import SweepState, SweptModel

@@ -14,7 +14,8 @@ import pytest
 from onnx import helper
 
 from lsuv_cli.core.choices import BatchNorm, Bias, Per, Status
-from lsuv_cli.core.records import InstrumentedGraph, Specs
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Specs
 from lsuv_cli.instrument.sweep_graph import SweepGraph
 from support.graphs import random_weight, save_graph
 from support.initialization import run, scales

@@ -10,7 +10,8 @@ import pytest
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.layout import Order, WeightLayout
-from lsuv_cli.core.records import InstrumentedGraph, Specs
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Specs
 from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 from lsuv_cli.graph.operators.products import WeightInfos, WeightProduct
 from lsuv_cli.graph.operators.slopes import flat_nowhere

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from lsuv_cli.core.indices import TapKey, TapKind
+from lsuv_cli.core.measurements import Measurement, Measurements
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import Measurement, Measurements
 
 Entry = Mapping[str, Any]
 

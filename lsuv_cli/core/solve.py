@@ -11,8 +11,9 @@ import numpy as np
 from lsuv_cli.core.choices import Bias, Status
 from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.mathematics import NUMPY
+from lsuv_cli.core.measurements import Measurement, Measurements
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.records import Measurement, Measurements, Plan, PlannedLayer
+from lsuv_cli.core.records import Plan, PlannedLayer
 from lsuv_cli.core.scale_rule import Product, failure_of
 
 

@@ -9,8 +9,9 @@ from lsuv_cli.core.distribution import Distribution, bin_shares, histogram_edges
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.indices import LayerIndex, TapKey
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.measurements import InstrumentedGraph, Measurement, Measurements
 from lsuv_cli.core.moments import Float64Array, Moments
-from lsuv_cli.core.records import InstrumentedGraph, Measurement, Measurements, Specs
+from lsuv_cli.core.records import Specs
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.instrument.distribution_graph import distribution_graph
 from lsuv_cli.instrument.segments import cut_for_values

@@ -8,8 +8,9 @@ from lsuv_cli.core.events import Events
 from lsuv_cli.core.indices import LayerIndex, TapKey, layer_tap
 from lsuv_cli.core.journal import moments_entry, moments_of
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.measurements import InstrumentedGraph, Measurement, Measurements
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import InstrumentedGraph, Measurement, Measurements, Specs
+from lsuv_cli.core.records import Specs
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.instrument.segments import Segment, cut_for_values
 from lsuv_cli.instrument.tapped_graph import tapped_graph

@@ -12,7 +12,8 @@ from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.indices import LayerIndex, TapKey, by_layer, layer_tap, norm_tap
 from lsuv_cli.core.journal import Journal, NoJournal
-from lsuv_cli.core.records import Measurements, Plan
+from lsuv_cli.core.measurements import Measurements
+from lsuv_cli.core.records import Plan
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import NormNode
 from lsuv_cli.reading.model import OnnxModel

@@ -9,8 +9,9 @@ import numpy as np
 from lsuv_cli.core.choices import Bias
 from lsuv_cli.core.indices import LayerIndex, TapKey
 from lsuv_cli.core.journal import measurements_entry, measurements_of
+from lsuv_cli.core.measurements import InstrumentedGraph, Measurements
 from lsuv_cli.core.moments import Float64Array
-from lsuv_cli.core.records import InstrumentedGraph, Measurements, Specs
+from lsuv_cli.core.records import Specs
 from lsuv_cli.core.solve import MeasuredProduct, SegmentSolution, solve
 from lsuv_cli.engine.cut_sweep import SweepCutter
 from lsuv_cli.engine.setup import Setup

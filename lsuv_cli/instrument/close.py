@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from lsuv_cli.core.indices import TapKey, TapKind
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.core.measurements import InstrumentedGraph, Tap
+from lsuv_cli.core.records import Specs
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.reading.model import OnnxModel

@@ -10,8 +10,9 @@ from onnx import TensorProto
 
 from lsuv_cli.core.indices import LayerIndex, TapKey, activation_tap, layer_tap
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.core.measurements import InstrumentedGraph, Tap
 from lsuv_cli.core.moments import Float64Array
-from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.core.records import Specs
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented

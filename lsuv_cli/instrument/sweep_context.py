@@ -8,7 +8,7 @@ import onnx
 
 from lsuv_cli.core.indices import TapKey
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import Tap
+from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.builder import GraphBuilder, GraphValue
 from lsuv_cli.instrument.graph_scales import GraphScales
 from lsuv_cli.instrument.graph_values import GraphValues

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import InstrumentedGraph, Specs
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Specs
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.instrument.state import PendingScales, Replay, SweepState, SweptModel

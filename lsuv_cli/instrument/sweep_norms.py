@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lsuv_cli.core.indices import NormIndex, norm_tap
-from lsuv_cli.core.records import Tap
+from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.builder import GRAPH
 from lsuv_cli.instrument.sweep_context import SweepContext
 from lsuv_cli.instrument.taps import add_moments_output, add_norm_tap

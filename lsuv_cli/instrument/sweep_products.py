@@ -6,7 +6,7 @@ import numpy as np
 
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.indices import LayerIndex, layer_tap
-from lsuv_cli.core.records import Tap
+from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.instrument.state import PendingScale
 from lsuv_cli.instrument.sweep_context import SweepContext, channel_shape

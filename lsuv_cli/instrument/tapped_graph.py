@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from lsuv_cli.core.indices import LayerIndex, TapKey, layer_tap
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.records import InstrumentedGraph, Specs, Tap
+from lsuv_cli.core.measurements import InstrumentedGraph, Tap
+from lsuv_cli.core.records import Specs
 from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented

@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from lsuv_cli.core.records import Feeds, InstrumentedGraph
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Feeds
 from lsuv_cli.graph.liveness import live_bytes
 from lsuv_cli.runtime.profile import profile_run
 

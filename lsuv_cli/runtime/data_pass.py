@@ -10,16 +10,10 @@ import numpy as np
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.group import Group
+from lsuv_cli.core.measurements import InstrumentedGraph, Measurement, Measurements, Tap
 from lsuv_cli.core.merging import BatchMerge
 from lsuv_cli.core.moments import Moments
-from lsuv_cli.core.records import (
-    InputSpec,
-    InstrumentedGraph,
-    Measurement,
-    Measurements,
-    Specs,
-    Tap,
-)
+from lsuv_cli.core.records import InputSpec, Specs
 from lsuv_cli.runtime.device_array import Value
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.gathering import Suspects, moments_of_all, suspects_of_all

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lsuv_cli.core.records import Feeds, InstrumentedGraph
+from lsuv_cli.core.measurements import InstrumentedGraph
+from lsuv_cli.core.records import Feeds
 from lsuv_cli.runtime.devices import Device
 from lsuv_cli.runtime.session import Session
 
