@@ -176,4 +176,4 @@ def test_which_budget_to_lower(memory: str, budget: str, text: str) -> None:
 def test_a_gpu_without_room_for_the_weights() -> None:
     error = RuntimeError(f"CudaCall({'ERRTYPE, ' * 100}) CUDA failure 2: out of memory ; GPU=0 ;")
     gpu = devices.Device((), "cuda:0", 0, "cuda")
-    assert "cuda:0 has no room for the weights" in str(session._session_error(error, gpu))
+    assert "cuda:0 has no memory left for the weights" in str(session._session_error(error, gpu))

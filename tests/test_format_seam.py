@@ -94,7 +94,7 @@ def test_a_registered_format_is_named_where_types_are(tmp_path: Path, model: Pat
 
 def test_damage_is_told_with_the_formats_remedy(tmp_path: Path, model: Path) -> None:
     (tmp_path / "x.csv").write_text("1,two\n")
-    with pytest.raises(DataError, match=r"can't read the arrays in .*x\.csv: .*; write it anew$"):
+    with pytest.raises(DataError, match=r"can't read the arrays in .*x\.csv: .*; write it again$"):
         run(model, tmp_path / "x.csv")
 
 

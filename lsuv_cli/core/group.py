@@ -1,4 +1,4 @@
-"""The processes of one run, as the algorithm sees them."""
+"""The processes of one run, as the engine sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchange itself: torch.distributed's collectives, with gloo on the CPU and NCCL on CUDA."""
+"""The exchange: torch.distributed's collectives, by gloo on the CPU and NCCL on CUDA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORTEST_NAP, LONGEST_NAP = 5e-5, 5e-3
 
 
 class ExchangeKind(IntEnum):
-    """What an exchange carries."""
+    """The type of data that an exchange carries."""
 
     NUMBERS = 0
     TEXT = 1
@@ -60,7 +60,7 @@ class TorchGroup:
         return self.rank == 0
 
     def gather(self, values: Float64Array) -> list[Float64Array]:
-        """Every process's vector, in the order of their ranks.
+        """Gather every process's vector, in the order of their ranks.
 
         Args:
             values: (n,) float64, of the same n in every process.
@@ -85,7 +85,7 @@ class TorchGroup:
         return [other.cpu().numpy() for other in gathered]
 
     def gather_text(self, text: str) -> list[str]:
-        """Every process's text, in the order of their ranks; they may differ in length.
+        """Gather every process's text, in the order of their ranks; lengths may differ.
 
         Raises:
             ProcessError: another process failed or did not answer.
@@ -111,8 +111,8 @@ class TorchGroup:
         world = dist.group.WORLD
         if world is None:
             return
-        # Destroying a group waits for what is under way in it, for as long as the time-out is,
-        # and so would the interpreter's end; the operating system closes connections faster.
+        # Destroying a group waits for the exchange under way until it times out, and so would the
+        # end of the interpreter; the operating system closes connections at once.
         if self._is_under_way:
             keep_alive(world)
             return
@@ -122,7 +122,7 @@ class TorchGroup:
             keep_alive(world)
 
     def _announce(self, kind: ExchangeKind, length: int) -> list[int]:
-        """Come to the next exchange.
+        """Announce this process's part in the next exchange, and hear the others' parts.
 
         NCCL has no way to leave an exchange to which somebody does not come, and gloo none to find
         that vectors differ in length. So this always comes first, and always through gloo.
@@ -161,7 +161,7 @@ class TorchGroup:
         return gathered
 
     def _await(self, work: Work) -> None:
-        # Waiting in torch would keep Ctrl-C and SIGTERM from being seen until it is over.
+        # A wait inside torch would delay Ctrl-C and SIGTERM until it ends.
         deadline = time.monotonic() + self._timeout_seconds + GRACE_SECONDS
         nap = SHORTEST_NAP
         while not work.is_completed():

@@ -1,4 +1,4 @@
-"""Messages: one sentence for each way in which the processes of a run can lose each other."""
+"""Messages: one sentence for each way in which processes of a run can lose each other."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lsuv_cli.processes.shared_store import SharedStore
 
 HEARTBEAT_SECONDS = 0.5
-# Who writes nothing for so long is taken for dead or stopped.
+# A process without a heartbeat for this long is taken to be dead or stopped.
 SILENCE_SECONDS = 2.0
 
 
@@ -45,7 +45,7 @@ class Heartbeats:
         threading.Thread(target=self._repeat, daemon=True).start()
 
     def arrive(self, step: int) -> None:
-        """Write that this process has come to an exchange, counted from 1."""
+        """Record that this process has come to an exchange, counted from 1."""
         self._step = step
         self._write()
 
@@ -92,5 +92,5 @@ class Heartbeats:
     def _write(self) -> None:
         with self._writing:
             self._count += 1
-            # This waits for no answer, so that it can't be held up.
+            # This does not wait for an answer, so nothing can hold it up.
             self._store.send(self._keys[self._rank], f"{self._step} {self._count}")

@@ -1,4 +1,4 @@
-"""How this process was started: alone, or as one of several by torchrun, srun or Kubernetes."""
+"""The launcher's environment: of torchrun, srun or Kubernetes, or none."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class ProcessRank:
 
     @property
     def name(self) -> str:
-        """What messages call this process."""
+        """Name of this process in messages."""
         return f"process {self.rank} of {self.size}"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the processes of a run find each other.
+    """The address at which the processes of a run find each other.
 
     Attributes:
         host: name or address of the machine.
         port: TCP port.
         is_hosted_by_launcher: whether the launcher listens there, and not the first process.
-        attempt: how many times the launcher has started these processes anew.
+        attempt: how many times the launcher has restarted these processes.
     """
 
     host: str
@@ -54,7 +54,7 @@ class Address:
 
 
 def rank_of(environ: Mapping[str, str]) -> ProcessRank | None:
-    """This process's rank, from what its launcher put into the environment.
+    """Return this process's rank, from its launcher's environment variables.
 
     Returns:
         None where no launcher started several processes.
@@ -81,7 +81,7 @@ def rank_of(environ: Mapping[str, str]) -> ProcessRank | None:
 
 
 def rendezvous_address(environ: Mapping[str, str], size: int) -> Address:
-    """Where the processes meet.
+    """Return the address at which the processes meet.
 
     Args:
         environ: the environment.

@@ -1,4 +1,4 @@
-"""The way to another machine: whether it answers, and which network interface leads there."""
+"""Connections to another machine: waiting for it, and the network interface that leads there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RETRY_SECONDS = 0.1
 def wait_for_listener(address: Address, seconds: float) -> None:
     """Wait until something listens at an address.
 
-    torch's own wait for it can't be interrupted, lasts longer than it is told to, and where it is
+    torch's own wait for it can't be interrupted, lasts longer than its time-out, and where it is
     left behind in a thread it takes the process down while the interpreter ends.
 
     Raises:
@@ -39,7 +39,7 @@ def wait_for_listener(address: Address, seconds: float) -> None:
 
 
 def interface_towards(host: str, port: int) -> str | None:
-    """The interface whose address this machine has on its way to another, or to itself.
+    """Return the network interface by which this machine reaches another, or itself.
 
     gloo, left to itself, takes the address that the machine's own name resolves to. In containers
     and on Debian that is often one that no other machine can reach.
@@ -49,7 +49,7 @@ def interface_towards(host: str, port: int) -> str | None:
         port: any port of it; nothing is sent there.
 
     Returns:
-        The interface's name; None where it can't be told.
+        The interface's name; None where it can't be found out.
     """
     if sys.platform != "linux":
         return None

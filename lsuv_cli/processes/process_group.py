@@ -1,4 +1,4 @@
-"""torch.distributed's process group: on which device it exchanges, and joining it."""
+"""torch.distributed's process group: joining it, and the device on which it exchanges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lsuv_cli.processes.timeouts import call_within
 if TYPE_CHECKING:
     import torch
 
-# How much later than torch's own time-out ours is: torch's leaves the group in order.
+# Our time-out comes this much later than torch's own, which leaves the group in order.
 GRACE_SECONDS = 5.0
 
 
@@ -63,7 +63,7 @@ def join_process_group(
 
 
 def exchange_device(process: ProcessRank, label: str) -> torch.device:
-    """Where vectors are exchanged: on a GPU of this process's own, or on the CPU.
+    """Return the device for exchanges: a GPU of this process's own, or the CPU.
 
     Args:
         process: this process's rank.
@@ -75,11 +75,11 @@ def exchange_device(process: ProcessRank, label: str) -> torch.device:
     import torch
     import torch.distributed as dist
 
-    # ONNX Runtime may compute on a GPU that a CPU build of torch knows nothing of.
+    # ONNX Runtime may use a GPU that a CPU build of torch does not support.
     if not (label.startswith("cuda") and torch.cuda.is_available() and dist.is_nccl_available()):
         return torch.device("cpu")
     count = torch.cuda.device_count()
-    # Slurm can show each task only the GPU that is its own.
+    # Slurm can make each task's own GPU the only one that it sees.
     index = 0 if count == 1 else process.local_rank
     if index >= count:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Where the processes of a run meet, and agree on which of them reports an error."""
+"""The rendezvous: processes of a run meet, and agree on which of them reports an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lsuv_cli.processes.shared_store import (
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-# How long the store's host waits after a failure for the others to have read who reports it.
+# After a failure the store's host waits this long for the others to learn who reports it.
 LINGER_SECONDS = 3.0
 POLL_SECONDS = 0.05
 REPORTED, LEFT = "reported", "left"
@@ -82,7 +82,7 @@ class Rendezvous:
         return PrefixStore("exchange", store)
 
     def arrive(self, step: int) -> None:
-        """Write that this process has come to an exchange, counted from 1."""
+        """Record that this process has come to an exchange, counted from 1."""
         self._heartbeats.arrive(step)
 
     def why_failed(self, detail: str) -> str:
@@ -94,7 +94,7 @@ class Rendezvous:
         try:
             return self._why_failed(detail)
         except KeyboardInterrupt:
-            # A launcher ends all processes when one has died; it still has to be said which.
+            # A launcher ends all processes when one has died; the message must still say which.
             return self._why_failed(detail)
 
     def who_died(self) -> str | None:
@@ -117,7 +117,7 @@ class Rendezvous:
             return True
 
     def leave(self, *, failed: bool) -> None:
-        """Leave for good.
+        """Leave the rendezvous for good.
 
         After a failure the store's host waits a while for the others: without the store they can't
         learn that the error has been reported.

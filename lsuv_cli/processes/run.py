@@ -43,7 +43,7 @@ class Run:
             has_failed = self._is_reporter is not None or error is not None
             self._rendezvous.leave(failed=has_failed)
             if self._is_reporter is False:
-                # The launcher takes the process that ends first for the one that is to blame.
+                # The launcher blames the process that ends first.
                 time.sleep(PRECEDENCE_SECONDS)
 
     @property
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and reports.
+        """Whether this is the process that writes and reports: the one of rank 0.
 
         Raises:
             UsageError: the launcher's variables can't be understood.
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def prefix(self) -> str:
-        """What a message of this process begins with, so that one can tell whose it is."""
+        """Beginning of this process's messages, which says whose they are; "" for the first."""
         try:
             return "" if self.is_first or self.process is None else f"{self.process.name}: "
         except UsageError:
@@ -103,7 +103,7 @@ class Run:
             yield SingleProcess()
             return
         address = rendezvous_address(self._environ, process.size)
-        # torch logs what it can't reach with a stack trace; it reads this when it is imported.
+        # torch logs unreachable addresses with a stack trace; it reads this when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
         import torch.distributed
 
@@ -123,12 +123,12 @@ class Run:
             except Terminated as error:
                 raise self._cause_of(error) from error
             except BaseException as error:
-                # Before the group is left: the others notice that, and would report first.
+                # Before leaving the group, which the others notice: they would report first.
                 self.reports(error)
                 raise
 
     def reports(self, error: BaseException) -> bool:
-        """Whether this process is to say what went wrong: the first that fails is.
+        """Return whether this process is to report an error: the first that fails is.
 
         Before the processes have met it is the first of them: what goes wrong by then, such as an
         option's value, goes wrong in each. It is too where a signal ended the run, which a
@@ -150,7 +150,7 @@ class Run:
         return is_first or self._has_begun_rendezvous
 
     def _cause_of(self, termination: Terminated) -> BaseException:
-        """Why a launcher may have ended this process: another one died, which is to be told."""
+        """Return the reason why a launcher has ended this process: another one may have died."""
         died = self._rendezvous.who_died() if self._rendezvous is not None else None
         error = termination if died is None else ProcessError(died)
         self.reports(error)

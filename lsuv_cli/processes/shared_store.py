@@ -1,4 +1,4 @@
-"""The key-value store that all processes of a run reach, with a limit on the wait for an answer."""
+"""The key-value store that all processes of a run share, with a time limit on its answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class RendezvousLostError(Exception):
-    """The shared store does not answer any more."""
+    """Raised when the shared store does not answer any more."""
 
 
 class SharedStore:

@@ -1,4 +1,4 @@
-"""Calls that may never return, given a limited time."""
+"""Time limits for calls that may never return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:
-    """What a call returns, or raises, if it does so in time.
+    """Return what a call returns, or raise what it raises, if it does so in time.
 
     It runs in a thread of its own: Python delivers Ctrl-C and SIGTERM to the main thread only
     between its own instructions, never inside a blocking call of a library's. A call that is late

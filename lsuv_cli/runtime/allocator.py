@@ -10,10 +10,10 @@ LARGE_BYTES = 1 << 20
 
 
 def return_large_blocks() -> None:
-    """Have every large block go back to the system as soon as it is freed.
+    """Make the allocator return every large block to the system as soon as it is freed.
 
-    glibc would begin to keep blocks of up to 32 MB once some were freed, for each thread apart:
-    batch after batch, ever more memory that nobody uses. That costs no measurable time.
+    Otherwise glibc keeps freed blocks of up to 32 MB, for each thread separately: batch after
+    batch, more memory that nobody uses. Returning them costs no measurable time.
     """
     if sys.platform == "linux":
         set_option = getattr(ctypes.CDLL(None), "mallopt", None)

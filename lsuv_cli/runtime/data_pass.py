@@ -1,4 +1,4 @@
-"""All batches of samples pass through the segments of a graph, one segment after the other."""
+"""One pass of all batches through the segments of a graph, one segment after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lsuv_cli.runtime.prefetch import Prefetch
 from lsuv_cli.runtime.session import Session
 from lsuv_cli.runtime.store import ValueStore
 
-# Told where the graph begins, as how many segments come before, and what it will be fed.
+# Takes the number of segments before the graph, and its feeds.
 Build = Callable[[int, Specs], InstrumentedGraph]
 
 Values = Mapping[str, Value]
@@ -29,12 +29,12 @@ Values = Mapping[str, Value]
 
 @dataclass(slots=True)
 class PassStats:
-    """How much has been done.
+    """Counters of the work done in a pass.
 
     Attributes:
-        executions: of the model's nodes, by this process.
-        repeated: those of them that had been done before, because what they gave was not kept.
-        waited_seconds: in which nothing was computed, since what a batch is fed had not been read.
+        executions: how many times this process has run a node of the model.
+        repeated: those that had been done before, whose values had not been kept.
+        waited_seconds: in which nothing was computed, because a batch had not been loaded yet.
     """
 
     executions: int = 0
@@ -43,7 +43,7 @@ class PassStats:
 
 
 class DataPass:
-    """One way of the samples through all segments, from the inputs to the last layer."""
+    """One pass of all batches through all segments, from the inputs to the last layer."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class DataPass:
 
         Args:
             batches: the samples.
-            store: where what is handed on is kept; emptied.
+            store: keeps the values between segments; emptied.
             group: the processes that share the samples.
             device: where graphs run.
-            advance: told (batches run, batches to run) of the segment that is running.
+            advance: called with (batches run, batches to run) of the segment that is running.
         """
         self.stats = PassStats()
         self._batches = batches
@@ -78,7 +78,7 @@ class DataPass:
         ill_conditioned: Callable[[Measurements], Suspects],
         node_counts: Sequence[int],
     ) -> tuple[Measurements, Suspects]:
-        """Have all batches pass through a segment.
+        """Send all batches through a segment.
 
         Args:
             position: how many segments come before it.
@@ -127,21 +127,21 @@ class DataPass:
 
     def _suspects_in_the_end(self, suspects: Suspects) -> Suspects:
         if suspects:
-            # What led to the readings is gone; it is done again from the inputs.
+            # The values that led to these measurements are not kept: begin again from the inputs.
             self._store.clear()
         return suspects
 
     def _runs(
         self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
     ) -> Iterator[tuple[int, Values, Values]]:
-        """Each batch that begins at a boundary, what it is fed there, and what it gives."""
+        """Yield each batch that begins at a boundary, its feeds there and its outputs."""
         taps = (tap.output for tap in graph.taps.values())
         outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
         staying = frozenset(graph.carried.values())
         with Session(graph.model, graph.initializers, self._device) as session:
             for batch, feeds in self._loaded(start, starts[start]):
                 if feeds is None:
-                    # What was kept of it is gone; it begins at the inputs, whose turn comes last.
+                    # Its values are lost; it begins again at the inputs, whose turn comes last.
                     self._store.forget(batch)
                     starts[0].append(batch)
                     continue
@@ -166,7 +166,7 @@ class DataPass:
                 yield batch, feeds
 
     def _specs(self, start: int, batches: Sequence[int]) -> Specs:
-        """What is fed at a boundary; an axis is open where batches differ in it."""
+        """Return the feeds at a boundary; an axis is open where batches differ in it."""
         if start == 0:
             return self._input_specs()
         specs: dict[str, InputSpec] = {}
@@ -186,7 +186,7 @@ class DataPass:
     def _without_samples(
         self, build: Build, ill_conditioned: Callable[[Measurements], Suspects]
     ) -> tuple[Measurements, Suspects]:
-        """Hear what other processes have measured, whose samples these are."""
+        """Take part in the exchange of the other processes, which have all samples."""
         graph = build(0, self._input_specs())
         none = [_no_moments(tap) for tap in graph.taps.values()]
         suspects = suspects_of_all(graph.taps, frozenset(), self._group)

@@ -21,7 +21,7 @@ class DeviceArray:
     """
 
     def __init__(self, ort_value: ort.OrtValue) -> None:
-        # One that a run gave keeps the session alive, and all else that the run was fed and gave.
+        # The handle that a run returns keeps the session alive, with all other values of the run.
         alone = OrtValueVector()
         alone.push_back(ort_value._get_c_value())  # noqa: SLF001
         self.ort_value = ort.OrtValue(alone[0])
@@ -30,14 +30,14 @@ class DeviceArray:
         self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def numpy(self) -> NDArray[Any]:
-        """A copy in the host's memory."""
-        # A copy of its own: where the device is the host, this would be the device's memory.
+        """Return a copy in the host's memory."""
+        # Without a copy this would be the device's own memory where the device is the host.
         return np.array(self.ort_value.numpy())
 
 
 Value = NDArray[Any] | DeviceArray
 
-# What ONNX Runtime calls the types of tensors.
+# ONNX Runtime's names of the types of tensors.
 ORT_DTYPES = {
     "tensor(bool)": "bool",
     "tensor(double)": "float64",

@@ -1,4 +1,4 @@
-"""Where ONNX Runtime's sessions run: the CPU, a GPU, or another execution provider."""
+"""Devices that ONNX Runtime's sessions run on: the CPU, a GPU, or another provider's."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 FATAL = 4
 
-# The search that ONNX Runtime makes by default for a convolution's algorithm chooses the fastest, a
-# different one from run to run, and the sums' last bits with it. Blocks of the next power of two
-# would go beyond --device-memory.
+# By default ONNX Runtime searches for the fastest algorithm of a convolution; it differs from run
+# to run, and with it the last bits of sums. An arena that grows by powers of two would go beyond
+# --device-memory.
 CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
 }
 
-# CUDA's libraries are opened when an operator first wants them, and a GPU may be too old for the
-# kernels. This graph, serialised, wants what a sweep does: Conv(x, x), its Tanh, and the ReduceMean
+# CUDA's libraries are loaded when an operator first needs them, and a GPU may be too old for the
+# kernels. This serialised graph needs what a sweep does: Conv(x, x), its Tanh, and the ReduceMean
 # of that, for one number x.
 PROBE = base64.b64decode(
     "CAg6hQEKEQoBeAoBeBIBeiIEQ29udjoACg4KAXoSAWEiBFRhbmg6AAojCgFhEgF5IgpSZWR1Y2VNZWFuKg0KBGF4ZXNA"
@@ -38,7 +38,7 @@ PROBE = base64.b64decode(
     "QgQKABAR"
 )
 
-# How ONNX Runtime's arenas, the host's allocator and CUDA say that there is none left.
+# Signs of exhausted memory in the messages of ONNX Runtime's arenas, the allocator and CUDA.
 OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
 
 # ONNX Runtime's exceptions have no base class of their own; its bindings raise Python's own, too.
@@ -57,12 +57,12 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where sessions run.
+    """A device that sessions run on.
 
     Attributes:
         providers: ONNX Runtime's execution providers with their options, in order of preference.
         label: how the device is called in the report.
-        threads: threads within an operator; 0 for one a core.
+        threads: threads within an operator; 0 for one per core.
         memory: the kind of the accelerator's own memory, in which values can stay between
             sessions; "" where there is none.
         index: which accelerator of that kind.
@@ -89,9 +89,9 @@ def select_device(
     Args:
         name: `auto`, `cpu`, `cuda` or `cuda:N`.
         provider: an execution provider by name, which overrides `name`.
-        threads: threads within an operator; 0 for one a core.
-        notify: told when `auto` falls back to the CPU although the installed ONNX Runtime has
-            CUDA, and when `tf32` has no effect.
+        threads: threads within an operator; 0 for one per core.
+        notify: called with a sentence when `auto` falls back to the CPU although the installed
+            ONNX Runtime has CUDA, and when `tf32` has no effect.
         gpu: which one `auto` and `cuda` mean.
         tf32: let CUDA compute in TensorFloat-32, which leaves errors of 1e-3 in the variance.
 
@@ -153,7 +153,7 @@ def _select(
 
 
 def _cuda_problem(available: Sequence[str], index: int = 0) -> str | None:
-    """What keeps a GPU from being used; None where nothing does."""
+    """Return the reason why a GPU can't be used; None where it can."""
     if CUDA not in available:
         return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu)"
     try:
@@ -171,10 +171,10 @@ def _cuda_problem(available: Sequence[str], index: int = 0) -> str | None:
 
 
 def _start_problem(index: int) -> str | None:
-    """What keeps ONNX Runtime from computing on a GPU that is there."""
+    """Return the reason why ONNX Runtime can't compute on a GPU that is there, or None."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
-    # What they miss, both of them print to stdout.
+    # Both of them print to stdout what they can't find.
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls(directory="")
         try:
@@ -207,7 +207,7 @@ def _cuda_options(index: int, *, tf32: bool = False) -> dict[str, str]:
 
 @functools.cache
 def _share_arena(index: int) -> None:
-    """Have all sessions on a GPU take their memory from one arena.
+    """Make all sessions on a GPU take their memory from one arena.
 
     A session's own would live, as large as the session needed it, as long as any value does that
     the session has handed on.
@@ -215,6 +215,6 @@ def _share_arena(index: int) -> None:
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     info = ort.OrtMemoryInfo("Cuda", kind, index, ort.OrtMemType.DEFAULT)
     as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
-    # Sessions do without where there can't be one, and take one that is there.
+    # Where it can't be made, sessions have arenas of their own; where there is one, they use it.
     with contextlib.suppress(*ORT_ERRORS):
         ort.create_and_register_allocator_v2(CUDA, info, _cuda_options(index), as_requested)

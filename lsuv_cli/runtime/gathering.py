@@ -1,4 +1,4 @@
-"""What all processes of a run have measured together."""
+"""Measurements of all processes of a run, gathered and merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading of batches one ahead of the one that is in use."""
+"""Loading of batches, one ahead of the one in use."""
 
 from __future__ import annotations
 

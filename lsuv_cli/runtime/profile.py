@@ -33,7 +33,7 @@ def profile_run(
         initializers: those of its initializers that it only refers to.
         outputs: names of what to fetch.
         feeds: an array for each of its inputs; others are passed over.
-        threads: threads within an operator; 0 for one a core.
+        threads: threads within an operator; 0 for one per core.
 
     Returns:
         For each node that ran, in that order, its name and what ONNX Runtime reports of it; and the

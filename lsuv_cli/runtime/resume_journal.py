@@ -1,4 +1,4 @@
-"""A folder that holds what a run has measured, and what it was about to use."""
+"""The resume journal: a folder from which an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCK = "lock"
 
 
 class ResumeJournal:
-    """The journal of a run, and the values that its segments hand on; see `core.journal.Journal`.
+    """The journal of a run, and the values between its segments; see `core.journal.Journal`.
 
     The journal is a file to which lines are added. A line that tells where values are is written
     once these are; and only when every process has come so far, the space of the ones before is
@@ -39,7 +39,7 @@ class ResumeJournal:
 
         Args:
             folder: where it is; made if it is not there.
-            work: what the run is about; one about anything else can't go on from here.
+            work: identifies the run; one with any other can't go on from here.
             group: the processes that share the samples; each has files of its own.
 
         Raises:
@@ -63,7 +63,7 @@ class ResumeJournal:
                 raise UsageError(_unlike(folder, "another model, other samples or other options"))
             lines = lines or [head]
             self._entries = lines[1 : min(map(int, group.gather_text(str(len(lines)))))]
-            # A copy first, so that the journal is whole at any time.
+            # Write a copy first, so that the journal is whole at any time.
             copy = self._journal_path.with_suffix(".new")
             self._file: IO[bytes] = copy.open("wb")
             self._checksum = 0
@@ -80,7 +80,7 @@ class ResumeJournal:
         self._position = 0
 
     def _others(self) -> list[Path]:
-        """The journals of a run with another number of processes."""
+        """Return the journals of a run with another number of processes."""
         ours = f"-of-{self._group.size}.{JOURNAL}" if self._group.size > 1 else None
         return [
             path
@@ -89,7 +89,7 @@ class ResumeJournal:
         ]
 
     def recall(self) -> Entry | None:
-        """The next step's result from the run before."""
+        """Return the next step's result from the interrupted run; None where it has none."""
         if self._position == len(self._entries):
             return None
         entry: Entry = self._entries[self._position]
@@ -98,7 +98,7 @@ class ResumeJournal:
         return entry
 
     def record(self, entry: Entry) -> None:
-        """Write a line, and wait until all processes have.
+        """Write a step's result, and wait until all processes have written theirs.
 
         Raises:
             OutputError: it can't be written.
@@ -122,7 +122,7 @@ class ResumeJournal:
 
     def close(self, *, finished: bool) -> None:
         """Close the files; where the run is finished, remove them."""
-        # A full disk shows once more while what is left in the buffer is written.
+        # On a full disk, flushing the rest of the buffer fails once more.
         with contextlib.suppress(OSError):
             self._file.close()
         self._spill.close()
@@ -144,7 +144,7 @@ def _unlike(folder: Path, what: str) -> str:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """A file that only one process has open, until that closes it or ends.
+    """Open a file that only one process can have open, until it closes it or ends.
 
     Raises:
         UsageError: another one has it open.
@@ -168,7 +168,7 @@ def _locked(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> list[Any]:
-    """The journal's lines, up to one that is damaged or was being written when the run ended."""
+    """Return the journal's lines, up to one that is damaged or incomplete."""
     lines: list[Any] = []
     checksum = 0
     if path.exists():
@@ -182,7 +182,7 @@ def _lines(path: Path) -> list[Any]:
 
 
 def _checked(text: bytes, checksum: int) -> bytes:
-    """A line of the journal, with the checksum of all texts up to it."""
+    """Return a line of the journal, with the checksum of all texts up to it."""
     return b"%s %08x\n" % (text, checksum)
 
 

@@ -1,4 +1,4 @@
-"""One batch through one graph."""
+"""One run of a graph over one batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lsuv_cli.runtime.session import Session
 
 
 def run_once(graph: InstrumentedGraph, feeds: Feeds, device: Device) -> Feeds:
-    """Run a graph over one batch, and fetch what it hands on.
+    """Run a graph over one batch, and fetch the values it carries to the next segment.
 
     Args:
         graph: the graph; its taps are left alone.

@@ -21,7 +21,7 @@ from lsuv_cli.runtime.devices import FATAL, ORT_ERRORS, OUT_OF_MEMORY, Device
 
 
 def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
-    """Those operators that ONNX Runtime does not know, in any version.
+    """Return the operators that ONNX Runtime does not know, in any version.
 
     A graph is only run as far as its last layer, so that a session does not tell.
 
@@ -43,7 +43,7 @@ def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
 
 
 class Session:
-    """An open ONNX Runtime session; a context manager, so that its memory goes when it is done.
+    """An open ONNX Runtime session; a context manager that frees its memory.
 
     Raises:
         ModelError: ONNX Runtime can't load the graph.
@@ -70,7 +70,7 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = device.threads
-        # From the second run on the plans would take a block on top of what the first has taken.
+        # From the second run on, memory patterns would allocate a block on top of the first run's.
         options.enable_mem_pattern = False
         options.enable_mem_reuse = False
         if profile is not None:
@@ -80,7 +80,7 @@ class Session:
             options.profile_file_prefix = str(profile)
         if device.memory:
             options.use_deterministic_compute = True
-            # The arena that `select_device` has made; weights go beside it, and leave at once.
+            # The arena that `select_device` has made. Weights stay outside it, to be freed at once.
             options.add_session_config_entry("session.use_env_allocators", "1")
             options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         self._device = device
@@ -93,7 +93,7 @@ class Session:
         if names:
             options.add_external_initializers(names, values)
         try:
-            # It prints to stdout where a provider does not start.
+            # ONNX Runtime prints to stdout where a provider does not start.
             with contextlib.redirect_stdout(io.StringIO()):
                 self._session: Any = ort.InferenceSession(
                     model,
@@ -102,7 +102,7 @@ class Session:
                 )
         except ORT_ERRORS as error:
             raise _session_error(error, device) from None
-        # It would go on on the CPU, in silence.
+        # Otherwise it would silently continue on the CPU.
         self._session.disable_fallback()
         wanted = device.providers[0][0]
         if wanted not in self._session.get_providers():
@@ -173,7 +173,7 @@ class Session:
         run_options: Any,
     ) -> dict[str, Value]:
         fetched = self._session.run(list(outputs), feeds, run_options)
-        # Copies: what ONNX Runtime returns keeps all the memory of the session alive.
+        # Copy: an array that ONNX Runtime returns keeps all the memory of the session alive.
         return {name: value.copy() for name, value in zip(outputs, fetched, strict=True)}
 
     def _run_bound(
@@ -202,14 +202,14 @@ class Session:
         }
 
 
-# How ONNX Runtime says so of a Gather: its name, the index and the largest one allowed.
+# ONNX Runtime's message about a Gather: its name, the index and the largest one allowed.
 OUT_OF_RANGE = re.compile(
     r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
 )
 
 
 def reason_of(error: BaseException) -> str:
-    """ONNX Runtime's message in one line, without its source locations and status prefixes."""
+    """Return ONNX Runtime's message in one line, without source locations and status prefixes."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
     text = re.sub(r"/\S+/(?=[\w.]+:\d+)", "", text)
     return " ".join(text.split())[:400]
@@ -219,7 +219,7 @@ def _session_error(error: BaseException, device: Device) -> LsuvError:
     text = reason_of(error)
     if _is_out_of_memory(error) and device.memory:
         return DataError(
-            f"{device.label} has no room for the weights of some layers; give a smaller "
+            f"{device.label} has no memory left for the weights of some layers; give a smaller "
             "--device-memory, which leaves more beside it, or --device cpu"
         )
     return ModelError(f"ONNX Runtime {ort.__version__} can't load the model: {text}")

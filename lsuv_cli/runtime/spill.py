@@ -1,4 +1,4 @@
-"""A file that holds arrays which memory has no room for."""
+"""The spill file: arrays on disk that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What is left to others on the file system.
+# Space left free on the file system for others.
 RESERVE_BYTES = 64 * 2**20
 
 
 class SpillFile:
-    """Regions of a file; a free one is used again.
+    """A file of regions; free regions are used again.
 
     Unless it is given a path, the file has no name where the system can make such, so that it goes
     with the process, however that ends, and nobody can take it away meanwhile. It is made when it
-    is first written to; where it can't be made, there is no room in it.
+    is first written to; where it can't be made, it has no free bytes.
     """
 
     def __init__(self, folder: Path, path: Path | None = None) -> None:
-        """Begin with an empty file, or one that is there.
+        """Begin with an empty file, or an existing one.
 
         Args:
             folder: where it is made.
@@ -41,7 +41,7 @@ class SpillFile:
         self._file: IO[bytes] | None = None
 
     def close(self) -> None:
-        """Let the file go, if it has no path."""
+        """Close the file, which removes it if it has no path."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -76,7 +76,7 @@ class SpillFile:
             value: of any shape and dtype.
 
         Returns:
-            Where it is, and its checksum; None where the file system has no room for it.
+            Where it is, and its checksum; None where the file system has no space for it.
         """
         size = value.nbytes
         if self.free_bytes < size:
@@ -117,19 +117,19 @@ class SpillFile:
         return 0 if self._path is None else zlib.crc32(data)
 
     def release(self, offset: int, size: int) -> None:
-        """Have a region used again; of a file that stays, when `reuse` is called."""
+        """Free a region; in a file that stays, only `reuse` lets it be used again."""
         if self._path is not None:
             self._released.append((offset, size))
         else:
             self._merge([(offset, size)])
 
     def reuse(self) -> None:
-        """Have the regions used again that were released."""
+        """Let the regions that were released be used again."""
         self._merge(self._released)
         self._released = []
 
     def occupy(self, regions: Iterable[tuple[int, int]]) -> None:
-        """Take regions of a file that is there for used, and all others for free."""
+        """Mark regions of an existing file as used, and all others as free."""
         self._free, self._released, self._end = [], [], 0
         for offset, size in sorted(regions):
             if offset > self._end:

@@ -1,4 +1,4 @@
-"""What one segment hands on to the next, batch by batch: in memory, on disk, or not at all."""
+"""Values between segments, batch by batch: in memory, on disk, or not kept at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lsuv_cli.runtime.spill import SpillFile
 
 
 class StorageTier(Enum):
-    """Where a value is kept."""
+    """The memory that a value is kept in."""
 
     DEVICE = auto()
     HOST = auto()
@@ -41,7 +41,7 @@ class _Kept:
 
     @property
     def tier(self) -> StorageTier:
-        """Where it is."""
+        """The memory that it is in."""
         if self.value is None:
             return StorageTier.DISK
         return StorageTier.DEVICE if isinstance(self.value, DeviceArray) else StorageTier.HOST
@@ -60,7 +60,7 @@ class ValueStore:
     """
 
     def __init__(self, memory_bytes: int, spill: SpillFile | None, device_bytes: int = 0) -> None:
-        """Begin empty.
+        """Begin without values.
 
         Args:
             memory_bytes: what may be held in the host's memory.
@@ -69,7 +69,7 @@ class ValueStore:
         """
         self.spilled_bytes = 0
         self._spill = spill
-        self._room = {StorageTier.DEVICE: device_bytes, StorageTier.HOST: memory_bytes}
+        self._free = {StorageTier.DEVICE: device_bytes, StorageTier.HOST: memory_bytes}
         self._values: dict[int, dict[str, _Kept]] = {}
         self._positions: dict[int, int] = {}
 
@@ -79,13 +79,13 @@ class ValueStore:
         return 0 if self._spill is None else self._spill.free_bytes
 
     def position(self, batch: int) -> int:
-        """The boundary whose values are kept of a batch; 0, that of the inputs, without any."""
+        """Return the boundary at which a batch's values are kept; 0, the inputs, if none are."""
         return self._positions.get(batch, 0)
 
     def keep(
         self, batch: int, position: int, made: Mapping[str, Value], wanted: Collection[str]
     ) -> bool:
-        """Keep what a batch has at a boundary in place of what was kept of it before.
+        """Keep a batch's values at a boundary in place of its earlier ones.
 
         Args:
             batch: its number.
@@ -98,14 +98,14 @@ class ValueStore:
         """
         before = self._values.get(batch, {})
         leaving = [kept for name, kept in before.items() if name not in wanted or name in made]
-        room = dict(self._room)
+        free = dict(self._free)
         for one in leaving:
-            if one.tier in room:
-                room[one.tier] += one.nbytes
+            if one.tier in free:
+                free[one.tier] += one.nbytes
         after = {name: kept for name, kept in before.items() if name in wanted}
         new: dict[str, _Kept] = {}
         for name in sorted(made):
-            kept = self._placed(made[name], room)
+            kept = self._placed(made[name], free)
             if kept is None:
                 for one in new.values():
                     self._release(one)
@@ -118,7 +118,7 @@ class ValueStore:
         return True
 
     def load(self, batch: int) -> dict[str, Value]:
-        """The values that are kept of a batch.
+        """Return the values that are kept of a batch.
 
         Raises:
             OSError: they can't be read any more.
@@ -132,11 +132,11 @@ class ValueStore:
         return loaded
 
     def specs(self, batch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shape and dtype of each value that is kept of a batch."""
+        """Return shape and dtype of each value that is kept of a batch."""
         return {name: (k.shape, k.dtype) for name, k in self._values.get(batch, {}).items()}
 
     def index(self) -> list[Any]:
-        """Where on disk everything is that is kept, in numbers and texts."""
+        """Return where on disk every value is, in numbers and texts for a journal."""
         return [
             [
                 batch,
@@ -148,7 +148,7 @@ class ValueStore:
         ]
 
     def restore(self, index: Sequence[Any]) -> None:
-        """Keep from now on what an index tells."""
+        """Replace all values by those that an index describes."""
         self._values = {
             batch: {
                 name: _Kept(tuple(shape), np.dtype(dtype), None, offset, checksum)
@@ -162,26 +162,26 @@ class ValueStore:
             self._spill.occupy((one.offset, one.nbytes) for one in everything)
 
     def forget(self, batch: int) -> None:
-        """Let go what is kept of a batch."""
+        """Drop a batch's values."""
         for kept in self._values.pop(batch, {}).values():
             self._release(kept)
         self._positions.pop(batch, None)
 
     def clear(self) -> None:
-        """Let everything go."""
+        """Drop all values."""
         for batch in list(self._values):
             self.forget(batch)
 
-    def _placed(self, value: Value, room: dict[StorageTier, int]) -> _Kept | None:
-        """Place a value where there is room for it; None where there is none."""
+    def _placed(self, value: Value, free: dict[StorageTier, int]) -> _Kept | None:
+        """Place a value where it fits; None where it fits nowhere."""
         shape, dtype, size = value.shape, value.dtype, value.nbytes
         for tier in (StorageTier.DEVICE, StorageTier.HOST):
             if tier is StorageTier.HOST and isinstance(value, DeviceArray):
                 value = value.numpy()
             kept = _Kept(shape, dtype, value)
-            if kept.tier is tier and size <= room[tier]:
-                room[tier] -= size
-                self._room[tier] -= size
+            if kept.tier is tier and size <= free[tier]:
+                free[tier] -= size
+                self._free[tier] -= size
                 return kept
         assert not isinstance(value, DeviceArray)
         written = self._spill.write(value) if self._spill is not None else None
@@ -191,7 +191,7 @@ class ValueStore:
         return _Kept(shape, dtype, None, *written)
 
     def _release(self, kept: _Kept) -> None:
-        if kept.tier in self._room:
-            self._room[kept.tier] += kept.nbytes
+        if kept.tier in self._free:
+            self._free[kept.tier] += kept.nbytes
         elif self._spill is not None:
             self._spill.release(kept.offset, kept.nbytes)

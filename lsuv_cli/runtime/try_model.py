@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime takes a model as it is."""
+"""A trial of a written model: ONNX Runtime loads it and runs it once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lsuv_cli.runtime.device_array import ORT_DTYPES
 from lsuv_cli.runtime.devices import CPU, FATAL, ORT_ERRORS
 from lsuv_cli.runtime.session import reason_of
 
-# Zeros may keep a loop going for ever, and what it puts out grows. Large models need their time.
+# A loop fed zeros may never end while its output grows; large models need their time.
 MAX_SECONDS = 5.0
 BYTES_PER_SECOND = 100e6
 
@@ -25,7 +25,7 @@ def try_model(files: Sequence[Path], original: str | bytes, threads: int = 0) ->
     Args:
         files: the model and, if it has such, its external data.
         original: the one that it was made from, a path or its bytes.
-        threads: within an operator; 0 for one a core.
+        threads: within an operator; 0 for one per core.
 
     Returns:
         What was done, in words: `run on zeros, x:1,3,8,8`, or why it was not run. A size that is
@@ -52,7 +52,7 @@ def _tried(model: str | bytes, seconds: float, threads: int) -> str:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
-    # Packed, all weights would be copied; so they are mapped.
+    # Prepacking would copy all weights; without it they are mapped.
     options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(model, options, providers=[CPU])
     feeds = {}

@@ -26,7 +26,7 @@ class ArraySource:
     def __init__(
         self, files: Sequence[Path], specs: Sequence[InputSpec], options: SampleOptions
     ) -> None:
-        """Open every file.
+        """Open every file, without reading what can be mapped.
 
         Raises:
             DataError: a file can't be read or does not fit the model, or they hold no samples.
@@ -58,23 +58,23 @@ class ArraySource:
         return file, sample - int(self._starts[file])
 
     def name(self, sample: int) -> str:
-        """The file, and the row in it."""
+        """Return the file's path and the row in it."""
         file, row = self._place(sample)
         return f"{self._files[file].path}[{row}]"
 
     def version(self, sample: int) -> FileVersion:
-        """Size and time of the last change of the file."""
+        """Return the version of the sample's file."""
         return FileVersion.of(self._files[self._place(sample)[0]].path)
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
-        """Copy rows.
+        """Copy rows into the batch.
 
         Raises:
             DataError: a file is not what it was when it was opened.
         """
         places = [self._place(sample) for sample in samples]
         for file in sorted({file for file, _ in places}):
-            # A mapped file that became shorter would end the process.
+            # Reading past the end of a mapped file that became shorter would kill the process.
             _refuse_changed(self._files[file], self._versions[file])
         for name, rows in batch.items():
             normalise = self._normalise[name]
@@ -88,7 +88,7 @@ class ArraySource:
         return {}
 
     def close(self) -> None:
-        """Nothing is open but mapped files, which go by themselves."""
+        """Do nothing: mapped files close themselves."""
 
 
 def _refuse_changed(file: ArrayFile, version: FileVersion) -> None:

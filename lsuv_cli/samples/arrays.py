@@ -19,7 +19,7 @@ from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.formats import ArrayFormat, format_number
 
-# What numpy and zipfile raise at damaged files.
+# Exceptions that numpy and zipfile raise for damaged files.
 DAMAGED = (
     ValueError,
     EOFError,
@@ -49,9 +49,9 @@ class ArrayFile:
         return int(next(iter(self.arrays.values())).shape[0])
 
     def release(self) -> None:
-        """Let the pages go that were read of mapped arrays, which count as this process's memory.
+        """Release the pages read from mapped arrays, which count as this process's memory.
 
-        They stay in the system's cache, as far as it has room.
+        They stay in the system's cache as long as it has space.
         """
         for array in self.arrays.values():
             mapping: object = array
@@ -92,7 +92,7 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
 
 
 def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> dict[str, str]:
-    """Which of a file's arrays each input takes; one that has no name is called ""."""
+    """Return the name of the array that feeds each input; an array without a name is ""."""
     if len(specs) == 1 and len(names) == 1:
         return {specs[0].name: names[0]}
     if "" in names:
@@ -111,7 +111,7 @@ def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> di
 
 
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
-    """The array with the sample axis in front, its shape and type checked."""
+    """Return the array with the sample axis in front, its shape and type checked."""
     if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
         array = array.astype(np.float32)  # bfloat16, which numpy knows by ml_dtypes alone
     if spec.shape is None and array.ndim and array.dtype.kind in "biuf":

@@ -27,7 +27,7 @@ class SampleBatches:
     """The chosen samples of this process, in batches; see `core.records.Batches`."""
 
     def __init__(self, source: Source, options: SampleOptions, batch_size: int, cache: int) -> None:
-        """Begin without any.
+        """Begin with no sample chosen.
 
         Args:
             source: where they are.
@@ -41,7 +41,7 @@ class SampleBatches:
         self._source = source
         self._options = options
         self._batch_size = batch_size
-        self._room = cache
+        self._cache_bytes_left = cache
         self._cached: dict[int, Feeds] = {}
         self._batches: list[NDArray[np.int64]] = []
         self._versions = SampleVersions(source)
@@ -63,17 +63,17 @@ class SampleBatches:
 
     @property
     def specs(self) -> SampleShapes:
-        """What a sample is, for each input."""
+        """Shape and dtype of one sample, for each input."""
         return self._source.shapes
 
     def read(self, group: Group, progress: Progress) -> None:
-        """Choose samples, and read each once: is it readable, and what does it feed?
+        """Choose samples, and read each once to check it and to measure the inputs.
 
-        Those that can't be read are replaced by others, until there are no more.
+        Unreadable ones are replaced by others, as long as there are any.
 
         Args:
             group: the processes that share the samples.
-            progress: told (samples read, samples wanted) by this process.
+            progress: called with (samples read, samples wanted) of this process.
 
         Raises:
             DataError: a sample can't be used, or none is left.
@@ -110,21 +110,21 @@ class SampleBatches:
         )
 
     def _drawn(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The samples that are wanted, in the order in which they are drawn, and the others."""
+        """Return the chosen samples, in the order in which they are drawn, and the others."""
         order = generator(self._options.seed, "samples").permutation(self.available)
         chosen, rest = np.split(order, [min(self._options.count or len(order), len(order))])
         return chosen, rest
 
     def _settle(self, skipped: Mapping[int, str], group: Group) -> None:
-        """In the samples' own order, so that it does not show in which order they were drawn."""
+        """Put the batches in the samples' own order, whatever order they were drawn in."""
         if skipped:
             self._cached.clear()
             kept = np.sort(np.concatenate(self._batches))
             self._batches = list(in_batches(kept, self._batch_size))
         self._batches = [batch for batch in self._batches if len(batch)]
-        told = [(self._source.name(sample), reason) for sample, reason in skipped.items()]
+        ours = [(self._source.name(sample), reason) for sample, reason in skipped.items()]
         everything = [
-            one for text in group.gather_text(json.dumps(told)) for one in json.loads(text)
+            one for text in group.gather_text(json.dumps(ours)) for one in json.loads(text)
         ]
         self.skipped = tuple((name, reason) for name, reason in everything)
         self.total = total_of(sum(self.counts), group)
@@ -135,7 +135,7 @@ class SampleBatches:
             )
 
     def feeds(self, batch: int) -> Feeds:
-        """An array for each input, whose first axis is the sample; not modified by anyone.
+        """Return an array for each input, whose first axis is the sample; nobody modifies it.
 
         Raises:
             DataError: a sample can't be read any more, or is not what it was.
@@ -155,7 +155,7 @@ class SampleBatches:
         return feeds
 
     def fingerprint(self) -> str:
-        """What changes when these samples do, or their order."""
+        """Return a digest that changes with the samples and their order."""
         digest = hashlib.sha256()
         for batch in self._batches:
             digest.update(batch.tobytes())
@@ -163,7 +163,7 @@ class SampleBatches:
         return digest.hexdigest()
 
     def few(self, count: int) -> Feeds:
-        """Some of the chosen samples, the same for every process, whether they are read already.
+        """Return some of the chosen samples, the same in every process, read already or not.
 
         Args:
             count: how many; where there are fewer, they are repeated. Those that can't be read are
@@ -176,13 +176,13 @@ class SampleBatches:
         return feeds
 
     def example(self) -> Feeds:
-        """Some samples, the same for every process of which none has none itself."""
+        """Return the first batch, or any one sample where this process has none."""
         if self._batches:
             return self.feeds(0)
         return self._fill(np.zeros(1, np.int64))[0]
 
     def regroup(self, batch_size: int, cache: int) -> None:
-        """Make batches of another size.
+        """Regroup the samples into batches of another size.
 
         Args:
             batch_size: see `__init__`.
@@ -193,17 +193,17 @@ class SampleBatches:
             samples = np.concatenate([np.zeros(0, np.int64), *self._batches])
             self._batches = list(in_batches(samples, batch_size))
         self._batch_size = batch_size
-        self._room = cache - sum(map(_nbytes, self._cached.values()))
+        self._cache_bytes_left = cache - sum(map(_nbytes, self._cached.values()))
 
     def close(self) -> None:
-        """Let threads, files and memory go."""
+        """Release threads, files and memory."""
         self._source.close()
         self._cached.clear()
 
     def _cache(self, batch: int, feeds: Feeds) -> None:
         size = _nbytes(feeds)
-        if size <= self._room:
-            self._room -= size
+        if size <= self._cache_bytes_left:
+            self._cache_bytes_left -= size
             self._cached[batch] = feeds
 
     def _fill(self, samples: NDArray[np.int64]) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:

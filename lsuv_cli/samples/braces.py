@@ -11,12 +11,12 @@ _BRACES = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
 
 
 def has_braces(pattern: str) -> bool:
-    """Whether a pattern holds a list or a range in braces, as `{a,b}` or `{000..099}`."""
+    """Return whether a pattern has a list or a range in braces, as `{a,b}` or `{000..099}`."""
     return _BRACES.search(pattern) is not None
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """What a pattern stands for, in its order.
+    """Yield the paths that a pattern stands for, in its order.
 
     Raises:
         DataError: the library that expands it is not installed.

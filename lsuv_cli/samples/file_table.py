@@ -62,7 +62,7 @@ class FileTable(Sequence[Path]):
         return Path(self.text(index))
 
     def text(self, index: int) -> str:
-        """A path as a string.
+        """Return a path as a string.
 
         Raises:
             IndexError: there is no such file.
@@ -70,18 +70,18 @@ class FileTable(Sequence[Path]):
         return joined(self.folders[self.folder_of[index]], self._names[index])
 
     def real(self, index: int) -> str:
-        """A file's real path; reads the disk only for a link."""
+        """Return a file's real path; reads the disk only for a link."""
         if self.marks[index] & LINK:
             return os.path.realpath(self.text(index))
         return joined(self.reals[self.folder_of[index]], self._names[index])
 
     @property
     def formats(self) -> NDArray[np.uint8]:
-        """(n,) uint8: the number of each file's format."""
+        """Number of each file's format, (n,) uint8."""
         return self.marks & np.uint8(FORMAT_BITS)
 
     def marked(self, mark: int) -> NDArray[np.bool_]:
-        """(n,) bool: which of the files have LINK or NAMED."""
+        """Return whether each file has LINK or NAMED, (n,) bool."""
         return np.bitwise_and(self.marks, np.uint8(mark)).astype(bool)
 
     def first(self, formats: Collection[int]) -> Path | None:
@@ -90,11 +90,11 @@ class FileTable(Sequence[Path]):
         return self[int(found[0])] if found.size else None
 
     def key(self, index: int) -> str:
-        """What orders the files as their paths do: part by part."""
+        """Return a key that sorts the files as their paths do, part by part."""
         return sort_key(self.text(index))
 
     def take(self, positions: NDArray[np.int64]) -> FileTable:
-        """Some of the files, in another order; shares the names.
+        """Return some of the files, in any order; shares the names.
 
         Args:
             positions: (m,) int64.
@@ -118,7 +118,7 @@ class FileTable(Sequence[Path]):
         )
 
     def holds(self, path: Path) -> bool:
-        """Whether a path leads to one of the files, be it through links.
+        """Return whether a path leads to one of the files, directly or through links.
 
         Needs the files in order. Reads the disk for the path itself and for links among the files;
         for all files only where the path is one of several hard links.
@@ -147,12 +147,12 @@ class FileTable(Sequence[Path]):
 
 
 def joined(folder: str, name: str) -> str:
-    """A path of strings; a Path would take several times as long."""
+    """Join a folder and a name as strings; a Path would take several times as long."""
     return os.path.join(folder, name)  # noqa: PTH118
 
 
 def sort_key(path: str) -> str:
-    """A string that sorts as the path's parts do."""
+    """Return a string that sorts as the path's parts do."""
     return path.replace(os.sep, "\0")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lsuv_cli.samples.file_table import LINK, FileTable, joined, sort_key
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
 
-# Names packed at once: what packing them takes beside the names stays small.
+# Names packed at a time, which keeps the memory that packing needs small.
 CHUNK = 1 << 16
 
 
@@ -25,7 +25,7 @@ class FileTableBuilder:
     """
 
     def __init__(self, format_number: Callable[[str], int | None]) -> None:
-        """Begin without any.
+        """Begin without files.
 
         Args:
             format_number: returns the number of a file's format by its name.
@@ -79,7 +79,7 @@ class FileTableBuilder:
         return index
 
     def build(self) -> FileTable:
-        """All that was added, in that order."""
+        """Return the table of all files added, in that order."""
         return FileTable(
             list(self._folders),
             self._reals,

@@ -1,4 +1,4 @@
-"""Telling whether a file is still the one that was indexed."""
+"""Versions of files, to notice that one has changed since it was indexed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FileVersion:
 
     @classmethod
     def of(cls, file: int | str | os.PathLike[str]) -> FileVersion:
-        """A file's stamp, by its path or descriptor.
+        """Return a file's version, by its path or descriptor.
 
         Raises:
             OSError: it is not there.
@@ -24,7 +24,7 @@ class FileVersion:
         return cls(status.st_size, status.st_mtime_ns)
 
     def check(self, file: int | str | os.PathLike[str]) -> None:
-        """Make sure that a file is as it was.
+        """Check that a file still has this version.
 
         Raises:
             OSError: it is not there any more, or has changed.

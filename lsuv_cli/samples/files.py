@@ -23,7 +23,7 @@ from lsuv_cli.samples.listed import LIST_MARK, add_listed
 
 
 def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileTable:
-    """The sample files under files, folders and globs: each once, sorted by path.
+    """Find the sample files under files, folders and globs: each once, sorted by path.
 
     Folders are searched with their subfolders, links followed; hidden files and files of other
     types are passed over. A file named by itself must be of a known type. Braces, as in
@@ -84,7 +84,7 @@ def _add_file(path: Path, marks: int, builder: FileTableBuilder, sources: Iterat
 
 
 def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> bool:
-    """Add what a glob matches; returns whether anything does."""
+    """Add the files that a glob matches; return whether it matches anything."""
     # `*.txt` names text files by themselves, and `*` does not.
     are_named = formats.FORMATS.by_suffix.get(Path(pattern).suffix) in formats.FORMATS.must_be_named
     loose: dict[str, set[str]] = {}
@@ -134,11 +134,11 @@ def _each_once(files: FileTable, doubtful: set[str]) -> FileTable:
 
 
 def _in_folders(files: FileTable, reals: Container[str]) -> NDArray[np.bool_]:
-    """(n,) bool: which of the files lie in some folders, given by their real paths."""
+    """Return whether each file lies in one of some folders, by real path, (n,) bool."""
     inside = np.array([real in reals for real in files.reals], bool)
     return inside[files.folder_of]
 
 
 def _whole(path: str) -> str:
-    """The file that a shard is a part of; the path itself where it is none."""
+    """Return the file that a shard is a part of; the path itself if it is no shard."""
     return re.sub(r"-\d{5}-of-\d{5}(?=\.\w+$)", "", path)

@@ -1,4 +1,4 @@
-"""Searching a folder."""
+"""The search of a folder for sample files."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def add_folder(folder: Path, builder: FileTableBuilder, source: int) -> None:
 
 
 def folder_text(folder: Path) -> str:
-    """A folder as it stands in the paths of its files: nothing for the current one."""
+    """Return a folder as it is written in its files' paths: "" for the current one."""
     return "" if folder == Path() else str(folder)
 
 
 def _in_order(folder: str, listing: _Listing) -> list[_Run | str]:
-    """Runs of a folder's files and its subfolders' paths, as they sort."""
+    """Return runs of a folder's files and its subfolders' paths, in sorted order."""
     work: list[_Run | str] = []
     start = 0
     for subfolder in listing.subfolders:

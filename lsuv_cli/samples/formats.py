@@ -75,7 +75,7 @@ class ArrayFormat:
     description: str
     open: Callable[[Path], Mapping[str, NDArray[Any]]]
     must_be_named: bool = False
-    remedy: str = "write it anew"
+    remedy: str = "write it again"
 
 
 Format = PictureFormat | ArrayFormat

@@ -15,8 +15,8 @@ from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import Size
 from lsuv_cli.core.records import InputSpec
 
-# Such as that a picture is large, its EXIF damaged or its palette transparent: it is decoded all
-# the same, and the warning, of a line in Pillow, would not even say which file it is about.
+# They say that a picture is large, its EXIF data damaged or its palette transparent. It is decoded
+# nevertheless, and the warning, about a line in Pillow, would not say which file it concerns.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -25,14 +25,14 @@ DEEP_GREY_WHITE = 65535.0
 
 MAX_RESIZED_PIXELS = 1 << 24
 
-# How much larger than it is to become a JPEG is decoded at least: at the very size, what is left to
-# do is no antialiased resize any more, and the variance of a detailed picture is off by a fifth.
+# A JPEG is decoded to at least this multiple of its final size: decoded to that size, it would not
+# be resized with antialiasing, and the variance of a detailed picture would be off by a fifth.
 JPEG_MARGIN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class PictureTransform:
-    """How a picture becomes an array: the array's layout and size, and the resize before the crop.
+    """The array that a picture becomes: its layout and size, and the resize before the crop.
 
     Attributes:
         channels: 1, 3 or 4.
@@ -58,7 +58,7 @@ class PictureTransform:
 
 
 def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -> PictureTransform:
-    """What pictures must be made into for a model's input.
+    """Return how pictures become arrays for a model's input.
 
     Raises:
         DataError: the input takes no pictures, or a size is contradicted.
@@ -139,7 +139,7 @@ def _opened(source: Path | BinaryIO) -> Image.Image:
     except UnidentifiedImageError:
         if isinstance(source, Path):
             raise
-        # Pillow names the object in memory, by an address that means nothing to anybody.
+        # Pillow's message has the address of the object in memory, which tells a user nothing.
         raise UnidentifiedImageError("cannot identify image file") from None
 
 
@@ -148,7 +148,7 @@ def _resize_and_crop(image: Image.Image, wanted: PictureTransform) -> Image.Imag
     left = round((width - wanted.width) / 2)
     top = round((height - wanted.height) / 2)
     if width * height > MAX_RESIZED_PIXELS:
-        # A sliver, which resized whole might fill the memory: only the part that stays is made.
+        # A very long, thin picture might fill the memory when resized whole: resize the crop alone.
         x, y = image.width / width, image.height / height
         box = (left * x, top * y, (left + wanted.width) * x, (top + wanted.height) * y)
         return image.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR, box)
@@ -160,7 +160,7 @@ def _resize_and_crop(image: Image.Image, wanted: PictureTransform) -> Image.Imag
 
 
 def _target_size(size: tuple[int, int], wanted: PictureTransform) -> tuple[int, int]:
-    """(width, height) to resize a picture to."""
+    """Return the (width, height) to resize a picture to."""
     width, height = size
     if wanted.resize is None:
         if width * wanted.height < height * wanted.width:
@@ -175,12 +175,12 @@ def _target_size(size: tuple[int, int], wanted: PictureTransform) -> tuple[int, 
 
 
 def _size(size: Size | None) -> tuple[int, int] | None:
-    """A crop's (height, width); one number means a square."""
+    """Return a crop's (height, width); one number means a square."""
     if size is None:
         return None
     return size.height or size.width, size.width
 
 
 def _exact(size: Size | None) -> tuple[int, int] | None:
-    """A resize's (height, width), where it names both."""
+    """Return a resize's (height, width); None where it does not give both."""
     return None if size is None or size.height is None else (size.height, size.width)

@@ -1,4 +1,4 @@
-"""What an input of a model is to be fed, told from its type and shape."""
+"""Descriptions of the samples that an input takes, by its type and shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
 def describe_feed(spec: InputSpec) -> str:
-    """What samples feed an input, in words."""
+    """Describe the samples that feed an input."""
     if spec.shape is None:
         return "anything: the model does not tell its shape"
     if spec.dtype.startswith(("int", "uint")) and spec.dtype != "uint8":
@@ -34,7 +34,7 @@ def describe_feed(spec: InputSpec) -> str:
 
 
 def _open_picture(spec: InputSpec) -> str:
-    """What pictures feed an input that leaves their size open; "" if none do."""
+    """Describe the pictures that feed an input of open size; "" if none do."""
     shape = spec.shape or ()
     if len(shape) != 4 or spec.dtype.startswith(("int", "bool")):
         return ""

@@ -12,7 +12,7 @@ from lsuv_cli.core.records import InputSpec
 def with_shapes(
     inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> list[InputSpec]:
-    """The inputs, with the sizes they leave open filled in from `--input-shape`.
+    """Return the inputs, with the sizes they leave open filled in from `--input-shape`.
 
     Raises:
         UsageError: that contradicts them, or names no input.
@@ -30,7 +30,7 @@ def with_shapes(
         if spec.shape is None:
             specs.append(replace(spec, shape=(None, *sizes)))
             continue
-        # Other tools write the batch axis too; a leading 1 can only be that.
+        # Users of other tools write the batch axis too; a leading 1 can only be that.
         sizes = sizes[1:] if len(sizes) == len(spec.shape) and sizes[0] == 1 else sizes
         if len(sizes) != len(spec.shape) - 1 or any(
             known not in (None, size) for known, size in zip(spec.shape[1:], sizes, strict=True)

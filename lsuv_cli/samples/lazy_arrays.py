@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class LazyArrays(Mapping[str, NDArray[Any]]):
-    """The arrays in a file by name, each read anew whenever it is asked for."""
+    """The arrays in a file by name, each read every time it is asked for."""
 
     def __init__(self, names: Sequence[str], read: Callable[[str], NDArray[Any]]) -> None:
         """Read nothing yet.

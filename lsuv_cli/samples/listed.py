@@ -20,7 +20,7 @@ from lsuv_cli.samples.formats import described_formats, format_number
 LIST_MARK = "@"
 STDIN = "@-"
 
-# No path is as long, so that the first block holds a NUL where NULs separate.
+# Longer than any path, so that the first block has a NUL if NULs separate the entries.
 BLOCK_BYTES = 1 << 20
 
 SHOWN_LENGTH = 200
@@ -56,8 +56,8 @@ def add_listed(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) 
 def _add_entries(
     file: BinaryIO, pattern: str, builder: FileTableBuilder, sources: Iterator[int]
 ) -> None:
-    # Together, as long as they lie in one folder: names of a million files by themselves would each
-    # have to be compared with all others.
+    # Consecutive entries of one folder are added together: added one by one, each name of a million
+    # would have to be compared with all others.
     for folder, entries in groupby(map(os.path.split, _paths(file)), itemgetter(0)):
         _add_run(folder, [name for _, name in entries], pattern, builder, sources)
 

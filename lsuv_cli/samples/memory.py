@@ -25,7 +25,7 @@ class MemorySource:
     channel_axis: int | None = None
 
     def __init__(self, arrays: Arrays, specs: Sequence[InputSpec], options: SampleOptions) -> None:
-        """Check that they fit.
+        """Check that the arrays fit the inputs.
 
         Args:
             arrays: for each input an array whose first axis is the sample.
@@ -60,15 +60,15 @@ class MemorySource:
         }
 
     def name(self, sample: int) -> str:
-        """Its number."""
+        """Return "sample" and its number."""
         return f"sample {sample}"
 
     def version(self, _sample: int) -> tuple[int, ...]:
-        """Always the same: nobody is to change the arrays meanwhile."""
+        """Return a constant: arrays in memory are taken not to change."""
         return ()
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
-        """Copy rows."""
+        """Copy rows into the batch."""
         for name, rows in batch.items():
             values = self._arrays[name][np.asarray(samples, np.int64)]
             normalise = self._normalise[name]
@@ -76,11 +76,11 @@ class MemorySource:
         return {}
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 def find_in_memory(samples: Any) -> FindSamples:
-    """What finds samples that are in memory.
+    """Return a function that finds samples in memory, in place of `open_samples`.
 
     Args:
         samples: an array or tensor (n, ...) for a model with one input; a mapping of such by the
@@ -110,7 +110,7 @@ def find_in_memory(samples: Any) -> FindSamples:
 def _joined(
     batches: Iterable[Any], names: Sequence[str], count: int | None
 ) -> dict[str, NDArray[Any]]:
-    """The first batches that together have so many samples."""
+    """Join the first batches that together have `count` samples."""
     parts: list[dict[str, NDArray[Any]]] = []
     taken = 0
     for batch in batches:
@@ -149,7 +149,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _as_array(value: Any) -> NDArray[Any]:
-    # Only a tensor has this, and only of one is it needed: it may want gradients, or be on a GPU.
+    # Only tensors have this method and need it: they may require gradients or be on a GPU.
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # which numpy lacks

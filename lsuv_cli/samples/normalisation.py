@@ -14,14 +14,14 @@ Normalisation = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def natural_dtype(dtype: np.dtype[Any]) -> str:
-    """What a network takes that does not say: float32 for numbers, int64 for indices."""
+    """Return the dtype for an input that declares none: float32, bool, or int64 for indices."""
     return {"f": "float32", "b": "bool"}.get(dtype.kind, "int64")
 
 
 def array_normalisation(
     options: SampleOptions, dtype: str, shape: tuple[int, ...]
 ) -> Normalisation | None:
-    """What is subtracted from an array and divides it; None where nothing is.
+    """Return the mean and std that normalise an array; None where none do.
 
     Args:
         options: what the user asked for.
@@ -41,7 +41,7 @@ def array_normalisation(
 def normalisation_of(
     options: SampleOptions, channels: int, axis: int, rank: int
 ) -> Normalisation | None:
-    """Mean and std, shaped to broadcast against one sample; None where neither was given."""
+    """Return mean and std, shaped to broadcast against a sample; None if neither was given."""
     if not options.mean and not options.std:
         return None
     shaped = []

@@ -16,5 +16,5 @@ def open_npy(path: Path) -> dict[str, NDArray[Any]]:
         OSError: the file can't be read.
         ValueError, EOFError, SyntaxError, tokenize.TokenError: it is damaged.
     """
-    # numpy.load also opens archives, and advises to unpickle whatever is no array.
+    # numpy.load also opens archives, and for anything else advises the user to allow pickles.
     return {"": np.lib.format.open_memmap(path, mode="r")}

@@ -1,4 +1,4 @@
-"""Finding samples, and opening what they are in."""
+"""Finding samples, and opening the files that they are in."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lsuv_cli.samples.picture_source import PictureSource
 from lsuv_cli.samples.pictures import Pictures, concatenated
 from lsuv_cli.samples.source import Source
 
-# Given what the model must be fed, which samples are wanted, and a number of threads.
+# Takes the inputs to be fed, the options of samples, and a number of threads.
 FindSamples = Callable[[Sequence[InputSpec], SampleOptions, int], tuple[Source, FileTable]]
 
 
 def open_samples(
     inputs: Sequence[InputSpec], options: SampleOptions, threads: int
 ) -> tuple[Source, FileTable]:
-    """Find samples, and open what they are in.
+    """Find samples, and open the files that they are in.
 
     Args:
-        inputs: what the model must be fed.
-        options: which samples, and how pictures become arrays.
-        threads: decoding threads; 0 for one a core.
+        inputs: the model's.
+        options: which samples are wanted, and how pictures become arrays.
+        threads: decoding threads; 0 for one per core.
 
     Returns:
         The samples, and every file that was found.

@@ -11,8 +11,8 @@ END = b"\0"
 
 
 def pack(strings: Sequence[str]) -> bytes:
-    """Strings that hold no NUL, one after another, each with one at its end."""
-    # What is no UTF-8 in a file's name is a lone surrogate in Python.
+    """Concatenate strings that have no NUL, each with a NUL at its end."""
+    # Bytes of a file's name that are not UTF-8 are lone surrogates in Python.
     return b"".join((END.decode().join(strings).encode("utf-8", "surrogatepass"), END))
 
 
@@ -27,7 +27,7 @@ class PackedStrings:
     __slots__ = ("block", "starts")
 
     def __init__(self, block: bytes | bytearray, starts: NDArray[np.int64] | None = None) -> None:
-        """Take over what `pack` made.
+        """Take the output of `pack`.
 
         Args:
             block: not copied; must not be changed afterwards.
@@ -49,7 +49,7 @@ class PackedStrings:
         return self.block[start:stop].decode("utf-8", "surrogatepass")
 
     def take(self, positions: NDArray[np.int64]) -> PackedStrings:
-        """Some of the strings, in another order; shares the bytes.
+        """Return some of the strings, in any order; shares the bytes.
 
         Args:
             positions: (m,) int64.

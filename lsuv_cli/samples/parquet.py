@@ -53,7 +53,7 @@ class ParquetTable:
                 raise DataError(f"can't read {path}: {error.strerror}") from None
             reason = " ".join(str(error).split()).rstrip(".")
             raise DataError(
-                f"{path} is damaged, or no Parquet file ({reason}); copy it anew"
+                f"{path} is damaged, or no Parquet file ({reason}); copy it again"
             ) from None
         self._table = ParquetColumn(path, version, column, tuple(accumulate(counts, initial=0)))
 
@@ -61,15 +61,15 @@ class ParquetTable:
         return self._table.starts[-1]
 
     def name(self, index: int) -> str:
-        """The file's path and the row."""
+        """Return the file's path and the row."""
         return f"{self._table.path}[{index}]"
 
     def version(self, index: int) -> FileVersion:  # noqa: ARG002 - as for other pictures
-        """Size and time of the last change of the file, as it was found; `open` compares them."""
+        """Return the version of the file when it was found; `open` compares it."""
         return self._table.version
 
     def open(self, index: int) -> BinaryIO:
-        """A picture's bytes, in memory.
+        """Return a picture's bytes as a file in memory.
 
         Raises:
             OSError: the row can't be read or holds no bytes, or the file has changed.
@@ -77,7 +77,7 @@ class ParquetTable:
         group = bisect_right(self._table.starts, index) - 1
         data = self._reader.read(self._table, group, index)
         if data is None:
-            # Of a folder of pictures, Hugging Face's datasets write the paths alone.
+            # Hugging Face's datasets write a folder of pictures as a table of paths.
             raise OSError(
                 f"the column {self._table.column} holds no bytes in this row; if the table only "
                 "has paths, give those files to --data"

@@ -1,4 +1,4 @@
-"""Which column of a Parquet file holds the pictures."""
+"""The column of pictures in a Parquet file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from lsuv_cli.core.errors import DataError
 
 USUAL = "image"
-# What else Hugging Face's datasets store as the bytes of a file is no picture.
+# Hugging Face's other types that are stored as the bytes of a file, such as Audio, are no pictures.
 PICTURE_TYPES = (None, "Image", "Value")
 
 
 def picture_column(schema: Any, path: Path) -> str:
-    """The column's path in the schema, down to the bytes: `image.bytes`, or `jpg`.
+    """Return the path in the schema of the column's bytes: `image.bytes`, or `jpg`.
 
     Pictures are binary values, or structs with a binary field named bytes; with several such
     columns, those that the metadata of Hugging Face's datasets call images, or else the one named
@@ -68,7 +68,7 @@ def _bytes_leaf(field: Any) -> str | None:
 
 
 def _declared_types(schema: Any) -> dict[str, str | None]:
-    """The type of each column by the metadata that Hugging Face's datasets write, if any."""
+    """Return each column's type in the metadata of Hugging Face's datasets, if there are any."""
     try:
         metadata = json.loads((schema.metadata or {})[b"huggingface"])
         features = metadata["info"]["features"].items()

@@ -63,7 +63,7 @@ class _Stream:
         )
 
     def next(self) -> _Piece:
-        """The next piece.
+        """Return the next piece.
 
         Raises:
             OSError: there is none, or the file can't be read.
@@ -91,12 +91,12 @@ class RowReader:
         self._reading = Lock()
         self._stream: _Stream | None = None
         self._pieces: list[_Piece] = []
-        # What threads wait for: the stream must not run past it on behalf of another.
+        # Rows that threads wait for: the stream must not discard them on its way to another row.
         self._wanted: Counter[tuple[ParquetColumn, int]] = Counter()
         self._counting = Lock()
 
     def read(self, table: ParquetColumn, group: int, row: int) -> bytes | None:
-        """A row's bytes; None where it has none.
+        """Return a row's bytes; None where it has none.
 
         Args:
             table: the column.
@@ -125,7 +125,7 @@ class RowReader:
     def _advance(self, table: ParquetColumn, group: int, row: int) -> _Piece:
         import pyarrow as pa
 
-        stream, self._stream = self._stream, None  # on an error the next read begins anew
+        stream, self._stream = self._stream, None  # after an error the next read opens another
         try:
             if stream is None or stream.table is not table:
                 if stream is not None:
@@ -168,13 +168,13 @@ def _open(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Without buffering ahead a row group, which may be the whole file, is not loaded whole.
+    # With pre-buffering a row group would be loaded whole, and it may be the whole file.
     return pq.ParquetFile(pa.OSFile(str(path)), buffer_size=BUFFER_BYTES, pre_buffer=False)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A pyarrow.parquet.ParquetFile, closed at the end.
+    """Open a pyarrow.parquet.ParquetFile, closed at the end.
 
     Raises:
         OSError: the file can't be read.

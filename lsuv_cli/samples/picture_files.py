@@ -11,7 +11,7 @@ PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 
 class PictureFiles:
-    """Files of one picture each; see `Pictures`."""
+    """Files of one picture each; see `pictures.Pictures`."""
 
     def __init__(self, files: FileTable) -> None:
         self._files = files
@@ -20,15 +20,15 @@ class PictureFiles:
         return len(self._files)
 
     def name(self, index: int) -> str:
-        """The file's path."""
+        """Return the file's path, as text."""
         return self._files.text(index)
 
     def open(self, index: int) -> Path:
-        """The file's path."""
+        """Return the file's path."""
         return self._files[index]
 
     def version(self, index: int) -> FileVersion:
-        """Size and time of the last change.
+        """Return the file's version.
 
         Raises:
             OSError: the file is gone.

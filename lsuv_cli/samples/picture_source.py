@@ -1,4 +1,4 @@
-"""Pictures as samples: decoded by several threads."""
+"""Pictures as samples, decoded by several threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lsuv_cli.samples.normalisation import normalisation_of
 from lsuv_cli.samples.pictures import Pictures
 from lsuv_cli.samples.source import Arrays
 
-# What Pillow raises at damaged files depends on the decoder, libavif's RuntimeError included.
+# Exceptions for damaged files depend on Pillow's decoder; libavif's is a RuntimeError.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -36,7 +36,7 @@ class PictureSource:
     def __init__(
         self, pictures: Pictures, spec: InputSpec, options: SampleOptions, threads: int
     ) -> None:
-        """Open without reading any.
+        """Begin without reading a picture.
 
         Raises:
             UsageError: an option contradicts the model's input.
@@ -62,15 +62,15 @@ class PictureSource:
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
     def name(self, sample: int) -> str:
-        """The picture's file, and which one in it."""
+        """Return the picture's file, and where it is in there."""
         return self._pictures.name(sample)
 
     def version(self, sample: int) -> Hashable:
-        """Size and time of the last change of the picture's file."""
+        """Return the version of the picture's file."""
         return self._pictures.version(sample)
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
-        """Decode, several pictures at a time."""
+        """Decode, resize, crop and normalise, several pictures at a time."""
         (rows,) = batch.values()
 
         def decode(row: int) -> str:
@@ -87,5 +87,5 @@ class PictureSource:
         return {row: reason for row, reason in enumerate(reasons) if reason}
 
     def close(self) -> None:
-        """After Ctrl-C, too: what has not begun need not be decoded any more."""
+        """Stop decoding; pictures that have not been begun are dropped, as after Ctrl-C."""
         self._pool.shutdown(wait=False, cancel_futures=True)

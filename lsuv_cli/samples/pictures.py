@@ -16,15 +16,15 @@ class Pictures(Protocol):
     """
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of pictures."""
         ...
 
     def name(self, index: int) -> str:
-        """What messages call a picture."""
+        """Return the name of a picture in messages."""
         ...
 
     def open(self, index: int) -> Path | BinaryIO:
-        """A picture's encoded bytes, as a file to open or one that is open.
+        """Return a picture's encoded bytes, as a path or as an open file.
 
         Raises:
             OSError: they can't be read, or the file has changed since it was found.
@@ -32,7 +32,7 @@ class Pictures(Protocol):
         ...
 
     def version(self, index: int) -> Hashable:
-        """Return what changes when a picture's file does, such as a `FileVersion`.
+        """Return a value that changes when a picture's file does, such as a `FileVersion`.
 
         Its hash must be the same in every process: it is made of numbers, not of text.
 
@@ -43,7 +43,7 @@ class Pictures(Protocol):
 
 
 class Concatenation:
-    """Pictures after pictures."""
+    """Several `Pictures`, numbered one after another."""
 
     def __init__(self, parts: Sequence[Pictures]) -> None:
         self._parts = parts
@@ -53,12 +53,12 @@ class Concatenation:
         return self._starts[-1]
 
     def name(self, index: int) -> str:
-        """The name in the part that holds it."""
+        """Return the picture's name."""
         part, inner = self._locate(index)
         return part.name(inner)
 
     def open(self, index: int) -> Path | BinaryIO:
-        """The picture of the part that holds it.
+        """Return the picture's encoded bytes.
 
         Raises:
             OSError: it can't be read.
@@ -67,7 +67,7 @@ class Concatenation:
         return part.open(inner)
 
     def version(self, index: int) -> Hashable:
-        """The version in the part that holds it.
+        """Return the version of the picture's file.
 
         Raises:
             OSError: the file is gone.
@@ -81,5 +81,5 @@ class Concatenation:
 
 
 def concatenated(parts: Sequence[Pictures]) -> Pictures:
-    """Return pictures after pictures; those of a single part as they are."""
+    """Join several `Pictures`; a single one is returned as it is."""
     return parts[0] if len(parts) == 1 else Concatenation(parts)

@@ -1,4 +1,4 @@
-"""Noticing that samples change while they are used."""
+"""Versions of samples, to notice that one changes while it is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SampleVersions:
         self._source = source
 
     def refuse_changed(self, samples: Sequence[int]) -> None:
-        """Note the versions of samples that have just been read.
+        """Record the versions of samples that have just been read, and compare earlier ones.
 
         Raises:
             DataError: one has another version than when it was first read, or is gone.

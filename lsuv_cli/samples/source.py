@@ -27,16 +27,16 @@ class Source(Protocol):
     channel_axis: int | None
 
     def name(self, sample: int) -> str:
-        """What messages call a sample."""
+        """Return the name of a sample in messages."""
 
     def version(self, sample: int) -> Hashable:
-        """Return what changes when the file that a sample is in does.
+        """Return a value that changes when the file that a sample is in does.
 
         Its hash must be the same in every process: it is made of numbers, not of text.
         """
 
     def fill(self, samples: Sequence[int], batch: Arrays) -> dict[int, str]:
-        """Read some samples.
+        """Read samples into a batch.
 
         Args:
             samples: their numbers.
@@ -47,10 +47,10 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let threads and files go."""
+        """Release threads and files."""
 
 
 def in_batches(samples: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Consecutive samples, `size` at a time; the last batch may have fewer."""
+    """Yield consecutive samples, `size` at a time; the last batch may have fewer."""
     for start in range(0, len(samples), size):
         yield samples[start : start + size]

@@ -1,4 +1,4 @@
-"""What enters the network, and how it should be normalised."""
+"""Statistics of what enters the network, and advice on its normalisation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lsuv_cli.core.records import InputStatistics
 
 CHUNK_ELEMENTS = 1 << 20
 
-# What enters the network counts as far from zero mean and unit variance outside these.
+# Outside these ranges an input counts as far from zero mean and unit variance.
 USUAL_MEAN = 0.5
 USUAL_STD = (0.5, 2.0)
 
@@ -38,7 +38,7 @@ class InputMeter:
     def add(
         self, batch: NDArray[Any], samples: Sequence[int], name_of: Callable[[int], str]
     ) -> None:
-        """Measure a batch, without a copy of it.
+        """Measure a batch without copying it.
 
         Args:
             batch: the samples, along the first axis.
@@ -65,10 +65,10 @@ class InputMeter:
         self._elements += batch.size
 
     def statistics(self, group: Group, shape: tuple[int, ...]) -> InputStatistics:
-        """What all processes have measured.
+        """Return the statistics over the samples of all processes.
 
         Args:
-            group: they.
+            group: the processes.
             shape: of one sample.
         """
         channels = 1 if self._channel_axis is None else shape[self._channel_axis - 1]
@@ -99,7 +99,7 @@ class InputMeter:
 
 
 def describe_input(statistics: InputStatistics) -> str:
-    """Shape, type, mean and standard deviation in one line."""
+    """Return shape, type, mean and standard deviation in one line."""
     shape = "x".join(map(str, statistics.shape))
     return (
         f"input {statistics.name}: {shape} {statistics.dtype}, "
@@ -110,10 +110,10 @@ def describe_input(statistics: InputStatistics) -> str:
 def normalisation_advice(
     statistics: InputStatistics, options: SampleOptions, *, alone: bool
 ) -> str:
-    """A warning where the input is far from mean 0 and std 1, with the remedy; else "".
+    """Return a warning where the input is far from mean 0 and std 1, with a remedy; else "".
 
-    Never of integers, which are token ids or what the network itself makes numbers of, and never
-    of masks, which are zeros and ones.
+    Integers are never warned of: they are token ids, or the network itself normalises them. Nor are
+    masks, which are zeros and ones.
 
     Args:
         statistics: of the input.
@@ -132,14 +132,14 @@ def normalisation_advice(
 
 
 def _is_mask(statistics: InputStatistics) -> bool:
-    """Whether an input that is no picture holds zeros and ones only: each is its own square."""
+    """Return whether an input that is no picture has zeros and ones only: x = x squared."""
     mean_square = statistics.std**2 + statistics.mean**2
     is_picture = bool(statistics.channel_mean)
     return not is_picture and math.isclose(mean_square, statistics.mean, rel_tol=MASK_TOLERANCE)
 
 
 def _remedy(statistics: InputStatistics, options: SampleOptions) -> str:
-    """The options that would normalise these samples; "" where none would."""
+    """Return the options that would normalise these samples; "" where none would."""
     stds = statistics.channel_std or (statistics.std,)
     means = statistics.channel_mean or (statistics.mean,)
     if 0 in stds:

@@ -1,4 +1,4 @@
-"""Where the files in a tar archive lie, by its headers alone."""
+"""Positions of the files in a tar archive, from its headers alone."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-BLOCK = tarfile.BLOCKSIZE
-EMPTY = bytes(BLOCK)
+BLOCK_BYTES = tarfile.BLOCKSIZE
+EMPTY = bytes(BLOCK_BYTES)
 
-# Where a header has its fields; see pax in POSIX.1-2008. Only tarfile looks at the checksum.
+# Fields of a header; see pax in POSIX.1-2008. Only tarfile checks the checksum.
 NAME = slice(0, 100)
 SIZE = slice(124, 136)
 TYPE = slice(156, 157)
 MAGIC = slice(257, 262)
-PREFIX = slice(345, 346)
+PATH_PREFIX = slice(345, 346)
 REGULAR = (b"0", b"\0")
 EXTENDED = b"x"
 
-# What an extended header may say that changes where the file's data lie or what it is called;
-# all else, such as fractions of a second, does not matter here.
+# Records of an extended header that change where the file's data are or what it is called. Others,
+# such as fractions of a second, do not matter here.
 DECISIVE = (b" path=", b" size=", b" GNU.sparse.", b" hdrcharset=")
 
 
@@ -41,7 +41,7 @@ class Member:
 
 
 def read_headers(file: BinaryIO) -> Iterator[Member]:
-    """The regular files in an archive that is not compressed, in its order.
+    """Yield the regular files in an uncompressed archive, in its order.
 
     Plain headers are read here, which is some times quicker than tarfile; it reads the others.
 
@@ -58,7 +58,7 @@ def read_headers(file: BinaryIO) -> Iterator[Member]:
     archive: tarfile.TarFile | None = None
     offset = 0
     while offset < end:
-        header = os.pread(descriptor, BLOCK, offset)
+        header = os.pread(descriptor, BLOCK_BYTES, offset)
         if header == EMPTY:
             return
         member = _plain(descriptor, header, offset)
@@ -79,26 +79,26 @@ def read_headers(file: BinaryIO) -> Iterator[Member]:
 
 
 def _plain(descriptor: int, header: bytes, offset: int) -> Member | None:
-    """A regular file by its header; None where the header takes tarfile to read."""
+    """Return a regular file from its header; None where only tarfile can read the header."""
     if header[TYPE] == EXTENDED:
         size = _size(header)
         if size is None:
             return None
-        records = os.pread(descriptor, size, offset + BLOCK)
+        records = os.pread(descriptor, size, offset + BLOCK_BYTES)
         if any(decisive in records for decisive in DECISIVE):
             return None
-        offset = _padded(offset + BLOCK + size)
-        header = os.pread(descriptor, BLOCK, offset)
+        offset = _padded(offset + BLOCK_BYTES + size)
+        header = os.pread(descriptor, BLOCK_BYTES, offset)
     name = header[NAME].partition(b"\0")[0]
     size = _size(header)
-    plain = header[MAGIC] == b"ustar" and header[TYPE] in REGULAR and header[PREFIX] == b"\0"
+    plain = header[MAGIC] == b"ustar" and header[TYPE] in REGULAR and header[PATH_PREFIX] == b"\0"
     if size is None or not plain or name.endswith(b"/"):
         return None
-    return Member(name.decode("utf-8", "surrogateescape"), offset + BLOCK, size)
+    return Member(name.decode("utf-8", "surrogateescape"), offset + BLOCK_BYTES, size)
 
 
 def _size(header: bytes) -> int | None:
-    """The size in octal digits; None where it is written otherwise."""
+    """Return the size, written in octal digits; None where it is written otherwise."""
     try:
         return int(header[SIZE].partition(b"\0")[0], 8)
     except ValueError:
@@ -106,4 +106,4 @@ def _size(header: bytes) -> int | None:
 
 
 def _padded(offset: int) -> int:
-    return -(-offset // BLOCK) * BLOCK
+    return -(-offset // BLOCK_BYTES) * BLOCK_BYTES

@@ -56,7 +56,7 @@ class TarShard:
             if key == previous:
                 raise DataError(
                     f"{self._path} has several pictures for its sample {key}, and which of them "
-                    "the network takes can't be told; unpack those into a folder and give that"
+                    "the network takes is not clear; unpack those into a folder and give that"
                 )
             previous = key
             names += pack([member.name])
@@ -74,15 +74,15 @@ class TarShard:
         return len(self._sizes)
 
     def name(self, index: int) -> str:
-        """The shard's path and the member's name."""
+        """Return the shard's path and the member's name."""
         return f"{self._path}: {self._names[index]}"
 
     def version(self, index: int) -> FileVersion:  # noqa: ARG002 - as for other pictures
-        """Size and time of the last change of the file, as it was found; `open` compares them."""
+        """Return the version of the file when it was found; `open` compares it."""
         return self._file_version
 
     def open(self, index: int) -> BinaryIO:
-        """A picture's bytes, in memory.
+        """Return a picture's bytes as a file in memory.
 
         Raises:
             OSError: the shard can't be read, or has changed.
@@ -107,7 +107,7 @@ def open_tar_shards(paths: Iterable[Path]) -> Pictures:
 
 @contextmanager
 def _explaining(path: Path) -> Iterator[None]:
-    """Say of a shard what is wrong with it.
+    """Turn the errors of reading a shard into sentences.
 
     Raises:
         DataError: the work inside raised an error of the file or of the format.
@@ -118,21 +118,21 @@ def _explaining(path: Path) -> Iterator[None]:
         raise DataError(f"can't read {path}: {error.strerror or error}") from None
     except EOFError as error:
         raise DataError(
-            f"{path} is cut short: its member {error} ends after the file does; copy it anew"
+            f"{path} is cut short: its member {error} ends after the file does; copy it again"
         ) from None
     except MemoryError:
         raise DataError(
-            f"{path} is damaged: a header claims more bytes than there is memory; copy it anew"
+            f"{path} is damaged: a header claims more bytes than there is memory; copy it again"
         ) from None
     except tarfile.TarError as error:
         raise DataError(
             f"{path} is damaged, or no plain tar archive ({error}); unpack it with gunzip or the "
-            "like if it is compressed, else copy it anew"
+            "like if it is compressed, else copy it again"
         ) from None
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A member's key, with its folders, and its extension."""
+    """Return a member's key, with its folders, and its extension."""
     folder, slash, file_name = name.rpartition("/")
     stem, _, extension = file_name.partition(".")
     return folder + slash + stem, extension

@@ -1,4 +1,4 @@
-"""The formats .txt and .jsonl: token ids, a sample a line."""
+"""The formats .txt and .jsonl: token ids, one sample per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ids = NDArray[np.int64]
 
 
 def open_text_tokens(path: Path) -> dict[str, Ids]:
-    """Read a `.txt` file: a sample a line, ids between spaces or commas.
+    """Read a `.txt` file: one sample per line, ids between spaces or commas.
 
     Returns:
         An array (lines, ids), under the name "".
@@ -27,7 +27,7 @@ def open_text_tokens(path: Path) -> dict[str, Ids]:
 
 
 def open_json_tokens(path: Path) -> dict[str, Ids]:
-    """Read a `.jsonl` file: a sample a line, a list of ids or an object of such lists.
+    """Read a `.jsonl` file: one sample per line, a list of ids or an object of lists.
 
     Returns:
         For each input's name an array (lines, ids); the name is "" where the lines are lists.

@@ -332,7 +332,7 @@ def test_damaged_arrays(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(
-            DataError, match=r"can't read the arrays in .*; write it anew"
+            DataError, match=r"can't read the arrays in .*; write it again"
         ) as caught:
             load(path, InputSpec("x", "float32", (None, 5)))
         assert "pickle" not in str(caught.value)
