@@ -26,7 +26,7 @@ from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.views import Sliced, View
 from lsuv_cli.instrument import segments
 from lsuv_cli.reading.onnx_file import read_model
-from lsuv_cli.weights.shards import open_shards, plan_shards
+from lsuv_cli.weights.shards import open_sharded_writer, plan_shards
 from support.command import Run
 from support.graphs import node, random_weight, save_graph
 from support.initialization import run
@@ -251,7 +251,7 @@ def test_a_shard_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
     layout = plan_shards(tmp_path / "m.safetensors", tensors, 16)
 
     def lose_the_race() -> None:
-        with open_shards(layout, tensors, lambda _: {}, force=False) as writer:
+        with open_sharded_writer(layout, tensors, lambda _: {}, force=False) as writer:
             for name in tensors:
                 writer.put(name, np.ones(4, np.float32))
             (tmp_path / "m-00002-of-00003.safetensors").write_text("theirs")

@@ -145,7 +145,7 @@ class ShardedWriter:
 
 
 @contextmanager
-def open_shards(
+def open_sharded_writer(
     plan: ShardPlan,
     tensors: Tensors,
     metadata: Callable[[Sequence[str]], Mapping[str, str]],

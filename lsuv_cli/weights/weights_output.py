@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lsuv_cli.graph.parameters import Parameters, ParameterSource
 from lsuv_cli.graph.written_tensors import Naming, assemble_parameter, tensors_by_parameter
 from lsuv_cli.reading.model import OnnxModel
-from lsuv_cli.weights.shards import ShardedWriter, ShardPlan, open_shards
+from lsuv_cli.weights.shards import ShardedWriter, ShardPlan, open_sharded_writer
 
 Advance = Callable[[int, int], None]
 
@@ -97,5 +97,5 @@ def open_weights_output(
         OutputError: a file exists, or can't be written.
     """
     infos = {name: tensor.info for name, tensor in naming.items()}
-    with open_shards(shards, infos, describe, force=force) as writer:
+    with open_sharded_writer(shards, infos, describe, force=force) as writer:
         yield WeightsOutput(writer, model, naming, others)
