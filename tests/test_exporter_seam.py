@@ -51,23 +51,22 @@ def save_model(path: Path, producer: str = "") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("producer", "names"), [("acme2onnx", "auto"), ("another", "acme")])
-def test_a_registered_exporter_names_the_written_weights(
-    tmp_path: Path, acme: Exporter, producer: str, names: str
+@pytest.mark.parametrize(
+    ("producer", "names", "prefix"),
+    [
+        ("acme2onnx", "auto", "net/"),
+        ("another", "acme", "net/"),
+        ("another", "auto", ""),
+        ("acme2onnx", "onnx", ""),
+    ],
+)
+def test_a_registered_exporter_names_the_weights_of_its_files_or_if_asked_for(
+    tmp_path: Path, acme: Exporter, producer: str, names: str, prefix: str
 ) -> None:
     model = save_model(tmp_path / "m.onnx", producer)
     _, written = run(model, save_samples(tmp_path, (6,)), names=names)
-    assert written.keys() == {"net/w1", "net/b1", "net/w2"}
+    assert written.keys() == {f"{prefix}w1", f"{prefix}b1", f"{prefix}w2"}
     assert acme.word in exporters.names_words()
-
-
-@pytest.mark.parametrize(("producer", "names"), [("another", "auto"), ("acme2onnx", "onnx")])
-def test_other_files_keep_their_names(
-    tmp_path: Path, acme: Exporter, producer: str, names: str
-) -> None:
-    model = save_model(tmp_path / "m.onnx", producer)
-    _, written = run(model, save_samples(tmp_path, (6,)), names=names)
-    assert written.keys() == {"w1", "b1", "w2"}
 
 
 class _Warnings(Silent):
