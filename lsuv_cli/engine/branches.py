@@ -156,11 +156,11 @@ def _probe(
         if name in weights:
             values.read_from(name, weights[name])
     names = NewNames(names_in(model.skeleton.graph) | set(values))
-    told_by: dict[str, str] = {}
+    deciding: dict[str, str] = {}
     added = []
     for node in model.nodes:
         if node.output and node.output[0] in wanted:
-            more, told_by[node.output[0]] = probes(node, names)
+            more, deciding[node.output[0]] = probes(node, names)
             added += more
     read = {name for node in added for name in values_read(node)}
     nodes = [*model.uses.needed(read), *added]
@@ -169,7 +169,7 @@ def _probe(
     steps = list(map(node_step, nodes))
     for segment in cut_steps(model, steps, max_segment_bytes):
         made = segment.makes()
-        carried = {name: name for name in sorted(made & {*segment.leaving, *told_by.values()})}
+        carried = {name: name for name in sorted(made & {*segment.leaving, *deciding.values()})}
         builder = GraphBuilder(model.opset)
         builder.nodes += segment.nodes
         add_parameters(builder, builder.nodes, values)
@@ -178,7 +178,7 @@ def _probe(
         }
         found = run_once(instrumented(builder, model, specs, {}, carried=carried), fed, device)
         fetched |= {
-            name: int(found[value].item()) for name, value in told_by.items() if value in found
+            name: int(found[value].item()) for name, value in deciding.items() if value in found
         }
         fed = {n: v for n, v in {**fed, **found}.items() if n in segment.leaving or n in feeds}
     return fetched

@@ -60,7 +60,7 @@ class BackwardPass:
 
     @property
     def is_possible(self) -> bool:
-        """Whether there are gradients, as far as is known."""
+        """True unless it is known that there are no gradients."""
         return self._differentiator is not None
 
     def gradients(

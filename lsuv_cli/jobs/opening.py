@@ -1,4 +1,4 @@
-"""Open what the user gave: the device, the model in whatever format, and the samples."""
+"""Open the inputs of a job: the device, the model in any format, and the samples."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_ATTEMPTS = 10
 
 @dataclass(slots=True)
 class OpenedInputs:
-    """What the user gave, opened.
+    """The opened model and samples, with the options and the processes that use them.
 
     Attributes:
         options: what the user asked for.
@@ -65,7 +65,7 @@ class OpenedInputs:
     attempts: int = 1
 
     def read_model(self) -> None:
-        """Read the model, and the samples where it can't be read without.
+        """Read the model, and the samples if it can't be read without them.
 
         Raises:
             LsuvError: the model or the samples can't be used.
@@ -173,7 +173,7 @@ class OpenedInputs:
 def open_inputs(
     options: WorkOptions, events: Events, group: Group | None, find: FindSamples
 ) -> Iterator[OpenedInputs]:
-    """Open what the user gave, and read the model.
+    """Open the device and the model, and the samples if the model can't be read without them.
 
     Args:
         options: what the user asked for.

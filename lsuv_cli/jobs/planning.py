@@ -29,10 +29,10 @@ from lsuv_cli.weights.checkpoint_shapes import read_shapes, refuse_different_sha
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """What is done with a model's layers; no samples are needed to know it.
+    """Plan of a model's layers and of the written tensors, made without samples.
 
     Attributes:
-        layer_nodes: its layers, in execution order, called as they are written.
+        layer_nodes: its layers, in execution order, with their written names.
         naming: the tensors of a file with its weights.
         others: values of those of them that are no parameters of the graph.
         left_alone: what looks like a layer but is left as it is, as `name (operator)`.
@@ -82,7 +82,7 @@ def _name_layers(
     """Choose the names of the written tensors.
 
     Returns:
-        The layers called by them, the tensors, and the values of those that are no parameters of
+        The layers with these names, the tensors, and the values of those that are no parameters of
         the graph.
 
     Raises:

@@ -30,7 +30,7 @@ class PreparedRun:
     """A planned model whose samples have been read.
 
     Attributes:
-        inputs: the opened model, the options, and who works on them.
+        inputs: the opened model, the options, and the processes.
         plan: what is done with the model's layers.
         samples: the samples.
         budget: how the memory is divided.
@@ -147,7 +147,7 @@ def make_setup(
     """Return all that the engine needs.
 
     Args:
-        inputs: the opened model, the options, and who works on them.
+        inputs: the opened model, the options, and the processes.
         plan: what is done with the model's layers.
         batches: the samples.
         store: where batches are kept between segments.
