@@ -1,4 +1,4 @@
-"""A new sample format: what its file of `samples` and its line in the table are enough for."""
+"""A new sample format takes a file of `samples` and a line in the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEPARATOR = b"--next--"
 
 
 def open_csv(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a table of numbers, a sample a line, as the pixels of 3x8x8."""
+    """Read a table of numbers, one sample per line, as pixels of 3x8x8."""
     return {"": np.loadtxt(path, np.float32, delimiter=",", ndmin=2).reshape(-1, 3, 8, 8)}
 
 

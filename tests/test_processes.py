@@ -1,4 +1,4 @@
-"""Several real processes on one run: they exchange, and whatever befalls one ends all of them.
+"""Several real processes on one run: they exchange, and a failure of one ends all of them.
 
 Time-outs are generous where a failure is noticed without one, and short where it is what ends the
 wait. Processes without a launcher are forks that have imported torch already.
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """What the first process writes at the very end."""
+    """The file that the first process writes at the very end."""
     return tmp_path / "out"
 
 
 @pytest.fixture
 def by_hand(processes: Processes, out: Path) -> Callable[..., Processes]:
-    """Starts processes without a launcher."""
+    """A function that starts processes without a launcher."""
 
     def start(size: int, timeout: float, *deeds: str, **more: Any) -> Processes:
         processes.by_hand(size, WORKER, out, timeout, *deeds, **more)
@@ -46,7 +46,7 @@ def by_hand(processes: Processes, out: Path) -> Callable[..., Processes]:
 
 @pytest.fixture
 def torchrun(processes: Processes, out: Path) -> Callable[..., Processes]:
-    """Starts processes on one machine with torchrun."""
+    """A function that starts processes on one machine with torchrun."""
 
     def start(size: int, timeout: float, *deeds: str) -> Processes:
         processes.torchrun(size, WORKER, out, timeout, *deeds)
@@ -56,7 +56,7 @@ def torchrun(processes: Processes, out: Path) -> Callable[..., Processes]:
 
 
 def wait_until_met(run: Processes, out: Path, size: int) -> float:
-    """Wait until the deeds are about to be done; the time then."""
+    """Wait until the processes are about to misbehave; return the time."""
     deadline = time.monotonic() + 2 * LONG
     while not all(out.with_suffix(f".{rank}").exists() for rank in range(size)):
         assert time.monotonic() < deadline, run.printed
@@ -66,7 +66,7 @@ def wait_until_met(run: Processes, out: Path, size: int) -> float:
 
 
 def received(size: int) -> int:
-    """Bytes that the first process gets: three headers of two numbers, a vector, a text."""
+    """Return the bytes that the first process gets: three headers, a vector and a text."""
     return (size - 1) * (3 * 16 + 200 * 8 + 2 * (size - 1))
 
 

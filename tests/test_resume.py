@@ -1,4 +1,4 @@
-"""Runs with --resume that are killed, and go on where they were."""
+"""Runs with --resume that are killed, and resumed where they were."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RESUME = ("--resume", "c")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, samples, and what runs that nothing happens to write with and without it."""
+    """A model, samples, and the output of undisturbed runs with and without --resume."""
     folder = tmp_path_factory.mktemp("finished")
     convolutional(folder)
     np.save(folder / "x.npy", random_weight(SAMPLES, 3, 4, 4))
@@ -54,7 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, finished: Path) -> Path:
-    """The same model and samples, and nothing done."""
+    """A folder with the same model and samples alone."""
     for name in ("m.onnx", "x.npy"):
         (tmp_path / name).symlink_to(finished / name)
     return tmp_path
@@ -65,7 +65,7 @@ def lines(journal: Path) -> int:
 
 
 def kill_at(folder: Path, count: int, **more: str) -> None:
-    """Kill a run when its journal has so many lines."""
+    """Kill a run when its journal has a number of lines."""
     run = Background(*init(*RESUME, "--quiet", **more), cwd=folder)
     deadline = time.monotonic() + PATIENCE
     while lines(folder / JOURNAL) < count:
@@ -110,7 +110,7 @@ def test_killed_again_and_again(lsuv: Run, folder: Path, finished: Path) -> None
 
 
 def test_values_that_are_gone(lsuv: Run, folder: Path, finished: Path) -> None:
-    """What was measured is still used; what is missing is computed again."""
+    """Measurements are still used; the missing values are computed again."""
     kill_at(folder, 4)
     (folder / "c" / "values.bin").unlink()
     process = lsuv(*init(*RESUME, "--verbose"), cwd=folder)
@@ -134,7 +134,7 @@ def test_values_that_are_damaged(lsuv: Run, folder: Path, finished: Path) -> Non
 def test_a_journal_that_is_damaged(
     lsuv: Run, folder: Path, finished: Path, line: int, before: bytes
 ) -> None:
-    """What stands before the damage is used."""
+    """The lines before the damage are used."""
     kill_at(folder, 4)
     journal = folder / JOURNAL
     everything = journal.read_bytes().splitlines(keepends=True)

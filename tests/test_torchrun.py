@@ -1,4 +1,4 @@
-"""The command under torchrun: as one process would do it, or one sentence."""
+"""The command under torchrun: the result of a single process, or one error message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def run(processes: Processes) -> Processes:
-    """Nothing started yet, beside a model and samples."""
+    """Processes, none of them started, in a folder with a model and samples."""
     convolutional(processes.cwd)
     np.save(processes.cwd / "x.npy", random_weight(25, 3, 4, 4))
     return processes
@@ -42,7 +42,7 @@ def run(processes: Processes) -> Processes:
 
 @pytest.fixture
 def folder(run: Processes) -> Path:
-    """Where the model and the samples are."""
+    """The folder of the model and the samples."""
     return run.cwd
 
 
@@ -52,7 +52,7 @@ def init(*arguments: object, model: str = "m.onnx", data: str = "x.npy") -> list
 
 
 def check_as_one(lsuv: Run, folder: Path, *arguments: object) -> dict[str, Any]:
-    """One process writes the same; its report."""
+    """Check that one process writes the same; return its report."""
     process = lsuv(*arguments, "--out", "one", "--json", "--force", cwd=folder)
     assert process.returncode == 0, process.stderr
     check_same_weights(folder / "out", folder / "one")
@@ -62,7 +62,7 @@ def check_as_one(lsuv: Run, folder: Path, *arguments: object) -> dict[str, Any]:
 
 
 def check_left(folder: Path, *names: str) -> None:
-    """Nothing is there but these beside what was given, and no temporary file of ours."""
+    """Check that only these were added to the folder, and no temporary file of ours is left."""
     given = {"m.onnx", "x.npy", "tmp"}
     assert {path.name for path in folder.iterdir()} - given == set(names)
     # torchrun and ONNX Runtime leave some of their own.
@@ -93,7 +93,7 @@ def test_more_processes_than_samples(lsuv: Run, folder: Path, run: Processes) ->
 
 
 def test_unreadable_pictures(lsuv: Run, folder: Path, run: Processes) -> None:
-    """Others take their place, the same as with one process."""
+    """The same others replace them as with one process."""
     small_model(folder / "small.onnx")
     pictures = save_pictures(folder / "pictures", 20)
     for number in (1, 2, 3, 11, 17):
@@ -162,7 +162,7 @@ def test_a_process_of_torchrun_is_killed(folder: Path, run: Processes) -> None:
 
 
 def process_of(launcher: int, rank: int) -> int:
-    """The process that a launcher has started as one of a rank."""
+    """Return the process id of the rank that a launcher has started."""
     found = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(launcher)], capture_output=True, text=True, check=True
     )
@@ -188,7 +188,7 @@ def test_a_process_hangs(folder: Path, run: Processes) -> None:
 
 
 def test_torchrun_is_terminated(folder: Path, run: Processes) -> None:
-    """It passes on what it gets."""
+    """It passes the signal on."""
     np.save(folder / "x.npy", random_weight(1000, 3, 4, 4))
     run.torchrun(2, *LSUV, *init(*SPILLING, "--verbose"))
     run.wait_for("measuring the weights as they are")
@@ -199,7 +199,7 @@ def test_torchrun_is_terminated(folder: Path, run: Processes) -> None:
 
 
 def test_two_machines(lsuv: Run, folder: Path, run: Processes) -> None:
-    """They see the same files, each with its own network."""
+    """Two network namespaces that share the file system."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)

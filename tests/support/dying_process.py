@@ -19,7 +19,7 @@ DELAY_SECONDS = 1.0
 
 
 def die_at(line: int) -> None:
-    """Have the next resume journal stop short of a line."""
+    """Kill this process just before its resume journal writes a line."""
     write, written = ResumeJournal._write, [0]
 
     def dying(self: ResumeJournal, entry: object) -> None:

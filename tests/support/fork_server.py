@@ -1,4 +1,4 @@
-"""Python that has imported what takes it seconds, and forks on request; see `processes.Forks`.
+"""Python with slow imports done, which forks on request; see `processes.Forks`.
 
 What is forked is a process like any other from then on, to the end of its own interpreter: only
 the project's modules are not imported yet, nor has any library started a thread. Every line on
@@ -22,7 +22,7 @@ import typer  # noqa: F401
 
 
 def serve() -> list[str]:
-    """Answer requests until there are none; in a forked process: what it is to run."""
+    """Answer requests until there are none; in a forked process, return what it is to run."""
     for line in sys.stdin:
         request = json.loads(line)
         answer = poll(request["poll"]) if "poll" in request else os.fork()
@@ -35,13 +35,13 @@ def serve() -> list[str]:
 
 
 def poll(child: int) -> int | None:
-    """The exit code of a process that was forked, or None."""
+    """Return the exit code of a forked process, or None."""
     ended, status = os.waitpid(child, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def become(cwd: str, environ: Mapping[str, str], stdout: str, stderr: str) -> None:
-    """Have what a started process is given."""
+    """Take on the folder, environment and streams of a new process."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()

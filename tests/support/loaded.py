@@ -17,7 +17,7 @@ RGB = InputSpec("x", "float32", (None, 3, 8, 8))
 
 @dataclass
 class Loaded:
-    """One batch, and what is known of it."""
+    """One batch of samples, and facts about them."""
 
     feeds: Feeds
     sources: tuple[str, ...]
@@ -30,14 +30,14 @@ class Loaded:
 def opened(
     *data: Path, specs: tuple[InputSpec, ...] = (RGB,), batch_size: int = 999, **options: Any
 ) -> SampleBatches:
-    """Samples before they are read."""
+    """Open samples without reading them."""
     wanted = SampleOptions(data=tuple(map(str, data)), **options)
     source, _ = open_samples(specs, wanted, 2)
     return SampleBatches(source, wanted, batch_size, 1 << 30)
 
 
 def loaded(batches: SampleBatches) -> Loaded:
-    """Samples read into one batch."""
+    """Read samples into one batch."""
     batches.read(SingleProcess(), lambda *_: None)
     sources = tuple(batches._source.name(sample) for sample in batches._batches[0].tolist())
     (count,) = batches.counts
@@ -47,5 +47,5 @@ def loaded(batches: SampleBatches) -> Loaded:
 
 
 def load(data: Path, *specs: InputSpec, **options: Any) -> Loaded:
-    """Open and read."""
+    """Open samples and read them into one batch."""
     return loaded(opened(data, specs=specs or (RGB,), **options))

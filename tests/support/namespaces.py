@@ -1,4 +1,4 @@
-"""Two network namespaces joined by a cable: as two machines, but for the files they share."""
+"""Two network namespaces joined by a cable: two machines that share their files."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Host:
     address: str
 
     def command(self, *arguments: object) -> list[str]:
-        """A command line that runs another one on this host."""
+        """Return a command line that runs another one on this host."""
         return ["ip", "netns", "exec", self.namespace, *map(str, arguments)]
 
 
 def why_not() -> str | None:
-    """Why there can be no namespaces here; None where there can."""
+    """Return the reason why there can be no namespaces here, or None."""
     if shutil.which("ip") is None:
         return "ip (iproute2) is not installed"
     probe = f"lsuv-{os.getpid()}-probe"
@@ -55,7 +55,7 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Two hosts that reach each other and nothing else; what still runs there in the end is killed.
+    """Make two hosts that reach only each other; in the end, kill what still runs there.
 
     Each has a loopback interface. As on many a machine, their own host name leads nowhere useful.
     """

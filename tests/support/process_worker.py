@@ -1,4 +1,4 @@
-"""One process of a run for tests: gathers, does what its rank was told to, gathers again.
+"""One process of a run for tests: gathers, misbehaves as its rank is to, gathers again.
 
 Usage: process_worker.py OUT TIMEOUT [RANK:DEED ...]. The first process writes to OUT, at the very
 end, what it has gathered.
@@ -24,7 +24,7 @@ SLOW_SECONDS = 60.0
 
 
 def misbehave(deed: str, group: Group, out: Path) -> None:
-    """What befalls a process between two gathers; `out` with a suffix says that it is about to."""
+    """Misbehave between two gathers, once `out` with a suffix announces it."""
     out.with_suffix(f".{group.rank}").write_text(str(os.getpid()))
     if deed == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -41,7 +41,7 @@ def misbehave(deed: str, group: Group, out: Path) -> None:
 
 
 def vectors(rank: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """What a rank contributes: numbers that only a bit-exact exchange leaves as they are."""
+    """Return a rank's vector: numbers that only a bit-exact exchange leaves as they are."""
     values = np.random.default_rng(rank).normal(size=size) * 10.0 ** np.arange(
         -size // 2, size // 2
     )
@@ -50,9 +50,9 @@ def vectors(rank: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]
 
 
 def work(run: Run) -> ExitCode:
-    """The work of one process."""
-    out, timeout, *told = sys.argv[1:]
-    deeds = dict(deed.split(":") for deed in told)
+    """Do the work of one process."""
+    out, timeout, *given = sys.argv[1:]
+    deeds = dict(deed.split(":") for deed in given)
     with run.open_group("cpu", float(timeout)) as group:
         gathered = group.gather(vectors(group.rank, 200))
         misbehave(deeds.get(str(group.rank), ""), group, Path(out))

@@ -1,4 +1,4 @@
-"""The several processes of a run: started by a launcher or by hand, and ended with the test."""
+"""Processes of a run: started by a launcher or by hand, and ended with the test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Forks:
         return Forked(self, self.ask({"arguments": arguments, "process": process}))
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        """The answer to a request."""
+        """Send a request and return the answer."""
         stdin, stdout = self._server.stdin, self._server.stdout
         assert stdin is not None
         assert stdout is not None
@@ -60,7 +60,7 @@ class Forks:
 
 @dataclass
 class Forked:
-    """What Popen would know of a process that was forked."""
+    """A forked process, with the methods of Popen that are needed."""
 
     forks: Forks
     pid: int
@@ -85,7 +85,7 @@ class Forked:
 
 
 class Processes:
-    """The processes of a run, started by a launcher or by hand, and what they print.
+    """The processes of a run, started by a launcher or by hand, and their output.
 
     A context manager: what still runs in the end is killed, together with its children.
 
@@ -142,11 +142,11 @@ class Processes:
         )
 
     def torchrun(self, size: int, *program: object) -> None:
-        """Start some on this machine with torchrun."""
+        """Start processes on this machine with torchrun."""
         self.fork(*TORCHRUN, "--standalone", "--nproc-per-node", size, *program)
 
     def torchrun_on(self, hosts: Sequence[Host], *program: object) -> None:
-        """Start one on each of several machines with torchrun."""
+        """Start a process on each of several machines with torchrun."""
         for number, host in enumerate(hosts):
             self.start(
                 *host.command(sys.executable, *TORCHRUN, "--nnodes", len(hosts)),
@@ -155,7 +155,7 @@ class Processes:
             )
 
     def by_hand(self, size: int, *program: object, ranks: Sequence[int] | None = None) -> None:
-        """Start some, or only some ranks, without a launcher; {rank} stands for each one's."""
+        """Start processes of all or some ranks without a launcher; {rank} stands for each rank."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         meeting = {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -164,7 +164,7 @@ class Processes:
             self.fork(*arguments, RANK=rank, **meeting)
 
     def wait_for(self, beginning: str) -> None:
-        """Wait for a line on the first one's stderr that begins like this."""
+        """Wait for a line on the first process's stderr that begins like this."""
         deadline = time.monotonic() + PATIENCE
         _, err = self._streams(0)
         while not re.search(f"^{re.escape(beginning)}.*\n", err.read_text(), re.MULTILINE):
@@ -173,37 +173,37 @@ class Processes:
             time.sleep(NAP_SECONDS)
 
     def codes(self, but: int | None = None) -> list[int]:
-        """Wait for all but one that won't end; their exit codes."""
+        """Wait for all processes but one that won't end; return their exit codes."""
         return [
             process.wait(PATIENCE) for number, process in enumerate(self.started) if number != but
         ]
 
     @property
     def stdout(self) -> str:
-        """What all have printed there."""
+        """Standard output of all processes."""
         return "".join(self.stdout_of(number) for number in range(len(self.started)))
 
     @property
     def stderr(self) -> str:
-        """What all have printed there."""
+        """Standard error of all processes."""
         return "".join(self.stderr_of(number) for number in range(len(self.started)))
 
     @property
     def printed(self) -> str:
-        """What all have printed."""
+        """Output of all processes, standard error last."""
         return self.stdout + self.stderr
 
     @property
     def errors(self) -> list[str]:
-        """The sentences among it that say what went wrong."""
+        """Error messages on standard error."""
         return re.findall(r"^error: (.*)$", self.stderr, re.MULTILINE)
 
     def stdout_of(self, number: int) -> str:
-        """What one has printed there."""
+        """Return a process's standard output."""
         return self._streams(number)[0].read_text()
 
     def stderr_of(self, number: int) -> str:
-        """What one has printed there."""
+        """Return a process's standard error."""
         return self._streams(number)[1].read_text()
 
     def _new_streams(self) -> tuple[Path, Path]:

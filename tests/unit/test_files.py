@@ -1,4 +1,4 @@
-"""Finding files: what a plain search finds, but packed."""
+"""Finding files: a packed table of the files that a plain search finds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TREES = st.lists(st.tuples(st.lists(NAMES, max_size=2), FILES, st.integers(0, 3)
 
 
 def plain_search(folders: Sequence[Path], outputs: set[Path]) -> list[Path]:
-    """The same by a Path for every file, each resolved."""
+    """Find the same files with a resolved Path for each."""
     once: dict[Path, Path] = {}
     for path in sorted(path for folder in folders for path in walk(folder)):
         real = path.resolve()
@@ -51,7 +51,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def grow(root: Path, tree: Sequence[tuple[list[str], tuple[str, str], int]]) -> list[Path]:
-    """Make files, links to earlier files and links to earlier folders; returns the files."""
+    """Make files, links to earlier files and links to earlier folders; return the files."""
     made: list[Path] = []
     for folders, (stem, suffix), kind in tree:
         path = root.joinpath(*folders, stem + suffix)

@@ -1,4 +1,4 @@
-"""The group of one process, and what launchers tell by environment variables."""
+"""The group of one process, and the environment variables of launchers."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def names(found: Pictures) -> list[str]:
 
 
 def load(*data: Path, **options: Any) -> Loaded:
-    """All samples under some paths."""
+    """Load all samples under some paths."""
     return loaded(opened(*data, **options))
 
 
@@ -316,7 +316,7 @@ def test_a_shard_that_vanishes_is_skipped_with_a_reason(
 def test_rows_in_any_order_by_several_threads(
     tables: list[tuple[int, int]], in_order: bool, piece_bytes: int, random: Any
 ) -> None:
-    """Whatever the row groups, the pieces and the order: each row gives its own bytes."""
+    """Each row gives its own bytes, whatever the row groups, the pieces and the order."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet_rows, "PIECE_BYTES", piece_bytes)
         patch.setattr(parquet_rows, "PIECES_KEPT", 2)

@@ -1,4 +1,4 @@
-"""Pictures and arrays: what is read, what is chosen, and how it is normalised."""
+"""Pictures and arrays: reading, choice and normalisation of samples."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_slivers_do_not_fill_the_memory(tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_jpeg_draft_scaling_changes_little(tmp_path: Path) -> None:
-    """Of fine detail, too: the size at hand is not taken for the size that is wanted."""
+    """Fine detail stays: a JPEG is decoded larger than its final size."""
     smooth = np.fromfunction(
         lambda y, x, c: 127 + 100 * np.sin(x / 40 + c) * np.cos(y / 30), (512, 512, 3)
     ).astype(np.uint8)
