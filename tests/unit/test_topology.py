@@ -72,7 +72,10 @@ def test_broken_graphs_are_named() -> None:
     relu = helper.make_node("Relu", ["x"], ["y"], name="one")
     for nodes, words in [
         ([helper.make_node("Relu", ["z"], ["y"], name="two")], "two reads the value z"),
-        ([relu, helper.make_node("Tanh", ["x"], ["y"], name="two")], "y that the node two makes"),
+        (
+            [relu, helper.make_node("Tanh", ["x"], ["y"], name="two")],
+            "the node two makes the value y",
+        ),
         ([helper.make_node("Relu", ["y"], ["y"], name="self")], "cycle, self -> self"),
     ]:
         with pytest.raises(ModelError, match=words):
