@@ -132,6 +132,44 @@ def test_a_graph_that_onnx_understands_is_computed_in_full(tmp_path: Path) -> No
     assert use.fed.bytes(10) == 10 * 4 * 4
 
 
+def test_paddings_twice_as_large_as_the_picture(tmp_path: Path, lsuv: Run) -> None:
+    """Guesses at the shapes behind such paddings have overflowed, and ended in an abort."""
+    nodes = [
+        node("Shape", "x", "sizes", start=2),
+        node("Cast", "sizes", "real", to=TensorProto.FLOAT),
+        node("Mul", "real two", "doubled"),
+        node("Cast", "doubled", "whole", to=TensorProto.INT64),
+        node("Concat", "none whole none whole", "pads", axis=0),
+        node("Pad", "x pads", "padded"),
+        node("Conv", "padded w", "y"),
+    ]
+    weights = {
+        "two": np.array([2], np.float32),
+        "none": np.array([0, 0]),
+        "w": random_weight(4, 1, 5, 5),
+    }
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 1, "h", "w"], opset=18)
+    shape = (1, 20, 30)
+    use = tried(path, shape)
+    # The convolution's output, 96 by 146, and its square.
+    assert use.live.bytes(3) == pytest.approx(3 * 2 * 4 * 96 * 146 * 4, rel=0.05)
+    done = lsuv("inspect", path, "--plan", "--samples", "3", "--input-shape", "1,20,30")
+    assert done.returncode == 0, done.stderr
+    assert "could not be tried" not in done.stdout
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_shapes_that_onnx_infers_are_never_a_traceback(tmp_path: Path, name: str) -> None:
+    network = NETWORKS[name]
+    path = network.export(tmp_path / "m.onnx")
+    model, _ = read_model(path)
+    computed = computed_use(model, {"x": random_weight(1, *network.shape)}, "it was not tried")
+    measured = tried(path, network.shape)
+    for value in computed.values.keys() & measured.values.keys():
+        assert computed.values[value].bytes(SAMPLES) == measured.values[value].bytes(SAMPLES), value
+    assert computed.values.keys() & measured.values.keys()
+
+
 def test_two_samples_are_not_tried_where_they_take_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

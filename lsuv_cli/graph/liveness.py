@@ -10,7 +10,9 @@ from lsuv_cli.graph.nodes import values_read
 
 
 def live_bytes(nodes: Sequence[onnx.NodeProto], sizes: Mapping[str, int]) -> int:
-    """The most that values take together, each from the node that makes it to its last reader.
+    """Return the most bytes that values take together at one time.
+
+    Each value lives from the node that makes it to its last reader.
 
     Args:
         nodes: in execution order.

@@ -1,4 +1,4 @@
-"""How a run keeps within its memory: how it is divided, and what a sweep will take of it."""
+"""The division of a run's memory, and a prediction of what a sweep takes of it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Budget:
     with its own memory the running batch is there, and as much as a quarter of it is handed on.
 
     Attributes:
-        live_bytes: what may be kept in the host's memory between segments.
-        device_live_bytes: what may be kept in the accelerator's.
-        caveat: why what batches take is not known well; "" where it was measured.
+        live_bytes: bytes that may be kept in the host's memory between segments.
+        device_live_bytes: bytes that may be kept in the accelerator's.
+        caveat: why the memory of a batch is not known well; "" where it was measured.
     """
 
     def __init__(self, use: MemoryUse, memory: int, device_memory: int | None) -> None:
         """Divide the memory.
 
         Args:
-            use: what batches take.
+            use: the memory that batches take.
             memory: bytes of the host's to divide.
             device_memory: bytes of the accelerator's; None where it has none of its own.
         """
@@ -39,10 +39,10 @@ class Budget:
         self._use = use
 
     def batch_size(self, samples: int) -> int:
-        """The number of samples to run at once.
+        """Return the number of samples to run at once.
 
-        Where not all fit, three binary digits of it: measurements that differ a little, as from one
-        processor to another, mostly lead to the same number.
+        Where not all fit, it is rounded down to three binary digits, so that measurements that
+        differ a little, as from one processor to another, mostly lead to the same number.
 
         Args:
             samples: how many there are, 1 at least.
@@ -55,22 +55,22 @@ class Budget:
         return max(1, fitting >> surplus << surplus)
 
     def bytes(self, name: str, samples: int) -> int:
-        """The size of a value; 0 where it is not known, or a constant of the graph."""
+        """Return the bytes of a value; 0 where its size is unknown, or it is a constant."""
         line = self._use.values.get(name)
         return 0 if line is None else line.bytes(samples)
 
     def working_bytes(self, batch_size: int) -> int:
-        """What a batch takes while it runs."""
+        """Return the bytes of memory that a batch takes while it runs."""
         return self._use.bytes(batch_size)
 
     def total_bytes(self, batch_size: int) -> int:
-        """What all values of a batch take together, none of which is let go."""
+        """Return the bytes of all values of a batch together, none of them released."""
         return sum(line.bytes(batch_size) for line in self._use.values.values())
 
 
 @dataclass(slots=True)
 class Prediction:
-    """What a sweep is going to take.
+    """The memory, disk space and work that a sweep is expected to take.
 
     Attributes:
         segments: how many there are.
@@ -80,7 +80,7 @@ class Prediction:
         spilled_bytes: of disk, at most.
         executions: of the model's nodes.
         repeated: those of them that are run again because what they gave is not kept.
-        caveat: why its bytes are not known well; "" where they were measured.
+        caveat: why the bytes are not known well; "" where they were measured.
     """
 
     segments: int
@@ -93,7 +93,7 @@ class Prediction:
     caveat: str = ""
 
     def sentence(self) -> str:
-        """The prediction in words."""
+        """Return the prediction in words."""
         work = f"{self.executions:,} node executions"
         if self.repeated:
             work += f", {self.repeated:,} of them again since their results fit nowhere"
@@ -113,7 +113,7 @@ def predict(
     counts: Sequence[int],
     disk_bytes: int,
 ) -> Prediction:
-    """Predict a sweep.
+    """Predict the memory, disk space and work of a sweep.
 
     Args:
         budget: the memory.
@@ -157,13 +157,13 @@ def tell_plan(
     events: Events,
     segments: Sequence[Segment],
 ) -> None:
-    """Say what a sweep is going to take, before it does.
+    """Report what a sweep is expected to take, before it begins.
 
     Args:
         budget: the memory.
         counts: samples in each of this process's batches.
         disk_bytes: free space for what memory has no room for.
-        events: told.
+        events: receives the prediction, and a warning where work is done again.
         segments: the sweep's.
     """
     prediction = predict(budget, segments, counts, disk_bytes)

@@ -18,7 +18,7 @@ BATCHES = (2, 3)
 
 
 def computed_use(model: OnnxModel, samples: Feeds, reason: str) -> MemoryUse:
-    """What a model takes as far as ONNX can tell shapes, without any guess beyond.
+    """Return the memory that follows from the shapes that ONNX infers, with no guess beyond.
 
     Args:
         model: the model.
@@ -41,7 +41,7 @@ def computed_use(model: OnnxModel, samples: Feeds, reason: str) -> MemoryUse:
 
 
 def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
-    """The bytes of the values whose shapes ONNX infers for a batch of some size."""
+    """Return the bytes of the values whose shapes ONNX infers for a batch of some size."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.skeleton)
     graph = proto.graph
@@ -55,7 +55,8 @@ def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
             kind = helper.np_dtype_to_tensor_dtype(info.dtype)
             graph.input.append(helper.make_tensor_value_info(name, kind, info.shape))
     for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
     try:
         inferred = shape_inference.infer_shapes(proto).graph
     except (RuntimeError, ValueError):  # as for an operator that ONNX does not know
@@ -64,6 +65,7 @@ def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
 
 
 def _tensor_bytes(values: Iterable[onnx.ValueInfoProto]) -> Iterator[tuple[str, int]]:
+    """Yield the names and bytes of those values that are tensors of known shape."""
     for value in values:
         tensor = value.type.tensor_type
         sizes = [dim.dim_value for dim in tensor.shape.dim if dim.HasField("dim_value")]

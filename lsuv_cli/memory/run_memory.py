@@ -42,7 +42,7 @@ class RunMemory:
 def measure_run(
     graph: InstrumentedGraph, feeds: Feeds, threads: int
 ) -> tuple[RunMemory, dict[str, NDArray[Any]]]:
-    """Run a graph once on the CPU, and see what memory it takes.
+    """Run a graph once on the CPU, and measure its memory.
 
     Without optimisations, so that every value can be seen, and is of the same size whatever the
     processor; what the values take together hardly differs, since taps keep layers from being
@@ -75,7 +75,7 @@ def measure_run(
 def read_profile(
     ran: Iterable[tuple[str, Mapping[str, Any]]], nodes: Sequence[onnx.NodeProto]
 ) -> RunMemory:
-    """Read what ONNX Runtime reports of a run.
+    """Return the memory of a run, as ONNX Runtime reports it.
 
     Args:
         ran: for each node that ran its name and what is reported of it.
@@ -105,7 +105,7 @@ def read_profile(
 def _sizes(
     names: Iterable[str], tensors: Sequence[Mapping[str, Sequence[int]]]
 ) -> Iterator[tuple[str, int]]:
-    """The bytes of a node's inputs or outputs; none where some are no tensors."""
+    """Yield the bytes of a node's inputs or outputs; nothing where some are not tensors."""
     present = [name for name in names if name]
     if len(present) == len(tensors):
         for name, tensor in zip(present, tensors, strict=True):
@@ -114,6 +114,6 @@ def _sizes(
 
 
 def _item_bytes(kind: str) -> int:
-    """The bytes of an element, whose type is named as in ONNX but in lower case."""
+    """Return the bytes of an element, whose type is named as in ONNX but in lower case."""
     number = TensorProto.DataType.Value(kind.upper())
     return int(helper.tensor_dtype_to_np_dtype(number).itemsize)

@@ -1,4 +1,4 @@
-"""A trial: a model run on one sample, then on two, to see how much memory it takes."""
+"""A trial run of a model, on one sample and then on two, that measures its memory."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def memory_use(
     max_segment_bytes: int,
     limit_bytes: int,
 ) -> MemoryUse:
-    """Find what a model takes while all its layers are measured.
+    """Return the memory that a model takes while all its layers are measured.
 
-    It is run on one sample and on two; where it takes neither, on as many as its file declares.
-    Where that can't be done, the sizes are those that ONNX can tell.
+    The model is run on one sample and on two; where both fail, on as many as its file declares.
+    Where that fails too, the memory is computed from the shapes that ONNX infers.
 
     Args:
         model: the model.
@@ -101,7 +101,7 @@ class _Trial:
         self._segments = cut_for_values(model, self._outputs, max_segment_bytes)
 
     def runs(self, samples: Feeds, sizes: Sequence[int], limit_bytes: int) -> dict[int, _Used]:
-        """What batches of some sizes take, as far as the model takes them."""
+        """Return the memory of batches of some sizes, of those that the model can be run on."""
         used: dict[int, _Used] = {}
         for size in sizes:
             # Twice the samples take at most twice the memory.

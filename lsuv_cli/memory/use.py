@@ -10,7 +10,7 @@ import numpy as np
 
 from lsuv_cli.core.group import Group
 
-# What a first run takes whatever it runs: the library's own code, threads and small buffers.
+# Bytes that a first run takes, whatever the graph: code, threads and small buffers.
 RUNNING_BYTES = 5 << 20
 
 # Memory resident over what the values alive take: the arena grows by powers of two, and small
@@ -26,12 +26,12 @@ class Line:
     per_sample: float
 
     def bytes(self, samples: int) -> int:
-        """The bytes for a number of samples; never less than none."""
+        """Return the bytes for a number of samples, 0 at least."""
         return max(0, math.ceil(self.fixed + self.per_sample * samples))
 
 
 def line_through(points: Mapping[int, int]) -> Line:
-    """The line through the bytes measured for the smallest and the largest of some batches.
+    """Return the line through the bytes measured for the smallest and the largest of some batches.
 
     Args:
         points: bytes by the number of samples; one point alone is joined to the origin, which is an
@@ -63,12 +63,12 @@ class MemoryUse:
     caveat: str = ""
 
     def bytes(self, samples: int) -> int:
-        """What a batch takes while it runs."""
+        """Return the bytes that a batch takes while it runs."""
         arena = max(math.ceil(ARENA_FACTOR * self.live.bytes(samples)), self.peak.bytes(samples))
         return RUNNING_BYTES + self.fed.bytes(samples) + arena
 
     def agreed(self, group: Group) -> MemoryUse:
-        """The largest that any process has found, so that all divide their samples alike."""
+        """Return the largest that any process has measured, so that all choose the same batches."""
         lines = (self.live, self.peak, self.fed)
         mine = np.array([[line.fixed, line.per_sample] for line in lines]).ravel()
         largest = np.max(group.gather(mine), axis=0).reshape(len(lines), 2).tolist()

@@ -118,7 +118,7 @@ class Session:
         self._session = None
 
     def end_profiling(self) -> Path:
-        """End the profile of a session that was opened with one; the file that it is in."""
+        """End the profile that the session was opened with, and return its file."""
         return Path(self._session.end_profiling())
 
     def run(
