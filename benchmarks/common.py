@@ -242,7 +242,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 class Silent:
-    """Events that nobody is told of."""
+    """Events that are discarded."""
 
     def stage(self, title: str, total: int | None = None) -> None:
         """A stage begins."""

@@ -151,7 +151,7 @@ class Shifted(nn.Module):
 
 
 def test_one_sweep_does_where_a_layer_behind_is_measured_again(tmp_path: Path) -> None:
-    """What was measured of unscaled values is not taken for the true ones'."""
+    """Moments of unscaled values are not taken for those of the scaled values."""
     torch.manual_seed(0)
     model = Shifted().eval()
     # The head's mean is large beside its deviation, so that its part is swept more cautiously.
@@ -172,7 +172,7 @@ def test_one_sweep_does_where_a_layer_behind_is_measured_again(tmp_path: Path) -
 def test_channels_that_hardly_vary_around_a_large_mean(
     tmp_path: Path, batch_size: int | None
 ) -> None:
-    """As a year or a temperature in Kelvin does; the other channels hide it from the whole."""
+    """A channel such as a year or a temperature in Kelvin, whose mean is hidden by the others."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6)).eval()
     path = export_with_batch_norm(model, tmp_path / "m.onnx", (6, 8, 8))
@@ -188,7 +188,7 @@ def test_channels_that_hardly_vary_around_a_large_mean(
 def test_statistics_behind_another_use_of_a_weight_that_is_scaled(
     tmp_path: Path, batch_size: int | None
 ) -> None:
-    """They are those with the weight as it is written, not as it was when they were measured."""
+    """Statistics are those with the written weight, not with the weight that was measured."""
     nodes = [
         *(node("Conv", "x w", "a"), node("Relu", "a", "r"), node("Conv", "r w", "b")),
         node("BatchNormalization", "b scale shift mean variance", "y"),
@@ -220,7 +220,7 @@ def verified(model: Path, samples: Path, bn: BatchNorm, **more: Any) -> Verifica
 
 
 def moments(verification: Verification) -> list[tuple[float, float]]:
-    """Mean and variance of each layer."""
+    """Return the mean and variance of each layer's output."""
     return [
         (one.moments.blob_mean, one.moments.blob_variance)
         for one in verification.layers
@@ -229,7 +229,7 @@ def moments(verification: Verification) -> list[tuple[float, float]]:
 
 
 def kept_values(model: nn.Module, batch: Array, *names: str) -> list[Array]:
-    """What some modules give for a batch."""
+    """Return the output of some modules for a batch."""
     kept: dict[str, Array] = {}
     model = copy.deepcopy(model)
     for name in names:
@@ -269,7 +269,7 @@ def test_verify_measures_as_in_train_mode_or_in_eval_mode(
 
 
 def test_verify_agrees_with_compare_and_with_init(tmp_path: Path) -> None:
-    """The same figures as compare's; and written weights are right with both statistics."""
+    """Figures equal those of compare, and written weights are right with both statistics."""
     path = export_with_batch_norm(randomized_residual(), tmp_path / "m.onnx", (3, 9, 9))
     samples = save_samples(tmp_path, (3, 9, 9), COUNT)
     options = CompareOptions(
@@ -309,7 +309,7 @@ def test_verify_takes_the_statistics_of_all_processes(
 
 
 def test_verify_shows_nothing_of_what_is_not_finite(tmp_path: Path, lsuv: Run) -> None:
-    """Neither a share of dead channels nor a warning of numpy's."""
+    """There is neither a share of dead channels nor a warning from numpy."""
     model = randomized_residual()
     export_with_batch_norm(model, tmp_path / "m.onnx", (3, 9, 9))
     save_samples(tmp_path, (3, 9, 9), COUNT)

@@ -67,7 +67,7 @@ def test_batches_give_what_one_batch_gives(
 
 
 def test_many_layers_behind_one_that_is_measured_again(tmp_path: Path) -> None:
-    """The first one's mean is large beside its deviation; how far factors pass changes with it."""
+    """The first layer is ill-conditioned, which changes how far pending scales are deferred."""
     sizes = [6, 1, *[6] * 30]
     shapes = dict(enumerate(pairwise(sizes)))
     weights = {f"w{i}": random_weight(*shape, seed=i) for i, shape in shapes.items()}
@@ -84,23 +84,23 @@ def test_many_layers_behind_one_that_is_measured_again(tmp_path: Path) -> None:
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[weakref.ref[SweepGraph], bytes]]:
-    """What has made the graph of each segment, and the graph."""
+    """The builder of each segment's graph, and the graph."""
     made: list[tuple[weakref.ref[SweepGraph], bytes]] = []
     close = SweepGraph.close
 
-    def watched(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
+    def close_and_note(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
         graph = close(sweep, feeds)
         made.append((weakref.ref(sweep), graph.model))
         return graph
 
-    monkeypatch.setattr(SweepGraph, "close", watched)
+    monkeypatch.setattr(SweepGraph, "close", close_and_note)
     return made
 
 
 def test_weights_go_with_the_graph_that_was_made_with_them(
     tmp_path: Path, swept: list[tuple[weakref.ref[SweepGraph], bytes]]
 ) -> None:
-    """What is made for a segment holds its weights, and must not wait for the garbage collector."""
+    """A segment's graph holds its weights, so it must not wait for the garbage collector."""
     gc.disable()
     try:
         run(convolutional(tmp_path), save_samples(tmp_path, (3, 4, 4), SAMPLES), batch_size=5)

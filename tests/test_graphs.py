@@ -33,7 +33,7 @@ W = random_weight
 
 
 def keep(model: Path, samples: Path, **options: Any) -> tuple[dict[str, float], dict[str, Array]]:
-    """Scale the weights that are there; the scales by the layers' names, and what was written."""
+    """Scale a model's own weights; return the scales by layer name, and the written weights."""
     report, written = run(model, samples, pre_init=PreInit.KEEP, **options)
     for result in report.layers:
         assert result.status in (Status.CONVERGED, Status.SHARED), result.detail
@@ -149,7 +149,7 @@ def test_an_embedding_that_is_the_output_projection_too(
 
 
 def test_a_tied_weight_with_one_use_left_as_it_is(tmp_path: Path) -> None:
-    """Two layers share a weight and one is excluded: it is measured with what is written."""
+    """Two layers share a weight and one is excluded: it is measured with the written weight."""
     nodes = [
         *(node("MatMul", "x w", "a"), node("Tanh", "a", "t"), node("MatMul", "t w", "b")),
         *(node("Tanh", "b", "s"), node("MatMul", "s v", "z")),
@@ -202,7 +202,7 @@ def test_equal_constants_are_not_tied(tmp_path: Path) -> None:
 
 
 def test_what_stays_a_computation(tmp_path: Path) -> None:
-    """A weight that is computed from another is no parameter, and its layer none of ours."""
+    """A weight that is computed from another is not a parameter, so its node is not a layer."""
     nodes = [
         *(node("Mul", "w g", "scaled"), node("MatMul", "x scaled", "a"), node("Tanh", "a", "t")),
         node("MatMul", "t v", "z"),
@@ -239,7 +239,7 @@ def branch(nodes: list[onnx.NodeProto], output: str) -> onnx.GraphProto:
 @pytest.mark.parametrize("captured", ["a", "r"])
 @pytest.mark.parametrize("verify", [True, False])
 def test_values_that_a_body_captures_are_true(tmp_path: Path, captured: str, verify: bool) -> None:
-    """An If whose bodies read a layer's output, or what the sweep carries on unscaled."""
+    """An If whose bodies read a layer's output, or a value whose scale is pending."""
     then = branch([helper.make_node("Mul", [captured, "two"], ["then"])], "then")
     other = branch([helper.make_node("Neg", [captured], ["else"])], "else")
     nodes = [
@@ -284,7 +284,7 @@ def test_a_gemm_that_adds_data(tmp_path: Path, verify: bool) -> None:
 @pytest.mark.parametrize("bias", list(Bias))
 @pytest.mark.parametrize("exclude", [(), ("Gemm_a",)])
 def test_a_bias_of_two_layers(tmp_path: Path, bias: Bias, exclude: tuple[str, ...]) -> None:
-    """It stays as it was where one of them is left alone, and can centre neither."""
+    """A shared bias is kept where one of its layers is excluded, and can centre neither."""
     nodes = [
         *(node("Gemm", "x w1 b", "a"), node("Relu", "a", "r"), node("Gemm", "r w2 b", "c")),
         *(node("Tanh", "c", "t"), node("MatMul", "t w3", "z")),
@@ -362,7 +362,7 @@ def test_layers_behind_an_unreachable_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip"])
 def test_fused_operators_are_taken_apart(tmp_path: Path, activation: str) -> None:
-    """A file that ONNX Runtime has optimised gives what the file it was made from gives."""
+    """A file that ONNX Runtime has optimised gives the results of the original file."""
     limits = " low high" if activation == "Clip" else ""
     nodes = [
         *(node("Conv", "x w1 b1", "a"), node(activation, "a" + limits, "r")),
@@ -428,7 +428,7 @@ def test_einsum(
     output: tuple[int, ...],
     weight_first: bool,
 ) -> None:
-    """Each is a layer: orthonormal as the matrix it stands for, and of unit variance."""
+    """Each is a layer: orthonormal as a matrix, with an output of unit variance."""
     inputs = ["x", "w"]
     if weight_first:
         left, right = equation.split("->", maxsplit=1)[0].split(",")

@@ -27,7 +27,7 @@ W = random_weight
 
 
 def test_later_tries_rescale_no_other_layer(tmp_path: Path) -> None:
-    """A layer that takes several sweeps leaves the one before it where it was."""
+    """A layer that takes several sweeps does not change the layer before it."""
     path = tied_embedding(tmp_path / "m.onnx", between=True)
     ids = np.random.default_rng(0).integers(0, 30, (8, 5))
     np.save(tmp_path / "ids.npy", ids)
@@ -117,7 +117,7 @@ def test_channels_last_kernels_are_orthonormal_along_the_right_axis(tmp_path: Pa
 
 
 def test_without_variance_nothing_is_blown_up(tmp_path: Path, lsuv: Run) -> None:
-    """No weight is multiplied by 1e8, the command ends, and it says what is the matter."""
+    """No weight is multiplied by 1e8, and the command ends and reports the reason."""
     nodes = [node("Conv", "x w1", "a"), node("Relu", "a", "r"), node("Conv", "r w2", "z")]
     weights = {"w1": W(4, 3, 3, 3), "w2": W(4, 4, 3, 3)}
     save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 3, 9, 9))

@@ -35,11 +35,11 @@ def segments(monkeypatch: pytest.MonkeyPatch) -> list[SweepGraph]:
     closed: list[SweepGraph] = []
     close = SweepGraph.close
 
-    def watched(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
+    def close_and_note(sweep: SweepGraph, feeds: Specs) -> InstrumentedGraph:
         closed.append(sweep)
         return close(sweep, feeds)
 
-    monkeypatch.setattr(SweepGraph, "close", watched)
+    monkeypatch.setattr(SweepGraph, "close", close_and_note)
     return closed
 
 

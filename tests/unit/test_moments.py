@@ -38,9 +38,9 @@ def test_variances_equal_numpys(data: Data) -> None:
 
 
 @given(datasets, st.floats(0.01, 100))
-def test_scaling_data_scales_moments(data: Data, factor: float) -> None:
-    scaled = moments_of(data).scaled(np.asarray(factor))
-    expected = moments_of(data * factor)
+def test_scaling_data_scales_moments(data: Data, scale: float) -> None:
+    scaled = moments_of(data).scaled(np.asarray(scale))
+    expected = moments_of(data * scale)
     np.testing.assert_allclose(scaled.mean, expected.mean, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(scaled.mean_square, expected.mean_square, rtol=1e-9, atol=1e-9)
 

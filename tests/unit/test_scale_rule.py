@@ -40,13 +40,13 @@ def test_the_scale_gives_the_target(seed: int, target: float, bias_size: float) 
     rng = np.random.default_rng(seed)
     data = rng.normal(rng.normal(size=4), rng.uniform(0.1, 3, size=4), size=(50, 4))
     bias = rng.normal(size=4) * bias_size
-    factor = solve(data, bias, target, per_channel=False)
-    if factor > 0:
-        assert (factor * data + bias).std() == pytest.approx(target, rel=1e-9)
+    scale = solve(data, bias, target, per_channel=False)
+    if scale > 0:
+        assert (scale * data + bias).std() == pytest.approx(target, rel=1e-9)
     else:
         # Unreachable: no positive scale in a wide range comes near.
         reached = [(s * data + bias).std() for s in np.geomspace(1e-6, 1e6, 400)]
-        assert factor == -1
+        assert scale == -1
         assert min(reached) >= target * (1 - 1e-6)
     assert (solve(data, None, target, per_channel=False) * data).std() == pytest.approx(target)
     by_channel = solve(data, bias, target, per_channel=True)
@@ -58,9 +58,9 @@ def test_the_scale_gives_the_target(seed: int, target: float, bias_size: float) 
 def test_of_two_positive_scales_the_larger_is_taken() -> None:
     data = np.array([[1.0, -1.0], [1.1, -0.9]])
     bias = np.array([-3.0, 3.0])  # falls with the first units of scale, then rises
-    factor = solve(data, bias, 1.0, per_channel=False)
-    assert (factor * data + bias).std() == pytest.approx(1.0)
-    assert factor > 3
+    scale = solve(data, bias, 1.0, per_channel=False)
+    assert (scale * data + bias).std() == pytest.approx(1.0)
+    assert scale > 3
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_a_dead_channel_among_living_ones_is_reported() -> None:
     data = np.random.default_rng(0).normal(size=(20, 3)) * [1, 0, 2]
     failure = failure_of(UnitVariance(), moments_of(data), None, ScaleTarget(1.0, per_channel=True))
     assert failure == (Status.ZERO_VARIANCE, "the output does not vary in 1 of 3 channels")
-    factor = solve(data, None, 1.0, per_channel=True)
-    assert factor[1] == -1
-    np.testing.assert_allclose((factor * data).std(axis=0)[[0, 2]], 1)
+    scale = solve(data, None, 1.0, per_channel=True)
+    assert scale[1] == -1
+    np.testing.assert_allclose((scale * data).std(axis=0)[[0, 2]], 1)
 
 
 @pytest.fixture
