@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import ClassVar, Generic, Protocol
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.mathematics import NUMPY, Mathematics, N
@@ -45,13 +45,17 @@ class ScaleRule(Protocol):
 
     Where all samples are one batch, the scale is computed within the graph, and numpy computes it
     again from the same moments; so a rule is written once, in the operations of `Number` and
-    `Mathematics`. `SCALE_RULE` in `planning` is the rule that is used.
+    `Mathematics`. A rule can use what is measured, the mean and mean square of each channel, and
+    nothing else. `SCALE_RULE` in `planning` is the rule that is used. Tables and charts show
+    standard deviations whatever the rule; statuses and exit codes follow the rule.
 
     Example:
-        A rule that gives outputs a mean square instead of a variance, where no bias is kept:
+        A rule for the mean square instead of the variance, for biases that become zero:
 
         >>> import numpy as np
         >>> class UnitMeanSquare:
+        ...     unsolvable = "is zero"
+        ...
         ...     def scale(self, product, target, fallback, maths):
         ...         square = product.mean_square
         ...         if not target.per_channel:
@@ -72,7 +76,12 @@ class ScaleRule(Protocol):
         [0.667 2.   ]
         >>> UnitMeanSquare().deviation(Moments(1, product.mean, product.mean_square), target)
         1.25
+
+    Attributes:
+        unsolvable: says of an output that no scale brings it to any target, after "the output".
     """
+
+    unsolvable: ClassVar[str]
 
     def scale(
         self, product: Product[N], target: ScaleTarget, fallback: N | float, maths: Mathematics[N]
@@ -102,8 +111,11 @@ class UnitVariance:
     """The rule of LSUV: Var(p z + b) = std^2; see `ScaleRule`.
 
     p^2 Var(z) + 2 p Cov(z, b) + Var(b) = std^2 is solved for its larger root. b is constant within
-    a channel, so Cov and Var(b) follow from the channels' means.
+    a channel, so Cov and Var(b) follow from the channels' means. Per channel b is a constant and
+    does not count.
     """
+
+    unsolvable: ClassVar[str] = "does not vary"
 
     def scale(
         self, product: Product[N], target: ScaleTarget, fallback: N | float, maths: Mathematics[N]
@@ -154,12 +166,20 @@ def failure_of(
     dead = _count_unsolved(rule, moments, None, target)
     if dead and target.per_channel:
         channels = moments.mean.size
-        return Status.ZERO_VARIANCE, f"the output does not vary in {dead} of {channels} channels"
+        return (
+            Status.ZERO_VARIANCE,
+            f"the output {rule.unsolvable} in {dead} of {channels} channels",
+        )
     if dead:
-        return Status.ZERO_VARIANCE, "the output does not vary: its input is constant or dead"
+        return Status.ZERO_VARIANCE, f"the output {rule.unsolvable}: its input is constant or dead"
     if _count_unsolved(rule, moments, bias, target):
-        return Status.UNREACHABLE, "the kept bias alone varies more than the target"
+        return Status.UNREACHABLE, "the kept bias alone exceeds the target"
     return None
+
+
+def is_unsolvable(rule: ScaleRule, output: Moments) -> bool:
+    """Return whether no scale brings a layer's whole output to any target."""
+    return _count_unsolved(rule, output, None, ScaleTarget(1.0, per_channel=False)) > 0
 
 
 def _count_unsolved(

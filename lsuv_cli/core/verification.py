@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.indices import LayerIndex, by_layer
-from lsuv_cli.core.moments import RELATIVE_VARIANCE_FLOOR, Moments
+from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
 from lsuv_cli.core.results import tolerated
+from lsuv_cli.core.scale_rule import ScaleRule, is_unsolvable
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,16 @@ def _verdict(
     deviation = None
     if moments is not None:
         deviation = plan.rule.deviation(moments, plan.target(index))
-    status, detail = _judged(planned, moments, deviation, tol)
+    status, detail = _judged(plan.rule, planned, moments, deviation, tol)
     return Verdict(planned, status, detail, moments, deviation, distributions.get(index))
 
 
 def _judged(
-    planned: PlannedLayer, moments: Moments | None, deviation: float | None, tol: float
+    rule: ScaleRule,
+    planned: PlannedLayer,
+    moments: Moments | None,
+    deviation: float | None,
+    tol: float,
 ) -> tuple[Status, str]:
     if planned.skipped is not None:
         return planned.skipped_status, planned.skipped
@@ -102,9 +107,8 @@ def _judged(
         return Status.UNSCALED, ""
     if not moments.is_finite:
         return Status.NON_FINITE, "its output is not finite"
-    square = float(moments.mean_square.mean())
-    if moments.blob_variance <= RELATIVE_VARIANCE_FLOOR * square:
-        return Status.ZERO_VARIANCE, "its output does not vary"
+    if is_unsolvable(rule, moments):
+        return Status.ZERO_VARIANCE, f"its output {rule.unsolvable}"
     if deviation <= tolerated(planned.layer, tol):
         return Status.WITHIN, ""
     std = math.sqrt(moments.blob_variance)

@@ -1,6 +1,7 @@
 """The layers' scales, computed within the graph of a sweep.
 
-The same closed forms as in `core/solve.py`, for nodes of the graph that need scaled values.
+`core/scale_rule.py` has the formulas; `core/solve.py` evaluates them with numpy, and this module
+builds them as nodes where the graph itself needs scaled values.
 """
 
 from __future__ import annotations

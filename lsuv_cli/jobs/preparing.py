@@ -69,6 +69,7 @@ class PreparedRun:
             "version": __version__,
             "model": self.inputs.model.sha256,
             "settings": self.settings,
+            "scale_rule": type(self.plan.layers.rule).__name__,
             # The draws of weights depend on them.
             "names": [planned.layer.weight_name for planned in self.plan.layers.layers],
             "processes": self.inputs.group.size,

@@ -28,7 +28,7 @@ class RecoveredNames:
 
     Attributes:
         naming: the tensors.
-        reasons: why they can't be used, or not all of them are known; empty where they can.
+        reasons: why these names can't be used, a sentence each; with any, none of them is used.
         advice: added to the warning about constants that have no name in the framework.
     """
 
@@ -42,8 +42,14 @@ class Exporter(Protocol):
 
     Subclass it in a file of this folder, and add an instance to `exporters.EXPORTERS`: `--names`
     takes its word, and `--names auto` asks it about files that it wrote. Import heavy libraries in
-    its methods. An exporter that stores parameters of equal values once needs a pass, too: see
-    `passes.normal_form.PASSES`.
+    its methods. An exporter that stores parameters of equal values once needs a pass as well, with
+    `separates=True`: see `passes.pipeline.Pass`.
+
+    A layer reads a view of a stored parameter, `view = model.view(layer.weight_value)`, and
+    `layer.layout` describes that view. Where the framework has a tensor in another shape, its steps
+    start at the stored parameter, so those of the view come first: for a transposed matrix
+    `written_as(view.parameter, info, ((*view.steps, Transposed((1, 0))),))`. `names/keras.py` does
+    this for every kind of layer. Node names are those of the file but for nodes that a pass made.
 
     Here the framework puts a scope before each parameter's name, which its exporter drops:
 
@@ -92,7 +98,8 @@ class Exporter(Protocol):
             model: the model; possibly one that it did not write, if the user asks for its names.
             layer_nodes: the model's layers.
             parameters: shape and dtype of each parameter to be written.
-            like: names and shapes of the checkpoint that the written file is for, if known.
+            like: names and shapes of the checkpoint that the written file is for, if known; may
+                be ignored, as they are compared with the result anyway.
         """
         ...
 

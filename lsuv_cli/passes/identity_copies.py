@@ -23,4 +23,4 @@ def separate_identities(graph: EditableGraph) -> None:
             graph.add_copy(node.output[0], source)
 
 
-PASS = Pass("identity_copies", separate_identities)
+PASS = Pass("identity_copies", separate_identities, separates=True)

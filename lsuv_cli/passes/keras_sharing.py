@@ -61,4 +61,4 @@ def _is_variable(node: onnx.NodeProto, name: str, parameters: Collection[str]) -
     return VARIABLE.fullmatch(name) is not None and (is_product or node.op_type in _OTHER_READERS)
 
 
-PASS = Pass("keras_sharing", separate_layers, requires=("identity_copies",))
+PASS = Pass("keras_sharing", separate_layers, requires=("identity_copies",), separates=True)

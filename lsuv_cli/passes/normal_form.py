@@ -51,8 +51,7 @@ PASSES: tuple[Pass, ...] = (
     computing_types.PASS,
 )
 
-# Those of them that give parameters which an exporter stored once, being equal, each its own.
-SHARING: tuple[Pass, ...] = (identity_copies.PASS, torch_sharing.PASS, keras_sharing.PASS)
+SHARING: tuple[Pass, ...] = tuple(one for one in PASSES if one.separates)
 
 
 def normal_form(source: ModelSource) -> EditableGraph:

@@ -39,11 +39,14 @@ class Pass:
         name: the name of the module that defines it.
         run: changes the graph.
         requires: the names of the passes that must have run before.
+        separates: whether it gives parameters that an exporter stored once, being equal, one
+            initializer each; such passes also run when a model is written with new values.
     """
 
     name: str
     run: Callable[[EditableGraph], None]
     requires: tuple[str, ...] = ()
+    separates: bool = False
 
 
 def run_passes(passes: Sequence[Pass], graph: EditableGraph) -> None:

@@ -57,4 +57,4 @@ def _owner(name: str, paths: Collection[str]) -> str:
     return module
 
 
-PASS = Pass("torch_sharing", separate_modules, requires=("identity_copies",))
+PASS = Pass("torch_sharing", separate_modules, requires=("identity_copies",), separates=True)

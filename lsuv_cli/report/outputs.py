@@ -1,4 +1,4 @@
-"""The formats of `--report` and `--plot`; a new one is a function that writes, and a line here."""
+"""The formats of `--report` and `--plot`; a new one is a file in this folder, and a line here."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ REPORT, PLOT = "--report", "--plot"
 class Output:
     r"""A format in which `lsuv init`, `verify` and `compare` write their page.
 
-    All three give the same neutral `Page`, so that a format needs to know none of them:
+    All three give the same neutral `Page`, so that a format needs to know none of them. A cell's
+    `text` is what people read; its `value` is the number behind it:
 
     >>> from lsuv_cli.report.columns import Tone, number_column, text_column
-    >>> from lsuv_cli.report.page import Page, PageTable
-    >>> def write_csv(page: Page, file: BinaryIO) -> None:
-    ...     for row in page.table.rows:
-    ...         file.write((",".join(cell.text for cell in row) + "\n").encode())
-    >>> csv = Output("--report", (".csv",), "a table of the layers", write_csv)
+    >>> from lsuv_cli.report.page import Page, PageTable, printable
+    >>> def write_tabs(page: Page, file: BinaryIO) -> None:
+    ...     titles = [column.title for column in page.table.columns]
+    ...     rows = [[printable(cell.text) for cell in row] for row in page.table.rows]
+    ...     for row in [titles, *rows]:
+    ...         file.write(("\t".join(row) + "\n").encode())
+    >>> tabs = Output("--report", (".tsv",), "a table of the layers", write_tabs)
 
-    With `csv` in `OUTPUTS`, `--report layers.csv` writes such a file:
+    With `tabs` in `OUTPUTS`, `--report layers.tsv` writes such a file:
 
     >>> from io import BytesIO
     >>> layers = text_column("layer", ["conv1", "conv2"])
     >>> table = PageTable("Layers", (layers, number_column("std", [1.0, 0.25])))
     >>> page = Page("Title", "Summary", Tone.PLAIN, (), table, (), (), (), "lsuv verify m.onnx")
     >>> file = BytesIO()
-    >>> csv.write(page, file)
-    >>> print(file.getvalue().decode(), end="")
-    conv1,1
-    conv2,0.25
+    >>> tabs.write(page, file)
+    >>> print(file.getvalue().decode().replace("\t", " | "), end="")
+    layer | std
+    conv1 | 1
+    conv2 | 0.25
 
     Attributes:
         option: the option whose file it is, `REPORT` or `PLOT`.

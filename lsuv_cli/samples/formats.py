@@ -1,4 +1,4 @@
-"""The table of formats of sample files, and the seams at which a new one is added."""
+"""The table of formats of sample files; a new one is a file in this folder and a line in it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class PictureFormat:
         '.avif, .bmp, .jpeg, .jpg, .pgm, '
 
     Attributes:
-        suffixes: how the names of its files end, in lower case, each with its dot.
-        description: what messages call such files, after their suffixes.
+        suffixes: file name suffixes in lower case, each with its dot.
+        description: the kind of samples, shown in messages after the suffixes.
         open: opens consecutive files of this format, a sequence of paths, without reading a
             picture; raises DataError where one can't be read.
-        must_be_named: whether a folder's search passes over such files, which are more likely
-            something else there.
+        must_be_named: whether such files are read only if `--data` names the file itself: found in
+            a folder, they are more likely something else.
     """
 
     suffixes: tuple[str, ...]
@@ -61,14 +61,16 @@ class ArrayFormat:
         (2, 3)
 
     Attributes:
-        suffixes: how the names of its files end, in lower case, each with its dot.
-        description: what messages call such files, after their suffixes.
-        open: opens a file. Of the mapping that it returns only the arrays that feed an input are
-            asked for, so that it may read each when it is asked for; see `LazyArrays`. Raises
-            OSError where the file can't be read, and ValueError or the like where it is damaged.
-        must_be_named: whether a folder's search passes over such files, which are more likely
-            something else there.
-        remedy: what to do about a damaged file; "" where the error itself says so.
+        suffixes: file name suffixes in lower case, each with its dot.
+        description: the kind of samples, shown in messages after the suffixes.
+        open: opens a file and returns its arrays by name. Only arrays that feed an input are looked
+            up, once, when the file is opened, so the mapping may read each on demand; see
+            `LazyArrays`. Raises OSError if the file can't be read, one of `arrays.DAMAGED` if it is
+            damaged, and DataError with a message of its own, for a missing library say.
+        must_be_named: whether such files are read only if `--data` names the file itself: found in
+            a folder, they are more likely something else.
+        remedy: advice in the message about a damaged file; "" where the error itself gives it. An
+            OSError is shown without it.
     """
 
     suffixes: tuple[str, ...]
@@ -82,7 +84,7 @@ Format = PictureFormat | ArrayFormat
 
 
 class FormatTable:
-    """Formats, numbered in their order.
+    """Formats, numbered in the order of the table; the numbers are not stored anywhere.
 
     Attributes:
         by_suffix: the number of the format of each suffix.
@@ -113,6 +115,15 @@ class FormatTable:
     def and_also(self, *formats: Format) -> FormatTable:
         """Return a table with more formats."""
         return FormatTable(*self._formats, *formats)
+
+    def describe_kind(self, description: str) -> str:
+        """Return a kind of samples and the suffixes of its files, for a message.
+
+        Args:
+            description: that of its formats.
+        """
+        found = [one.suffixes for one in self._formats if one.description == description]
+        return f"{description} ({', '.join(suffix for suffixes in found for suffix in suffixes)})"
 
     def describe(self) -> str:
         """Return all suffixes and what they stand for, for a message."""

@@ -72,7 +72,7 @@ def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -
     if len(spec.shape) != 4:
         raise DataError(
             f"pictures don't fit the input {spec.describe()}, which has {len(spec.shape)} axes "
-            "instead of 4; give arrays (.npy, .npz, .safetensors)"
+            "instead of 4; give arrays instead"
         )
     _, *sizes = spec.shape
     channels_first = sizes[0] in MODES or sizes[2] not in MODES
@@ -80,7 +80,7 @@ def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -
     if channels is not None and channels not in MODES:
         raise DataError(
             f"the input {spec.describe()} wants {channels} channels, but pictures have 1, 3 or 4; "
-            "give arrays (.npy, .npz, .safetensors)"
+            "give arrays instead"
         )
     height, width = sizes[1:] if channels_first else sizes[:2]
     wanted = _size(crop) or _exact(resize)

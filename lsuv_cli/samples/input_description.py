@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.formats import FORMATS
 from lsuv_cli.samples.images import picture_transform
 
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -15,13 +16,13 @@ def describe_feed(spec: InputSpec) -> str:
         return "anything: the model does not tell its shape"
     if spec.dtype.startswith(("int", "uint")) and spec.dtype != "uint8":
         if len(spec.shape) == 2:
-            return "token ids (.txt, .jsonl) or arrays of integers"
+            return f"{FORMATS.describe_kind('token ids')} or arrays of integers"
         return "arrays of integers"
     try:
         picture = picture_transform(spec, None, None)
     except (DataError, UsageError):
         open_picture = _open_picture(spec)
-        return open_picture or "arrays (.npy, .npz, .safetensors)"
+        return open_picture or FORMATS.describe_kind("arrays")
     size = f"{picture.height}x{picture.width}"
     order = "channels first" if picture.channels_first else "channels last"
     colour = COLOURS.get(picture.channels, f"{picture.channels} channels")

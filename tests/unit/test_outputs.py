@@ -41,7 +41,7 @@ def write_csv(page: Page, file: BinaryIO) -> None:
     file.write(text.getvalue().encode())
 
 
-CSV = outputs.Output("--report", (".csv",), "a table of the layers", write_csv)
+CSV = outputs.Output("--report", (".layers",), "a table of the layers", write_csv)
 
 
 @pytest.mark.parametrize("command", ["init", "verify", "compare"])
@@ -58,11 +58,11 @@ def test_a_new_format_is_an_entry(
     monkeypatch.setattr(exits, "INTERRUPTIONS", [])
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     arguments = [command, str(sample_models("fitnet1")), "--data", str(images / "photos")]
-    arguments += ["--samples", "8", "--tol", "9", "--report", "layers.csv", "--quiet"]
+    arguments += ["--samples", "8", "--tol", "9", "--report", "x.layers", "--quiet"]
     more = {"init": ["--out", "w.safetensors"], "compare": ["--inits", "he", "--no-backward"]}
     monkeypatch.setattr(sys, "argv", ["lsuv", *arguments, *more.get(command, [])])
     assert app(standalone_mode=False) == 0
-    with Path("layers.csv").open(newline="") as file:
+    with Path("x.layers").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["layer"] for row in rows][:2] == ["conv1", "conv2"]
     column = {"init": "var after", "verify": "std", "compare": "he forward"}[command]
@@ -76,5 +76,5 @@ def test_the_help_names_every_format(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "OUTPUTS", (*outputs.OUTPUTS, CSV))
     assert outputs.help_text("--report") == (
         "Also write a page with the plot, the layers, the options and this command (.html, .htm), "
-        "or a table of the layers (.csv)."
+        "or a table of the layers (.layers)."
     )

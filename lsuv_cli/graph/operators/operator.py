@@ -22,10 +22,10 @@ class Homogeneity(Enum):
     run costs little more than a plain one.
     """
 
-    NONE = auto()  # in no input: pending scales must be multiplied in first
-    FIRST_INPUT = auto()  # in the first input, while the others are scaled
-    JOINT = auto()  # in all inputs together, if they have the same pending scale
-    EACH_INPUT = auto()  # in each input: the output has the product of the pending scales
+    NONE = auto()  # in no input: pending scales are applied to all inputs before it runs
+    FIRST_INPUT = auto()  # in the first input; pending scales are applied to the others before
+    JOINT = auto()  # in all inputs at once, brought to one pending scale (sums, concatenation)
+    EACH_INPUT = auto()  # in each input by itself: pending scales multiply (products)
 
 
 HomogeneityRule = Homogeneity | Callable[[onnx.NodeProto], Homogeneity]
@@ -37,23 +37,25 @@ class Operator:
 
     Attributes:
         homogeneity: the inputs whose pending scale the outputs take over, or a function that
-            returns them for a node.
+            returns them for a node. Not used where a node is a layer.
         scaled_outputs: the number of outputs, from the first on, that take the pending scale over;
             None for all of them.
-        activation: for an activation, the function that marks the elements at which its slope is
-            not flat; `flat_nowhere` where there is nothing to mark. None for any other operator.
+        activation: for an activation, the function that marks its active elements, those with a
+            slope that is not flat, from which reports count dead and saturated units;
+            `flat_nowhere` for one that has a slope everywhere. None for any other operator.
         precedes_activation: whether the operator may stand between a layer and its activation; it
             must leave the channels where they are.
-        product: for an operator that may be a layer, the function that returns what a node
-            multiplies and how the weight lies. None for any other operator.
+        product: for an operator that may be a layer, the function that returns a node's data,
+            weight and the meaning of the weight's axes. None for any other operator.
         optional_addend_opset: the version of the operator set from which on a node may leave out
             its third input, the addend of its product.
         left_alone: whether a node with a matrix among its inputs looks like a layer but is not
             initialised; reports name it.
         integer_weights: whether it reads quantised weights.
         rearranges: whether it only rearranges or casts its first input.
-        owns_parameters: whether its parameters belong to the module that it was exported from, by
-            whose path they are named.
+        owns_parameters: whether its parameters are those of the module that it was exported from,
+            as those of every convolution and fully connected layer are: where an exporter stored
+            equal parameters of several modules once, each such operator gets its own again.
         float32_only: whether ONNX Runtime has it on the CPU in float32 but not in float64.
         makes_sequences: whether its outputs are sequences of tensors, which can't be handed on from
             one segment to the next.

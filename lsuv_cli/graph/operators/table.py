@@ -4,8 +4,9 @@ Rows are found by (domain, name); ONNX's own domain is "". A row says only what 
 operator: a field that is left out has a default that is safe for any operator. To add a row, write
 it in one of the two lists below. The examples do the same at run time.
 
-A positively homogeneous activation is one row. Layers behind it are then measured without their
-inputs being multiplied first, and reports find nothing flat in it:
+A positively homogeneous activation is one row: pending scales pass through it, and as its slope is
+nowhere flat, reports count no dead or saturated units. `tests/test_homogeneity.py` checks every
+homogeneous row in ONNX Runtime. (Neg stands for such an activation; the table has no row for it.)
 
 >>> import numpy as np
 >>> import onnx
@@ -19,23 +20,27 @@ inputs being multiplied first, and reports find nothing flat in it:
 >>> homogeneity_of(node).name
 'FIRST_INPUT'
 
-A linear operator is one row as well. Its `product` says where the weight is and how it lies. The
-functions of `products` serve operators whose weights lie as in ONNX's; for another one, write one:
+A linear operator is one row as well. Its `product` is a function that says which input is the
+weight and what its axes mean. Use one from `products` if it fits: `matmul` and `gemm` read a second
+input as (in, out). Otherwise write one; it returns None for a node that is no layer:
 
 >>> from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 >>> from lsuv_cli.graph.operators.products import WeightProduct
 >>> def dense(node, weights):
 ...     """The weight is the second input, (out, in), and the bias the third."""
 ...     data, weight, bias = [*node.input, ""][:3]
-...     if weight not in weights:
+...     if weight not in weights or len(weights[weight].shape) != 2:
 ...         return None
 ...     layout = WeightLayout(weights[weight].shape, Order.OUT_IN)
 ...     return WeightProduct(data, weight, layout, channel_axis=-1, addend=bias)
->>> OPERATORS["example", "Dense"] = Operator(product=dense)
+>>> OPERATORS["example", "Dense"] = Operator(product=dense, owns_parameters=True)
 >>> node = onnx.helper.make_node("Dense", ["x", "w"], ["y"], domain="example")
 >>> product = operator_of(node).product(node, {"w": TensorInfo((8, 3), np.dtype(np.float32))})
 >>> product.weight, product.layout.out_channels, product.layout.fan_in
 ('w', 8, 3)
+
+This suits an operator that runs as it is and can be tapped behind its product. One that also
+applies an activation, or holds several layers, needs a pass in `passes/` that takes it apart.
 '''
 
 from __future__ import annotations
