@@ -315,7 +315,7 @@ BASES = {
 
 def refusals() -> Iterator[Case]:
     for command, base in BASES.items():
-        for option in names_of(command) & REFUSED.keys():
+        for option in sorted(names_of(command) & REFUSED.keys()):
             value, code, says = REFUSED[option]
             checks: Mapping[str, Check] = {option: lambda r, says=says: says in r.stderr}  # type: ignore[misc]
             yield Case(command, f"{base} {option} {value}", checks, code)

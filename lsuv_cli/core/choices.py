@@ -77,7 +77,7 @@ class Status(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the layer missed its target, so that the command exits with 4."""
+        """Return whether the layer missed its target, so that the command exits with 4."""
         return self in _FAILURES
 
 

@@ -21,11 +21,11 @@ class Group(Protocol):
 
     @property
     def size(self) -> int:
-        """How many processes there are."""
+        """Return the number of processes."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and reports."""
+        """Return whether this is the process that writes and reports."""
 
     @property
     def bytes_exchanged(self) -> int:

@@ -51,7 +51,7 @@ class WeightLayout:
 
     @property
     def is_convolution(self) -> bool:
-        """Whether the weight has kernel axes."""
+        """Return whether the weight has kernel axes."""
         return self.order in (Order.CONV, Order.CONV_TRANSPOSE)
 
     @property

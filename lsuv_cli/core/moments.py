@@ -57,7 +57,7 @@ class Moments:
 
     @property
     def is_finite(self) -> bool:
-        """Whether no element was infinite or not a number."""
+        """Return whether no element was infinite or not a number."""
         return bool(np.isfinite(self.mean).all() and np.isfinite(self.mean_square).all())
 
     @property

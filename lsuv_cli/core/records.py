@@ -95,7 +95,7 @@ class PlannedLayer:
 
     @property
     def centres(self) -> bool:
-        """Whether the layer's bias is set so that each channel's mean is zero.
+        """Return whether the layer's bias is set so that each channel's mean is zero.
 
         One bias for all channels can only centre the blob, which leaves its variance alone.
         """
@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def needs_more_sweeps(self) -> bool:
-        """Whether one sweep may not be enough for every scale to be final."""
+        """Return whether one sweep may not be enough for every scale to be final."""
         return any(planned.needs_more_sweeps for planned in self.layers)
 
     def initialised(self) -> list[WeightIndex]:

@@ -56,7 +56,7 @@ class Setup:
 
     @property
     def single_batch(self) -> bool:
-        """Whether all samples are one batch."""
+        """Return whether all samples are one batch."""
         return self.group.size == 1 and len(self.batches.counts) == 1
 
     @property

@@ -24,7 +24,7 @@ EVERYTHING: Limits = (None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """Axes in another order."""
+    """A step that reorders the axes."""
 
     axes: tuple[int, ...]
 
@@ -35,7 +35,7 @@ class Transposed:
 
 @dataclass(frozen=True, slots=True)
 class Reshaped:
-    """The same elements in another shape."""
+    """A step that keeps the elements and changes their shape."""
 
     shape: tuple[int, ...]
 
@@ -46,7 +46,7 @@ class Reshaped:
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """Some of the elements: (start, stop, step) for each axis."""
+    """A step that selects elements by (start, stop, step) for each axis."""
 
     slices: tuple[Limits, ...]
 

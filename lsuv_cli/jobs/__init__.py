@@ -1,4 +1,4 @@
-"""What each command does, from top to bottom: one file per command.
+"""The work of each command, from top to bottom: one file per command.
 
 In: options. Out: a report, or the written files. Every job takes the same steps, each in a file of
 its own: `opening` reads the model, `planning` finds its layers and decides what is done with each,

@@ -56,7 +56,7 @@ class TorchGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and reports."""
+        """Return whether this is the process that writes and reports."""
         return self.rank == 0
 
     def gather(self, values: Float64Array) -> list[Float64Array]:

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and reports: the one of rank 0.
+        """Return whether this is the process that writes and reports: the one of rank 0.
 
         Raises:
             UsageError: the launcher's variables can't be understood.

@@ -37,7 +37,7 @@ class SharedStore:
 
     @property
     def is_lost(self) -> bool:
-        """Whether an answer has not come."""
+        """Return whether an answer is missing."""
         return self._is_lost
 
     def has(self, *keys: str) -> bool:

@@ -190,8 +190,7 @@ def init(
         from lsuv_cli.jobs.init import initialize_weights
 
         if run.is_first:
-            outputs = {"--out": out, "--out-model": options.out_model}
-            write.report_files.check(outputs, options.inputs)
+            write.report_files.check({"--out": out, "--out-model": write.out_model}, options.inputs)
         with written_to(out, options.spill_dir) as path:
             report = initialize_weights(replace(options, out=path), display, group)
     if out == STANDARD:
