@@ -275,7 +275,7 @@ def work_on(
     Args:
         model: the model.
         batches: the samples.
-        memory_bytes: for what segments hand on.
+        memory_bytes: for what segments pass on.
         device_bytes: for as much of it as may stay in the accelerator's memory.
         spill: where it goes that has no room there.
         group: the processes that share the samples; by default this one alone.

@@ -4,7 +4,7 @@
     python benchmarks/flat_memory.py --batches 10 100
 
 The most memory resident (ru_maxrss) of `lsuv init` on a residual network with batch normalisation,
-its samples an .npy file, with a --memory that holds only a part of what segments hand on; the rest
+its samples an .npy file, with a --memory that holds only a part of what segments pass on; the rest
 goes to disk. Goals: the most batches take at most a twentieth more than the fewest, and what comes
 on top of the command's own constant keeps within --memory and the largest layer's weights. The
 constant is the peak of the same command on a network with one layer of one weight, one sample.

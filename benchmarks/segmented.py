@@ -5,7 +5,7 @@
 
 Plain: the original model file in one session with ONNX Runtime's defaults, every batch run once.
 Sweep: what `lsuv init` does with the same batches, from the first session to the last scale, what
-segments hand on being kept in memory or, in the rows so marked, written to disk. The draws of the
+segments pass on being kept in memory or, in the rows so marked, written to disk. The draws of the
 weights come before and are in neither. Both run in turn on one thread, and seconds are the
 processor's, which other work on the machine hardly changes.
 

@@ -65,10 +65,10 @@ def write_report(
     """Write the report and the plot that were asked for, and say where they are.
 
     Args:
-        files: where they go.
+        files: the files to write.
         make_page: makes the page, given the command line.
-        done: what has been done already, for the error's text.
-        screen: told.
+        done: what the command has done so far, for an error's text.
+        screen: shows where the files are.
 
     Raises:
         OutputError: one can't be written.

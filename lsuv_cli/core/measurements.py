@@ -34,7 +34,7 @@ class InstrumentedGraph:
         model: the serialised ModelProto; its large initializers are references, not bytes.
         initializers: for each such reference its name and value, (shape of the weight) float32.
         taps: where the moments of each tapped value are; those of layers come first.
-        carried: the output that holds each of the model's values that is handed on.
+        carried: the output that holds each of the model's values that is passed on.
     """
 
     model: bytes

@@ -88,7 +88,7 @@ class Sweeper:
         entry = self._setup.journal.recall()
         if entry is None:
             return None
-        # For the scales that are pending on what the segment hands on.
+        # For the scales that are pending on what the segment passes on.
         self._build(self.position, {})
         return measurements_of(entry), entry["ill_conditioned"]
 

@@ -44,7 +44,7 @@ def instrumented(
 
 
 def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
-    """Return the graph's inputs: the model's with the batch axis open, and values handed on."""
+    """Return the graph's inputs: the model's with the batch axis open, and values passed on."""
     inputs = []
     declared = {value.name: value for value in model.skeleton.graph.input}
     for name, spec in feeds.items():

@@ -132,7 +132,7 @@ def cut_steps(
 
 
 def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
-    """Return the steps before which a sequence is still to be read, which can't be handed on."""
+    """Return the steps before which a sequence is still to be read, which can't be passed on."""
     inside: set[int] = set()
     made: dict[str, int] = {}
     for position, step in enumerate(steps):
@@ -146,7 +146,7 @@ def _with_sequences(steps: Sequence[SweepStep]) -> set[int]:
 def _closed(
     parts: Sequence[Sequence[SweepStep]], model: OnnxModel, later: Iterable[str], *, cautious: bool
 ) -> list[Segment]:
-    """Return the segments, with the values that each hands on."""
+    """Return the segments, with the values that each passes on."""
     constants = {tensor.name for tensor in model.skeleton.graph.initializer} | set(
         model.weight_values
     )

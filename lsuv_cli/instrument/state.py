@@ -70,7 +70,7 @@ class SweepState:
         norms: the moments of each normalisation's input, scaled.
         scale_is_final: for each weight of an earlier segment, by its first use, 1 where
             its scale is final and 0 elsewhere, like its scale.
-        pending_scales: those of the values handed on.
+        pending_scales: those of the values passed on.
     """
 
     products: Mapping[LayerIndex, MeasuredProduct] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class SweepState:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Segments that are run again, because the values they handed on were not kept.
+    """Segments that are run again, because the values they passed on were not kept.
 
     Attributes:
         steps: theirs, in execution order.

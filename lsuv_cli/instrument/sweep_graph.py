@@ -33,12 +33,12 @@ def sweep_graph(
         weights: a value for each floating-point initializer; pre-initialised for the planned
             layers, but final where an earlier segment has scaled them.
         segment: the part of the model to sweep.
-        feeds: dtype and rank of what will be fed: inputs, and what earlier segments hand on.
+        feeds: dtype and rank of what will be fed: inputs, and what earlier segments pass on.
         state: that when the segment begins.
         replay: segments before, which are run again because their results were not kept.
 
     Returns:
-        The graph, and the scales pending on the values that it hands on.
+        The graph, and the scales pending on the values that it passes on.
     """
     graph = SweepGraph(swept, weights, segment, state if replay is None else replay.state)
     if replay is not None:
@@ -101,7 +101,7 @@ class SweepGraph:
                 normalise(context, step.norm)
 
     def reenter(self, state: SweepState) -> None:
-        """Bring values to the pending scales with which they would have been handed on."""
+        """Bring values to the pending scales with which they would have been passed on."""
         context = self._context
         before = context.scales
         context.enter(state)
@@ -141,6 +141,6 @@ class SweepGraph:
         return self._context.values.pending_scales
 
     def handed_on(self) -> PendingScales:
-        """Return the scales pending on the values that the segment hands on."""
+        """Return the scales pending on the values that the segment passes on."""
         leaving = self._context.segment.leaving
         return {name: pending for name, pending in self.pending_scales.items() if name in leaving}

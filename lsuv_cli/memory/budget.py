@@ -15,8 +15,8 @@ class Budget:
     """Divides the memory for samples and activations.
 
     Half is for the batch that is running, a quarter for samples that are read already and a quarter
-    for what segments hand on; all of it is for the one batch where one is enough. On an accelerator
-    with its own memory the running batch is there, and as much as a quarter of it is handed on.
+    for what segments pass on; all of it is for the one batch where one is enough. On an accelerator
+    with its own memory the running batch is there, and as much as a quarter of it is passed on.
 
     Attributes:
         live_bytes: bytes that may be kept in the host's memory between segments.
@@ -171,7 +171,7 @@ def tell_plan(
     if prediction.repeated:
         share = prediction.executions / (prediction.executions - prediction.repeated)
         events.warn(
-            f"neither --memory nor the disk holds what the layers hand on, so that the sweep "
+            f"neither --memory nor the disk holds what the layers pass on, so that the sweep "
             f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
         )
 

@@ -51,10 +51,10 @@ def measure_run(
     Args:
         graph: the graph.
         feeds: an array for each of its inputs; others are passed over.
-        threads: threads within an operator; 0 for one a core.
+        threads: threads within an operator; 0 for one per core.
 
     Returns:
-        The memory, and what the graph hands on.
+        The memory, and what the graph passes on.
 
     Raises:
         ModelError: ONNX Runtime can't load the graph.

@@ -41,7 +41,7 @@ def memory_use(
         layer_nodes: its layers, in execution order.
         weights: a value for each floating-point parameter.
         samples: for each input some samples, one at least.
-        threads: threads within an operator; 0 for one a core.
+        threads: threads within an operator; 0 for one per core.
         max_segment_bytes: bytes of weights in one session.
         limit_bytes: two samples are not tried where they would take more.
     """

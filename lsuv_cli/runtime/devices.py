@@ -210,7 +210,7 @@ def _share_arena(index: int) -> None:
     """Make all sessions on a GPU take their memory from one arena.
 
     A session's own would live, as large as the session needed it, as long as any value does that
-    the session has handed on.
+    the session has passed on.
     """
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     info = ort.OrtMemoryInfo("Cuda", kind, index, ort.OrtMemType.DEFAULT)

@@ -111,7 +111,7 @@ class SafetensorsWriter:
         self._file.write(value.reshape(-1).view(np.uint8).data)
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Replace the header's texts by others of the same length in all."""
+        """Replace the header's texts with others of the same total length."""
         header = self._header(metadata)
         if len(header) != self._start:
             raise AssertionError("the header would move the tensors")

@@ -57,7 +57,7 @@ class Operator:
             as those of every convolution and fully connected layer are: where an exporter stored
             equal parameters of several modules once, each such operator gets its own again.
         float32_only: whether ONNX Runtime has it on the CPU in float32 but not in float64.
-        makes_sequences: whether its outputs are sequences of tensors, which can't be handed on from
+        makes_sequences: whether its outputs are sequences of tensors, which can't be passed on from
             one segment to the next.
         gates: for a recurrent operator, ONNX's letters of its gates in the order of its weights.
     """
