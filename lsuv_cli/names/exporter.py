@@ -48,8 +48,12 @@ class Exporter(Protocol):
     A layer reads a view of a stored parameter, `view = model.view(layer.weight_value)`, and
     `layer.layout` describes that view. Where the framework has a tensor in another shape, its steps
     start at the stored parameter, so those of the view come first: for a transposed matrix
-    `written_as(view.parameter, info, ((*view.steps, Transposed((1, 0))),))`. `names/keras.py` does
-    this for every kind of layer. Node names are those of the file but for nodes that a pass made.
+    `written_as(view.parameter, info, ((*view.steps, Transposed((1, 0))),))`. `keras_variables.py`
+    does this for every kind of layer, and shows how to name parameters outside layers, by the nodes
+    that read them. A node has the name it has in the file unless a pass made it, and may have none.
+
+    A name that two parameters would get, and a layer that reads only a part of a parameter
+    (`view.part`), are reasons; a parameter left out of the result is not written, with a warning.
 
     Here the framework puts a scope before each parameter's name, which its exporter drops:
 

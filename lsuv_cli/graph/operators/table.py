@@ -21,8 +21,9 @@ homogeneous row in ONNX Runtime. (Neg stands for such an activation; the table h
 'FIRST_INPUT'
 
 A linear operator is one row as well. Its `product` is a function that says which input is the
-weight and what its axes mean. Use one from `products` if it fits: `matmul` and `gemm` read a second
-input as (in, out). Otherwise write one; it returns None for a node that is no layer:
+weight and what its axes mean. Use one from `products` if it fits: `matmul`
+reads a second input as (in, out), `gemm` as its `transB` says. Otherwise write one; it returns None
+for a node that is no layer:
 
 >>> from lsuv_cli.core.layout import Order, TensorInfo, WeightLayout
 >>> from lsuv_cli.graph.operators.products import WeightProduct
@@ -188,7 +189,9 @@ _ONNX = {
     "Unsqueeze": Operator(FIRST, rearranges=True),
 }
 
-# ONNX Runtime's own operators, as far as no pass has taken them apart.
+# ONNX Runtime's own operators. Those that do several things at once are taken apart by a pass, such as
+# `fused_products`; `left_alone` applies to nodes that the pass could not take apart. An operator that
+# only multiplies can have a `product`, as in ONNX's own domain.
 _MICROSOFT = {
     "Attention": Operator(left_alone=True),
     "DynamicQuantizeMatMul": Operator(integer_weights=True),
