@@ -189,9 +189,9 @@ _ONNX = {
     "Unsqueeze": Operator(FIRST, rearranges=True),
 }
 
-# ONNX Runtime's own operators. Those that do several things at once are taken apart by a pass, such as
-# `fused_products`; `left_alone` applies to nodes that the pass could not take apart. An operator that
-# only multiplies can have a `product`, as in ONNX's own domain.
+# ONNX Runtime's own operators. Those that do several things at once are taken apart by a pass, such
+# as `fused_products`; `left_alone` applies to nodes that the pass could not take apart. An operator
+# that only multiplies can have a `product`, as in ONNX's own domain.
 _MICROSOFT = {
     "Attention": Operator(left_alone=True),
     "DynamicQuantizeMatMul": Operator(integer_weights=True),
