@@ -228,7 +228,7 @@ def value_made_twice(folder: Path) -> None:
         (contradicting_channels, "Conv"),
         (two_inputs, ".npz files keyed by their names"),
         (batch_baked_in, "dynamic batch axis"),
-        (dangling_value, "reads the value nowhere, which nothing makes"),
+        (dangling_value, "reads the value nowhere, which no node produces"),
         (cycle, "it has a cycle"),
         (value_made_twice, "again makes the value c, which exists already"),
     ],

@@ -408,7 +408,7 @@ def test_without_the_extra(files: Path, lsuv: Run) -> None:
     given = ("compare", "m.onnx", "--data", "x.npy", "--inits", "keep", "--json")
     done = lsuv(*given, env={"PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
-    assert "warning: the forward half only: onnx2fx" in done.stderr
+    assert "warning: gradients were not computed: onnx2fx" in done.stderr
     assert "pip install 'lsuv-cli[compare]'" in done.stderr
     document = json.loads(done.stdout)
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
@@ -419,7 +419,7 @@ def test_without_the_extra(files: Path, lsuv: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inits", "why"), [("lsuv,hee", "no initialisation hee"), ("he,he", "he is there twice")]
+    ("inits", "why"), [("lsuv,hee", "no initialisation hee"), ("he,he", "he is listed twice")]
 )
 def test_bad_inits_are_refused(files: Path, lsuv: Run, inits: str, why: str) -> None:
     done = lsuv("compare", "m.onnx", "--data", "x.npy", "--inits", inits)

@@ -188,7 +188,7 @@ def test_other_people_s_pyproject_is_left_alone(folder: Path, lsuv: Run) -> None
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("colour = 1\n", "colour is no option"),
+        ("colour = 1\n", "colour is not an option"),
         ("[init]\nplan = true\n", "init has no option plan"),
         ('seed = "x"\n', "a whole number"),
         ("strict = 1\n", "true or false"),

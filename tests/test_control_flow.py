@@ -327,7 +327,7 @@ def test_a_way_that_never_settles(tmp_path: Path, lsuv: Run) -> None:
     save_samples(tmp_path, (WIDTH,))
     shown = lsuv("init", "m.onnx", "--data", "samples.npy", "--out", "out")
     assert shown.returncode == 3, shown.stderr
-    assert "which branches the samples take changes with every initialisation" in shown.stderr
+    assert "the branches that the samples take change with every initialisation" in shown.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "samples.npy"}
 
 
@@ -372,7 +372,7 @@ def test_a_broken_body_is_refused(tmp_path: Path) -> None:
         node("MatMul", "b v", "z"),
     ]
     path = save_graph(tmp_path / "m.onnx", nodes, LAST_WEIGHT, ("n", WIDTH))
-    with pytest.raises(ModelError, match="reads the value nowhere, which nothing makes"):
+    with pytest.raises(ModelError, match="reads the value nowhere, which no node produces"):
         run(path, save_samples(tmp_path, (WIDTH,)))
 
 

@@ -294,7 +294,7 @@ CASES = [
 # wrong. Each with a value, the exit code and a part of the sentence.
 REFUSED = {
     "--strict": ("-d broken.png", 3, "can't read the picture broken.png"),
-    "--names": ("keras", 3, "m.onnx does not tell Keras' names"),
+    "--names": ("keras", 3, "can't recover Keras' names from m.onnx"),
     "--like": ("other.safetensors", 3, "--like other.safetensors"),
     "--resume": ("m.onnx", 5, "the resume journal can't be written in m.onnx"),
     "--device": ("abacus", 2, "no such device: abacus"),

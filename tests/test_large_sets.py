@@ -112,7 +112,7 @@ def test_a_small_disk(lsuv: Run, folder: Path, whole: Path, small_disk: Path) ->
     executions, repeated, spilled = pass_stats(process)
     assert spilled == 0
     assert executions - repeated == BATCHES * NODES
-    share = f"computes {executions / (BATCHES * NODES):.1f} times as much"
+    share = f"does {executions / (BATCHES * NODES):.1f} times the work"
     assert share in process.stderr
     assert "give more --memory or a larger --spill-dir" in process.stderr
     check_same_weights(folder / "out", whole)
@@ -210,8 +210,8 @@ def test_too_little_memory_for_a_batch(lsuv: Run, folder: Path) -> None:
 
     limited = {"cwd": folder, "preexec_fn": limit, "env": {"OPENBLAS_NUM_THREADS": "1"}}
     process = lsuv(*init("--batch-size", 16, "--threads", 1, "--no-verify"), **limited)
-    error = check_refused(process, 3, "smaller --batch-size")
-    assert "smaller --memory" in error
+    error = check_refused(process, 3, "reduce --batch-size")
+    assert "or --memory" in error
     check_nothing_left(folder, before)
     process = lsuv(*init("--memory", "1GB", "--threads", 1, "--no-verify"), **limited)
     assert process.returncode == 0, process.stderr
@@ -234,8 +234,8 @@ def test_too_little_memory_for_the_samples(lsuv: Run, folder: Path) -> None:
 
     arguments = init("--batch-size", SAMPLES, "--threads", 1, data="data")
     limited = {"cwd": folder, "preexec_fn": limit, "env": {"OPENBLAS_NUM_THREADS": "1"}}
-    error = check_refused(lsuv(*arguments, **limited), 3, "memory ran out")
-    assert "give a smaller --batch-size" in error
+    error = check_refused(lsuv(*arguments, **limited), 3, "out of memory")
+    assert "reduce --batch-size" in error
     check_nothing_left(folder, before)
 
 

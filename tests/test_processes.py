@@ -150,7 +150,7 @@ def test_processes_with_different_work(by_hand: Callable[..., Processes]) -> Non
     run = by_hand(2, LONG, "1:grow")
     assert run.codes() == [PROCESS_ERROR, PROCESS_ERROR], run.printed
     (error,) = run.errors
-    assert "process 1 of 2 came with 3 numbers where process 0 has 0: give every" in error
+    assert "process 1 of 2 sent 3 numbers, but process 0 sent 0: give every" in error
 
 
 def test_a_process_of_torchrun_is_killed(out: Path, torchrun: Callable[..., Processes]) -> None:

@@ -121,7 +121,7 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
     arguments = ("init", "m.pt", "--data", images / "photos" / "china", "--out", "out")
     for option, says in (
         ((), "--input-shape"),
-        (("--input-shape", "1,3,8,8"), "1,3,8,8 has a size more than a picture"),
+        (("--input-shape", "1,3,8,8"), "1,3,8,8 has one size too many for a picture"),
     ):
         refused = lsuv(*arguments, *option)
         assert refused.returncode == 2

@@ -80,7 +80,7 @@ def lsuv(
     version: VersionOption = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Initialise deep networks from data: layer-sequential unit variance (LSUV)."""
-    # A file that can't be read must not keep from reading what to write in it.
+    # A broken configuration file must not block --help, which says what to write in it.
     if context.resilient_parsing or no_config or not HELP.isdisjoint(sys.argv):
         return
     try:
@@ -101,7 +101,7 @@ EPILOG = (
     "Exit codes: 0 all layers within tolerance; 1 a bug; 2 usage; 3 unusable model or data; "
     "4 written, but some layer is not within tolerance; 5 output can't be written; "
     "6 another process of the run failed or did not answer; "
-    "129, 130 and 143 hung up, interrupted or terminated, nothing left behind."
+    "129, 130 and 143: ended by SIGHUP, SIGINT or SIGTERM, no partial files left."
 )
 
 for command in (init, inspect, verify, compare, apply):

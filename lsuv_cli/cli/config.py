@@ -27,8 +27,8 @@ DATA = "data"
 # Options that take one number, or one per channel.
 NUMBERS = frozenset(("mean", "std"))
 
-# Where one of these is given, what was said less specifically of the others is void: in a table for
-# all commands, against the table of one; in the file, against the command line.
+# Options that conflict: one on the command line overrides the others in the file, and one in a
+# command's table overrides the others in the table for all commands.
 OVERRIDDEN = {
     "preset": ("mean", "std"),
     "mean": ("preset",),
@@ -89,7 +89,7 @@ def read_configuration(path: Path, commands: Mapping[str, Any]) -> dict[str, dic
             continue
         having = [name for name, options in known.items() if key in options]
         if not having:
-            raise UsageError(f"{path}: {key} is no option of any command; see lsuv --help")
+            raise UsageError(f"{path}: {key} is not an option of any command; see lsuv --help")
         for name in having:
             found[name][known[name][key].name] = _value(path, key, value, known[name][key])
     for name, values in own.items():

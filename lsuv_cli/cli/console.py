@@ -50,7 +50,7 @@ class _Stderr(Console):
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Say of stderr what a full device says; `_Stderr` has its own answer to a broken pipe."""
+    """Turn a failed write to stderr into an OutputError; `_Stderr` handles broken pipes."""
     try:
         yield
     except OSError as error:

@@ -76,7 +76,7 @@ def with_exit_code(command: Callable[..., ExitCode]) -> Callable[..., NoReturn]:
 
 
 def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:
-    """Do it; relative paths are nowhere in a folder that has been deleted."""
+    """Run the command; explain the failure if the current folder has been deleted."""
     _settle_temporary_folder()
     try:
         return work(run)
@@ -188,8 +188,8 @@ def _ending(error: LsuvError | MemoryError | KeyboardInterrupt) -> tuple[int, st
     if isinstance(error, MemoryError):
         reason = f" ({error})" if str(error) else ""
         return ExitCode.UNUSABLE_INPUT, (
-            f"memory ran out{reason}; give a smaller --batch-size, or a smaller --memory from "
-            "which it follows"
+            f"out of memory{reason}; reduce --batch-size, or --memory, from which the batch size "
+            "follows"
         )
     if isinstance(error, LsuvError):
         return error.exit_code, str(error)

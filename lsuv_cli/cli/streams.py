@@ -67,7 +67,7 @@ def check_stdout(out: Path, run: Run, rivals: Mapping[str, bool]) -> None:
         return
     for option, given in rivals.items():
         if given:
-            raise UsageError(f"--out - and {option} do not go together; give --out a file")
+            raise UsageError(f"--out - and {option} can't be combined; give --out a file")
     if run.process is not None:
         raise UsageError(
             f"--out - writes to stdout, which {run.process.size} processes can't share; give a file"

@@ -26,7 +26,7 @@ class Moments:
             this is the weight in a merge.
         mean: (c,) float64.
         mean_square: (c,) float64. float64 holds sixteen digits, so that the variance is exact
-            enough even where the mean is a thousand times the deviation.
+            enough even where the mean is a thousand times the standard deviation.
     """
 
     count: int

@@ -84,7 +84,7 @@ def parse_inits(text: str) -> tuple[Init, ...]:
                 f"{', '.join(known)}"
             )
         if names.count(name) > 1:
-            raise UsageError(f"--inits {text}: {name} is there twice; name each once")
+            raise UsageError(f"--inits {text}: {name} is listed twice; name each once")
     return tuple(known[name] for name in names)
 
 
@@ -184,7 +184,7 @@ def normalisation(
         if mean is not None or std is not None:
             raise UsageError("--preset sets --mean and --std; give one or the other")
         if preset not in PRESETS:
-            raise UsageError(f"no such preset: {preset}; there are {', '.join(PRESETS)}")
+            raise UsageError(f"no such preset: {preset}; choose from {', '.join(PRESETS)}")
         return PRESETS[preset].mean, PRESETS[preset].std
     means = parse_numbers(mean, "--mean") if mean is not None else ()
     stds = parse_numbers(std, "--std") if std is not None else ()

@@ -76,7 +76,7 @@ class PlannedLayer:
         layer: the layer.
         target_std: the standard deviation its output is to have.
         bias: the treatment of its bias.
-        first_use: its weight, by the first layer that uses it; the layer itself where that is it.
+        first_use: its weight, by the index of the first layer that uses it, possibly its own.
         needs_more_sweeps: whether its scale may not be final after one sweep, because the weight is
             also used where the sweep does not follow it.
         swept: whether the sweep measures it and follows its scale.

@@ -53,7 +53,7 @@ class SegmentSolution:
         scales: each weight's scale, () or (c,) float64, positive: final weight over the weight that
             was measured; 1 where no scale was found.
         scaled_at: the layer that decided each weight's scale.
-        scale_is_final: for each weight 1 where its scale is final and 0 elsewhere, like its scale.
+        scale_is_final: for each weight, 1 where its scale is final, else 0; shaped like its scale.
         norms: the moments of what each normalisation takes in, scaled.
         products: the measured product of each layer so far.
         outputs: the moments that each measured layer's output has with the scales and biases that
@@ -187,7 +187,7 @@ def damp_overshoots(
     """Halve steps that overshoot, in the logarithm.
 
     A weight that is read twice on the way to a layer's output has its scale squared there: full
-    steps would go to and fro for ever, and half steps arrive at once.
+    steps would oscillate forever, and half steps converge at once.
 
     Args:
         scales: those of this sweep.

@@ -112,7 +112,7 @@ def _judged(
     if deviation <= tolerated(planned.layer, tol):
         return Status.WITHIN, ""
     std = math.sqrt(moments.blob_variance)
-    return Status.OUTSIDE, f"standard deviation {std:.4g}, and {planned.target_std:g} was wanted"
+    return Status.OUTSIDE, f"standard deviation {std:.4g}; the target is {planned.target_std:g}"
 
 
 def _shared(index: int, found: Sequence[Verdict]) -> Verdict:

@@ -70,8 +70,8 @@ def common_branch_decisions(
     everyone: list[list[Decisions]] = [one for text in texts for one in json.loads(text)]
     if any(one != everyone[0] for one in everyone):
         raise ModelError(
-            f"{source.path}: not all batches of samples take the same branches; give --batch-size "
-            "the number of samples, or export the model with one of them"
+            f"{source.path}: not all batches of samples take the same branches; set "
+            "--batch-size to the number of samples, or export the model with only one branch"
         )
     return everyone[0]
 

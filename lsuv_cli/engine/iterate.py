@@ -170,12 +170,12 @@ class Iterations:
     def _end_sweep(self) -> None:
         stats = self._sweeper.stats
         self._events.detail(
-            f"{stats.executions:,} node executions, {stats.repeated:,} of them again; "
+            f"{stats.executions:,} node executions, {stats.repeated:,} of them repeated; "
             f"{self._setup.store.spilled_bytes:,} bytes written to disk"
         )
         if self._setup.plan.needs_more_sweeps and self._setup.norms:
             # Their inputs were not measured with the present weights.
-            self._events.stage("measuring what is normalised", len(self._setup.batches.counts))
+            self._events.stage("measuring BatchNorm's inputs", len(self._setup.batches.counts))
             self._set_statistics(measure_norm_inputs(self._setup, self._weights, self._events))
         total = self.outcome.scales
         for first, scale in self._scales.items():

@@ -62,7 +62,7 @@ def execution_order(
         if missing:
             raise ModelError(
                 f"the graph in {path} is broken: the node {node_name(node)} reads the value "
-                f"{missing[0]}, which nothing makes; export the model again"
+                f"{missing[0]}, which no node produces; export the model again"
             )
         needed.append({producers[name] for name in read if name in producers})
     return [nodes[index] for index in _sorted(needed, nodes, path)]

@@ -120,9 +120,9 @@ def cut_steps(
         if tracer is not None and not tracer.takes(step):
             if position in whole:
                 raise ModelError(
-                    f"{model.path}: a sequence of tensors spans a layer whose scale is needed "
-                    "meanwhile, so that all samples must go through in one batch; give their "
-                    "number as --batch-size"
+                    f"{model.path}: a sequence of tensors would cross the boundary "
+                    "of a segment, so all samples must run in one batch; set --batch-size to the "
+                    "number of samples"
                 )
             end()
             tracer.takes(step)

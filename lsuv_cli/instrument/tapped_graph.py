@@ -26,7 +26,7 @@ def tapped_graph(
     layers: Collection[LayerIndex],
     centred: Collection[LayerIndex] = (),
 ) -> InstrumentedGraph:
-    """Build the model's own graph with a tap behind some layers.
+    """Build the model's own graph with a tap after some layers.
 
     Args:
         model: the model.

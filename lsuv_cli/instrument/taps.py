@@ -53,7 +53,7 @@ def add_tap(builder: GraphBuilder, axes: Axes, value: str, *, centred: bool) -> 
         value: the value to measure.
         centred: reduce (x - mean)^2, in a second pass, instead of x^2. The one-pass form stays
             inside ONNX Runtime's blocked layout for convolutions and so costs less, but it loses
-            digits where the mean is large beside the deviation.
+            digits where the mean is large compared with the standard deviation.
 
     Returns:
         (2 c,) float64: c means, then c mean squares.

@@ -129,5 +129,5 @@ def _distributions(
     if not options.verify or wanted != str(True):
         return {}
     after = {index: one.after for index, one in by_layer(results) if one.after is not None}
-    inputs.events.stage("looking at the distributions", len(setup.batches.counts))
+    inputs.events.stage("measuring the distributions", len(setup.batches.counts))
     return find_distributions(setup, weights, after, inputs.events)

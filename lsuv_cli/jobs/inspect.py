@@ -99,7 +99,7 @@ def _zeros(options: InspectOptions, inputs: Sequence[InputSpec]) -> Feeds:
     if missing:
         name = format_of(options.model, options.content).name
         raise UsageError(
-            f"{options.model} is {name}, which does not tell the shapes of its inputs; give "
+            f"{options.model} is {name}, which does not record its inputs' shapes; give "
             + " ".join(f"--input-shape {name}:SIZES" for name in missing)
             + ", as 3,224,224"
         )
@@ -128,7 +128,7 @@ def _plan_run(
     """Predict what `lsuv init` would take with so many samples."""
     count = options.samples.count
     if count is None:
-        raise UsageError("--plan wants to know how many samples: give --samples a number")
+        raise UsageError("--plan needs the number of samples: give --samples a number")
     model, weights = inputs.model, inputs.weights
     shapes = _shapes(specs)
     zeros = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in shapes.items()}

@@ -152,9 +152,9 @@ class OpenedInputs:
         events.note("with the new weights the samples take another branch; starting again")
         if self.attempts == MAX_ATTEMPTS or self.source is None:
             raise ModelError(
-                f"{self.options.model}: which branches the samples take changes with every "
-                "initialisation, so that their layers can't be measured; export the model with "
-                "one of them"
+                f"{self.options.model}: the branches that the samples take change with "
+                "every initialisation, so their layers can't be measured; export the model with "
+                "only one branch"
             )
         self.attempts += 1
         self.decisions = decisions

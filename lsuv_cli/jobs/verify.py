@@ -47,7 +47,7 @@ def verify_weights(
                 measured = measure_and_set_statistics(setup, weights, events, forecast)
             else:
                 measured = measure_outputs(setup, weights, events)
-            events.stage("looking at the distributions", len(setup.batches.counts))
+            events.stage("measuring the distributions", len(setup.batches.counts))
             distributions = find_distributions(setup, weights, measured, events)
         return Verification(
             **run.report_fields(),

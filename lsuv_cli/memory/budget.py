@@ -96,7 +96,7 @@ class Prediction:
         """Return the prediction in words."""
         work = f"{self.executions:,} node executions"
         if self.repeated:
-            work += f", {self.repeated:,} of them again since their results fit nowhere"
+            work += f", {self.repeated:,} of them repeated because their outputs fit nowhere"
         spill = f", {_amount(self.spilled_bytes)} on disk" if self.spilled_bytes else ""
         caveat = f" ({self.caveat})" if self.caveat else ""
         return (
@@ -171,8 +171,8 @@ def tell_plan(
     if prediction.repeated:
         share = prediction.executions / (prediction.executions - prediction.repeated)
         events.warn(
-            f"neither --memory nor the disk holds what the layers pass on, so that the sweep "
-            f"computes {share:.1f} times as much; give more --memory or a larger --spill-dir"
+            f"neither --memory nor the disk can hold the values between segments, so the sweep "
+            f"does {share:.1f} times the work; raise --memory, or give a larger --spill-dir"
         )
 
 

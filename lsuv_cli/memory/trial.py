@@ -52,9 +52,9 @@ def memory_use(
         if not used:
             used = trial.runs(samples, [size for size in declared if size], limit_bytes)
     except (LsuvError, OSError) as error:
-        return computed_use(model, samples, f"the model could not be tried: {error}")
+        return computed_use(model, samples, f"the trial run failed: {error}")
     if not used:
-        return computed_use(model, samples, f"the model could not be tried: {trial.problem}")
+        return computed_use(model, samples, f"the trial run failed: {trial.problem}")
     names = set.intersection(*(set(one.values) for one in used.values()))
     return MemoryUse(
         line_through({size: one.live for size, one in used.items()}),

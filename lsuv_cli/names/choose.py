@@ -50,14 +50,14 @@ def choose_names(
     recovered = exporter.recover(model, layer_nodes, parameters, like)
     reasons = "; ".join(recovered.reasons)
     if reasons and not is_auto:
-        raise ModelError(f"{model.path} does not tell {possessive} names: {reasons}")
+        raise ModelError(f"can't recover {possessive} names from {model.path}: {reasons}")
     if reasons:
         events.warn(f"the written names are the ONNX file's, not {possessive}: {reasons}")
         return onnx_names(parameters)
     naming = recovered.naming
     new = [name for name, tensor in naming.items() if tensor.parameter not in ("", name)]
     if new:
-        events.note(f"names as in {framework}: {len(new)} recovered ({some_of(new)})")
+        events.note(f"recovered {len(new)} {framework} names ({some_of(new)})")
     written = {tensor.parameter for tensor in naming.values()}
     left_out = [
         f"{name} {list(info.shape)}"
@@ -66,7 +66,7 @@ def choose_names(
     ]
     if left_out:
         events.warn(
-            f"not written, being constants without a name in {framework}: {some_of(left_out)}"
+            f"not written, because they have no name in {framework}: {some_of(left_out)}"
             f"{recovered.advice}"
         )
     return naming

@@ -54,7 +54,7 @@ class Keras(Exporter):
             reasons.append(f"--like has no path that fits {some_of(found.lost)}")
         if found.ambiguous:
             reasons.append(
-                f"nothing tells whether {some_of(found.ambiguous)} counts in the paths of Keras' "
+                f"nothing says whether {some_of(found.ambiguous)} counts in the paths of Keras' "
                 "variables, as a Functional model does not; --like FILE with the paths tells"
             )
         return RecoveredNames(found.naming, reasons)

@@ -1,4 +1,4 @@
-"""Rewrites of a graph, one file a pass.
+"""Rewrites of a graph, one file per pass.
 
 In: a graph as an exporter wrote it. Out: the same function in normal form, in which each layer is
 one node that reads its weight directly. Each pass is a `Pass` (`pipeline`) that changes an

@@ -103,7 +103,7 @@ def _terms(equation: str) -> tuple[str, str, str] | None:
 
 
 def _ellipsis_stays(found: EinsumProduct) -> bool:
-    """Say whether the axes behind the three points, whose number is unknown, stay in place."""
+    """Return whether the axes of the ellipsis, whose number is unknown, stay in place."""
     if ELLIPSIS not in found.data + found.weight + found.out:
         return True
     return (

@@ -90,7 +90,7 @@ def unreachable(size: int, address: Address, seconds: float) -> str:
     who = (
         "the launcher"
         if address.is_hosted_by_launcher
-        else f"process 0 of {size}, at which the others meet,"
+        else f"process 0 of {size}, which hosts the rendezvous,"
     )
     return (
         f"{who} ended, or did not answer at {address} within {seconds:g} s: see what it said last "
@@ -104,11 +104,11 @@ def different_work(rank: int, size: int, theirs: str, ours: str) -> str:
     Args:
         rank: of the process that differs from the first.
         size: how many processes there are.
-        theirs: what it came with.
-        ours: what the first came with.
+        theirs: what it sent.
+        ours: what process 0 sent.
     """
     return (
-        f"process {rank} of {size} came with {theirs} where process 0 has {ours}: give every "
+        f"process {rank} of {size} sent {theirs}, but process 0 sent {ours}: give every "
         "process the same model and options, and the same version of lsuv"
     )
 

@@ -84,7 +84,7 @@ def exchange_device(process: ProcessRank, label: str) -> torch.device:
     if index >= count:
         raise UsageError(
             f"{process.name} has no GPU of its own: there are {count} here, and it is number "
-            f"{process.local_rank} of its machine; start at most {count} a machine, or give "
+            f"{process.local_rank} of its machine; start at most {count} per machine, or give "
             "--device cpu"
         )
     torch.cuda.set_device(index)

@@ -25,7 +25,7 @@ def undrawn(chart: Chart) -> str:
         if found:
             more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
             parts.append(f"{curve.name}: {', '.join(found[:MOST_NAMED])}{more}")
-    return f"Gaps, where a value has no place on the scale: {'; '.join(parts)}." if parts else ""
+    return f"Not drawn, because the scale can't show them: {'; '.join(parts)}." if parts else ""
 
 
 def _course(chart: Chart, curve: Curve) -> str:

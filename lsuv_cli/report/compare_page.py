@@ -55,7 +55,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield text
     yield from first_notes(comparison_details(comparison), "which --json lists")
     if comparison.no_gradients:
-        yield f"the forward half only: {comparison.no_gradients}"
+        yield f"gradients were not computed: {comparison.no_gradients}"
     if comparison.has_gradients:
         yield (
             f"the gradients are those of {comparison.gradient_samples} samples, for a random "

@@ -8,6 +8,6 @@ keep what the next segment reads, `gathering` merges what several processes have
 
 import os
 
-# Otherwise ONNX Runtime, since 1.29, tells its makers of every session, and keeps an identifier in
+# Otherwise ONNX Runtime, since 1.29, sends telemetry on every session, and keeps an identifier in
 # the user's home. It reads this once, when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -234,8 +234,8 @@ def _run_error(error: BaseException, device: Device) -> DataError:
     if _is_out_of_memory(error):
         budget = "--device-memory" if device.memory else "--memory"
         return DataError(
-            "ONNX Runtime ran out of memory for a batch of samples; give a smaller --batch-size, "
-            f"or a smaller {budget} from which it follows"
+            "ONNX Runtime ran out of memory for a batch of samples; reduce --batch-size, "
+            f"or {budget}, from which the batch size follows"
         )
     index = OUT_OF_RANGE.search(text)
     if index is not None:

@@ -20,8 +20,8 @@ RESERVE_BYTES = 64 * 2**20
 class SpillFile:
     """A file of regions; free regions are used again.
 
-    Unless it is given a path, the file has no name where the system can make such, so that it goes
-    with the process, however that ends, and nobody can take it away meanwhile. It is made when it
+    Without a path, the file is anonymous where the system supports that: it disappears when the
+    process ends, however it ends, and nobody can delete it before then. It is made when it
     is first written to; where it can't be made, it has no free bytes.
     """
 

@@ -66,7 +66,7 @@ def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -
     """
     if spec.shape is None:
         raise UsageError(
-            f"the model does not tell the size of its input {spec.name}; give it, as "
+            f"the model does not specify the size of its input {spec.name}; give it, as "
             f"--input-shape {spec.name}:3,224,224"
         )
     if len(spec.shape) != 4:

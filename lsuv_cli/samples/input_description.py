@@ -13,7 +13,7 @@ COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 def describe_feed(spec: InputSpec) -> str:
     """Describe the samples that feed an input."""
     if spec.shape is None:
-        return "anything: the model does not tell its shape"
+        return "anything: the model does not declare its shape"
     if spec.dtype.startswith(("int", "uint")) and spec.dtype != "uint8":
         if len(spec.shape) == 2:
             return f"{FORMATS.describe_kind('token ids')} or arrays of integers"

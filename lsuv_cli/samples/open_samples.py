@@ -57,7 +57,7 @@ def open_samples(
     if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
         sizes = ",".join(map(str, (specs[0].shape or ())[1:]))
         raise UsageError(
-            f"--input-shape {sizes} has a size more than a picture; give it without the batch "
+            f"--input-shape {sizes} has one size too many for a picture; give it without the batch "
             "axis, as 3,224,224"
         )
     return PictureSource(open_pictures(files), specs[0], options, threads), files

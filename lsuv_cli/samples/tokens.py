@@ -56,7 +56,7 @@ def _read(path: Path, parse: Callable[[str], dict[str, list[int]]]) -> dict[str,
             raise ValueError(f"not every line has the input {name}")
         if len(lengths) > 1:
             raise ValueError(
-                f"lines hold from {min(lengths)} to {max(lengths)} ids; cut or pad them to one "
+                f"lines have {min(lengths)} to {max(lengths)} ids; truncate or pad them to one "
                 "length"
             )
     return {name: np.array(samples, np.int64) for name, samples in rows.items()}

@@ -8,6 +8,8 @@ import subprocess
 
 def pass_stats(process: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
     """Return node executions, those of them that were repeated, and bytes written to disk."""
-    pattern = r"^([\d,]+) node executions, ([\d,]+) of them again; ([\d,]+) bytes written to disk$"
+    pattern = (
+        r"^([\d,]+) node executions, ([\d,]+) of them repeated; ([\d,]+) bytes written to disk$"
+    )
     ((executions, repeated, spilled),) = re.findall(pattern, process.stderr, re.MULTILINE)
     return tuple(int(text.replace(",", "")) for text in (executions, repeated, spilled))  # type: ignore[return-value]

@@ -172,5 +172,5 @@ def test_nodes_are_written_to_the_model_at_the_end() -> None:
 
 
 def test_a_broken_graph_is_refused() -> None:
-    with pytest.raises(ModelError, match="which nothing makes"):
+    with pytest.raises(ModelError, match="which no node produces"):
         editable([node("Neg", "nothing", "x")])

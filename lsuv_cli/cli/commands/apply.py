@@ -23,7 +23,7 @@ AppliedWeightsArgument = Annotated[
     typer.Argument(
         metavar="WEIGHTS",
         autocompletion=files_ending(WEIGHT_SUFFIXES),
-        help="A file of weights: safetensors, an index of shards, or a .pt of tensors.",
+        help="A weights file: safetensors, a shard index, or a .pt checkpoint of tensors only.",
     ),
 ]
 ModelOutOption = Annotated[
@@ -49,9 +49,9 @@ def apply(
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> ExitCode:
-    """Put weights back into a model: the same file, with their values.
+    """Write a copy of a model with the weights of a weights file.
 
-    Checked by ONNX's checker and by running it in ONNX Runtime before it gets its name.
+    An ONNX file is checked by ONNX's checker and run in ONNX Runtime before it gets its name.
 
     Example: [bold]lsuv apply model.onnx init.safetensors --out model.init.onnx[/bold]
     """

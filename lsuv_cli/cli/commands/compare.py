@@ -54,7 +54,7 @@ ScaledOption = Annotated[
         "--pre-init",
         metavar="KIND",
         rich_help_panel=ALGORITHM_PANEL,
-        help="Weights that lsuv scales; the same as init's option of this name.",
+        help="Weights that LSUV starts from, as in lsuv init --pre-init.",
     ),
 ]
 ComparedBiasOption = Annotated[
@@ -88,7 +88,7 @@ def compare(
     screen: ScreenFlags,
     machine: MachineFlags,
 ) -> ExitCode:
-    """Compare initialisations: how the signal goes through the network, forward and backward.
+    """Compare initialisations: how the signal propagates, forward and backward.
 
     For each the standard deviation of every layer's output and, for a random cotangent of unit
     variance at the model's output, of the gradient with respect to it. No weights are written.
@@ -133,7 +133,7 @@ def _show(comparison: Comparison, files: ReportFiles, screen: Screen, *, json_ou
     for table in comparison_tables(comparison):
         screen.show(table)
     if comparison.no_gradients:
-        screen.warn(f"the forward half only: {comparison.no_gradients}")
+        screen.warn(f"gradients were not computed: {comparison.no_gradients}")
     screen.lines(comparison_summary(comparison, screen.seconds))
     done = "nothing else was written"
     with telling(done):

@@ -52,7 +52,7 @@ PreInitOption = Annotated[
     typer.Option(
         metavar="KIND",
         rich_help_panel=ALGORITHM_PANEL,
-        help="What the weights are before they are scaled: "
+        help="How the weights are initialised before scaling: "
         + ", ".join(kind for kind in PreInit if kind is not PreInit.KEEP)
         + ", or keep for those in the model.",
     ),
@@ -61,7 +61,7 @@ BiasOption = Annotated[
     Bias,
     typer.Option(
         rich_help_panel=ALGORITHM_PANEL,
-        help="Set biases to zero, keep them, or center them, so that each channel's mean is zero.",
+        help="Set biases to zero, keep them, or set them so that each channel's mean is zero.",
     ),
 ]
 ResumeOption = Annotated[
@@ -69,8 +69,8 @@ ResumeOption = Annotated[
     typer.Option(
         metavar="FOLDER",
         rich_help_panel=MACHINE_PANEL,
-        help="Keep a journal of what has been measured here, and resume an interrupted run from "
-        "it; removed when the run is done.",
+        help="Keep a journal of the measurements in this folder, and resume an interrupted run "
+        "from it; removed when the run is complete.",
     ),
 ]
 
@@ -104,7 +104,7 @@ class WriteFlags:
             "--verify/--no-verify",
             metavar="",
             rich_help_panel=OUTPUT_PANEL,
-            help="Measure the model's own weights before, and the written file after.",
+            help="Measure the layers with the model's own weights and again with the written file.",
         ),
     ] = True
     force: ForceOption = False

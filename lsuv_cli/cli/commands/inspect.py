@@ -49,7 +49,7 @@ def inspect(
 ) -> ExitCode:
     """Show a model's layers, and what would be done with them; no samples are needed.
 
-    The table goes to stdout, so that it can be searched or paged; with --json the same as JSON.
+    The table goes to stdout, so that it can be searched or paged; --json prints the same as JSON.
 
     Example: [bold]lsuv inspect model.onnx[/bold]
     """

@@ -34,7 +34,7 @@ WeightsArgument = Annotated[
     typer.Argument(
         metavar="WEIGHTS",
         autocompletion=files_ending(WEIGHT_SUFFIXES),
-        help="A file of weights: safetensors, an index of shards, or a .pt of tensors. "
+        help="A weights file: safetensors, a shard index, or a .pt checkpoint of tensors only. "
         "[dim]\\[default: the model's own weights][/dim]",
     ),
 ]
@@ -66,10 +66,10 @@ def verify(
     screen: ScreenFlags,
     machine: MachineFlags,
 ) -> ExitCode:
-    """Measure how well a model is initialised: with a file of weights, or with its own.
+    """Measure how well a model is initialised, with its own weights or with a weights file.
 
-    Any checkpoint serves whose names and shapes are the model's. Exit code 4 tells that some
-    layer's output has not the target standard deviation.
+    Any checkpoint whose names and shapes match the model's can be used. Exit code 4 means that some
+    layer's output does not have the target standard deviation.
 
     Example: [bold]lsuv verify model.onnx init.safetensors --data imgs/ --preset imagenet[/bold]
     """

@@ -78,8 +78,7 @@ class MachineFlags:
         typer.Option(
             metavar="SIZE",
             rich_help_panel=MACHINE_PANEL,
-            help="The same for a GPU, which runs the batches and keeps activations between "
-            "segments.",
+            help="GPU memory for the running batch and for activations kept between segments.",
         ),
     ] = "4GB"
     spill_dir: Annotated[
