@@ -161,7 +161,7 @@ def test_sentences() -> None:
     assert did_not_come([3], 4, 600, address).startswith(
         "process 3 of 4 did not come to node0:2950"
     )
-    assert unreachable(4, address, 5).startswith("process 0 of 4, at which the other")
+    assert unreachable(4, address, 5).startswith("process 0 of 4, which hosts the rendezvous")
     launcher = Address("node0", 29500, is_hosted_by_launcher=True)
     assert unreachable(4, launcher, 5).startswith("the launcher ended, or did not an")
     assert "give a free port" in can_not_listen(address, "in use")
