@@ -46,13 +46,40 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def command_forks() -> Iterator[Forks]:
+    """Starts Python processes that have imported what the commands import, but not torch."""
+    jobs = (f"lsuv_cli.jobs.{name}" for name in ("init", "inspect", "verify", "compare", "apply"))
+    with Forks("lsuv_cli.cli.app", "typer.rich_utils", "onnxruntime", *jobs) as forks:
+        yield forks
+
+
 @pytest.fixture
-def lsuv(tmp_path: Path) -> Run:
-    """Runs the installed command in an empty folder, without a terminal."""
+def lsuv(command_forks: Forks, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs the command in an empty folder, without a terminal.
+
+    It is forked from a process that has imported its modules; the installed command itself is
+    started where a test gives an environment, standard input or the like.
+    """
 
     def run(
         *arguments: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, **more: Any
     ) -> subprocess.CompletedProcess[str]:
+        if env is None and not more:
+            streams = tmp_path_factory.mktemp("streams")
+            stdout, stderr = streams / "stdout", streams / "stderr"
+            stdout.touch()
+            stderr.touch()
+            words = list(map(str, arguments))
+            process = command_forks.start(
+                ["-m", "lsuv_cli", *words],
+                cwd=str(cwd),
+                environ={**os.environ, "COLUMNS": "100"},
+                stdout=str(stdout),
+                stderr=str(stderr),
+            )
+            code = process.wait(300)
+            return subprocess.CompletedProcess(words, code, stdout.read_text(), stderr.read_text())
         done: subprocess.CompletedProcess[str] = subprocess.run(
             [COMMAND, *map(str, arguments)],
             cwd=cwd,
@@ -71,7 +98,7 @@ def lsuv(tmp_path: Path) -> Run:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """Starts Python processes with torch imported already."""
-    with Forks() as forks:
+    with Forks("onnx", "torch.distributed.launcher.api", "typer") as forks:
         yield forks
 
 

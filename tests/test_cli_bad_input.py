@@ -373,7 +373,7 @@ def cut_npz(folder: Path) -> None:
         (lambda _: None, "nosuch/*.png", "no sample files in nosuch/*.png"),
         (lambda f: (f / "data").mkdir(), "data", "no sample files in data"),
         (lambda f: (f / "data.csv").write_text("1 2"), "data.csv", "not a type that can be read"),
-        (lambda f: (f / "data.txt").write_text("1 2\n3"), "data.txt", "from 1 to 2 ids"),
+        (lambda f: (f / "data.txt").write_text("1 2\n3"), "data.txt", "have 1 to 2 ids"),
         (lambda f: (f / "data.txt").write_text("1 a"), "data.txt", "line 1 holds no token ids"),
         (lambda f: (f / "d.jsonl").write_text("[1, 2]\n{"), "d.jsonl", "line 2 holds no token ids"),
         (lists_of(3, ".txt"), "data", "no sample files"),

@@ -1,24 +1,21 @@
-"""Python with slow imports done, which forks on request; see `processes.Forks`.
+"""Python that has imported the modules named as arguments and forks on request.
 
-What is forked is a process like any other from then on, to the end of its own interpreter: only
-the project's modules are not imported yet, nor has any library started a thread. Every line on
-stdin is a request, answered by a line on stdout.
+See `processes.Forks`. A forked process is a process like any other from then on, to the end of its
+own interpreter. Every line on stdin is a request, answered by a line on stdout.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
 import sys
 from collections.abc import Mapping
 
-# torch reads this when it is imported; `lsuv` sets it before.
+# torch and ONNX Runtime read these when they are imported; `lsuv` sets them before.
 os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"
-
-import onnx  # noqa: F401
-import torch.distributed.launcher.api  # noqa: F401
-import typer  # noqa: F401
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def serve() -> list[str]:
@@ -53,7 +50,9 @@ def become(cwd: str, environ: Mapping[str, str], stdout: str, stderr: str) -> No
 
 
 def main() -> None:
-    """Serve; in a forked process: run a module after `-m`, or a script."""
+    """Import and serve; in a forked process: run a module after `-m`, or a script."""
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     what, *rest = serve()
     if what == "-m":
         what, *rest = rest

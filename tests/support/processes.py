@@ -29,14 +29,18 @@ TORCHRUN = ("-m", "torch.distributed.run")
 
 
 class Forks:
-    """Starts Python processes in which torch, which takes seconds to import, is imported already.
+    """Starts Python processes in which slow libraries are imported already.
 
     A context manager: in the end no more are started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *imported: str) -> None:
+        """Start a server that imports these modules once."""
         self._server = subprocess.Popen(
-            [sys.executable, FORK_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, FORK_SERVER, *imported],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> Self:
