@@ -339,7 +339,7 @@ def test_what_can_not_be_unrolled_is_reported(tmp_path: Path, lsuv: Run) -> None
         {"w": W(WIDTH, WIDTH) * np.float32(0.1)},
     )
     nodes = [
-        constant("often", np.int64(100_000)),
+        constant("often", np.int64(20_000)),
         constant("yes", np.array(True)),
         node("MatMul", "x v", "a"),
         helper.make_node("Loop", ["often", "yes", "a"], ["b"], name="long", body=graph),

@@ -158,7 +158,7 @@ def test_why_cuda_does_not_start(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "budget"), [("", "a smaller --memory"), ("cuda", "a smaller --device-memory")]
+    ("memory", "budget"), [("", "--memory, from"), ("cuda", "--device-memory, from")]
 )
 @pytest.mark.parametrize(
     "text",

@@ -114,7 +114,7 @@ def test_a_small_disk(lsuv: Run, folder: Path, whole: Path, small_disk: Path) ->
     assert executions - repeated == BATCHES * NODES
     share = f"does {executions / (BATCHES * NODES):.1f} times the work"
     assert share in process.stderr
-    assert "give more --memory or a larger --spill-dir" in process.stderr
+    assert "raise --memory, or give a larger --spill-dir" in process.stderr
     check_same_weights(folder / "out", whole)
     assert not list(small_disk.iterdir())
 

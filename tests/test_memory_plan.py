@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lsuv_cli.memory.run_memory import measure_run
 from lsuv_cli.memory.trial import memory_use
 from lsuv_cli.memory.use import MemoryUse
 from lsuv_cli.reading.onnx_file import read_model
+from lsuv_cli.runtime.session import Session
 from support.command import Run
 from support.graphs import node, random_weight, save_graph
 from support.memory_networks import NETWORKS
@@ -214,12 +216,14 @@ def test_a_disk_without_room_for_the_profile(
 ) -> None:
     network = NETWORKS["sequence"]
     network.export(tmp_path / "m.onnx")
-    read_text = Path.read_text
+    end_profiling = Session.end_profiling
 
-    def cut_short(path: Path, *arguments: Any, **options: Any) -> str:
-        return read_text(path, *arguments, **options)[:1000]
+    def cut_short(session: Session) -> Path:
+        path = end_profiling(session)
+        os.truncate(path, 1000)
+        return path
 
-    monkeypatch.setattr(Path, "read_text", cut_short)
+    monkeypatch.setattr(Session, "end_profiling", cut_short)
     use = tried(tmp_path / "m.onnx", network.shape)
     assert "no room for ONNX Runtime's profile" in use.caveat
     assert use.live.bytes(1) > 0

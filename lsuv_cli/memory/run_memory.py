@@ -67,7 +67,7 @@ def measure_run(
     taps = (tap.output for tap in graph.taps.values())
     outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
     serialised = proto.SerializeToString()
-    ran, fetched = profile_run(serialised, graph.initializers, outputs, feeds, threads)
+    ran, fetched = profile_run(serialised, graph.initializers, outputs, feeds, threads, prefix=NODE)
     handed_on = {name: fetched[output] for name, output in graph.carried.items()}
     return read_profile(ran, proto.graph.node), handed_on
 

@@ -25,6 +25,7 @@ def profile_run(
     outputs: Sequence[str],
     feeds: Feeds,
     threads: int,
+    prefix: str,
 ) -> tuple[list[tuple[str, Mapping[str, Any]]], dict[str, NDArray[Any]]]:
     """Run a graph once on the CPU, as it stands, without optimisations.
 
@@ -34,10 +35,12 @@ def profile_run(
         outputs: names of what to fetch.
         feeds: an array for each of its inputs; others are passed over.
         threads: threads within an operator; 0 for one per core.
+        prefix: begins the names of the nodes that are reported. Others, such as those in the body
+            of a loop, run too often for each run to be read.
 
     Returns:
-        For each node that ran, in that order, its name and what ONNX Runtime reports of it; and the
-        fetched values by name.
+        For each such node that ran, in that order, its name and what ONNX Runtime reports of it;
+        and the fetched values by name.
 
     Raises:
         ModelError: ONNX Runtime can't load the graph.
@@ -51,14 +54,19 @@ def profile_run(
         Session(model, initializers, cpu, profile=Path(folder, "run")) as session,
     ):
         fetched = session.run(outputs, feeds)
-        text = session.end_profiling().read_text(encoding="utf-8")
-    try:
-        events = json.loads(text)
-    except ValueError:
-        raise OSError("the disk has no room for ONNX Runtime's profile") from None
+        # A line for each event, in brackets; without the last of them it has been cut short.
+        with session.end_profiling().open(encoding="utf-8") as file:
+            last, events = "", []
+            for line in file:
+                last = line.strip() or last
+                if f'"{prefix}' in line:
+                    events.append(line.strip().rstrip(","))
+    if not last.endswith("]"):
+        raise OSError("the disk has no room for ONNX Runtime's profile")
+    read = map(json.loads, events)
     ran = [
         (event["name"].removesuffix(KERNEL), event["args"])
-        for event in events
+        for event in read
         if event["cat"] == "Node" and event["name"].endswith(KERNEL)
     ]
     return ran, {name: np.asarray(value) for name, value in fetched.items()}
