@@ -244,20 +244,20 @@ def test_tied_weights_and_constants(tmp_path: Path, lsuv: Run) -> None:
     assert output(tmp_path / "new.onnx", x) == pytest.approx(expected, abs=1e-5)
 
 
-def test_torchscript(tmp_path: Path, lsuv: Run) -> None:
+def test_torchscript(tmp_path: Path, forked: Run) -> None:
     net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
     trace(net, torch.zeros(1, 4)).save(str(tmp_path / "m.pt"))
     state = {name: value * 3 for name, value in net.state_dict().items()}
     torch.save(state, tmp_path / "w.pt")
-    done = lsuv("apply", "m.pt", "w.pt", "--out", "new.pt")
+    done = forked("apply", "m.pt", "w.pt", "--out", "new.pt")
     assert done.returncode == 0, done.stderr
     load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
     new = load(str(tmp_path / "new.pt"))
     net.load_state_dict(state)
     x = torch.randn(5, 4)
     assert torch.allclose(new(x), net(x))
-    done = lsuv("apply", "m.pt", "w.pt", "--out", "not text \udcff")
+    done = forked("apply", "m.pt", "w.pt", "--out", "not text \udcff")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "not text \udcff").read_bytes() == (tmp_path / "new.pt").read_bytes()
 

@@ -84,16 +84,16 @@ def test_folded_batch_norm_is_explained(
     assert "BatchNorm was folded" in refused.stderr
 
 
-def test_names_are_chosen_and_said(tmp_path: Path, lsuv: Run) -> None:
+def test_names_are_chosen_and_said(tmp_path: Path, forked: Run) -> None:
     model, inputs = built("Mixer"), example("Mixer")
     export(model, inputs, tmp_path / "m.onnx", "script")
     save_batch(tmp_path, inputs)
     arguments = ("init", "m.onnx", "--data", "batch.npz", "--force", "--out", "out")
-    process = lsuv(*arguments, "--exclude", "tokens.2.weight")
+    process = forked(*arguments, "--exclude", "tokens.2.weight")
     assert process.returncode == 0, process.stderr
     assert "recovered 4 PyTorch names (tokens.0.weight" in process.stderr
     assert load_file(tmp_path / "out").keys() == model.state_dict().keys()
-    assert lsuv(*arguments, "--names", "onnx").returncode == 0
+    assert forked(*arguments, "--names", "onnx").returncode == 0
     names = load_file(tmp_path / "out").keys()
     assert any(MADE_UP.fullmatch(name) for name in names)
     assert "tokens.0.weight" not in names

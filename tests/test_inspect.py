@@ -99,14 +99,14 @@ def test_shared_weights(tmp_path: Path, lsuv: Run) -> None:
     assert "shares its weight with twice" in lsuv("inspect", "m.onnx").stdout
 
 
-def test_torchscript_wants_the_shapes_of_its_inputs(tmp_path: Path, lsuv: Run) -> None:
+def test_torchscript_wants_the_shapes_of_its_inputs(tmp_path: Path, forked: Run) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
     trace(net, torch.zeros(1, 3, 4, 4)).save(str(tmp_path / "m.pt"))
-    refused = lsuv("inspect", "m.pt")
+    refused = forked("inspect", "m.pt")
     assert refused.returncode == 2
     assert "--input-shape" in refused.stderr
-    document = inspected(lsuv("inspect", "m.pt", "--input-shape", "3,4,4", "--json"))
+    document = inspected(forked("inspect", "m.pt", "--input-shape", "3,4,4", "--json"))
     assert [layer["weight"] for layer in document["layers"]] == ["0.weight", "3.weight"]
 
 

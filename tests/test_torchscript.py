@@ -115,7 +115,7 @@ def test_control_flow(tmp_path: Path, forked: Run) -> None:
     )
 
 
-def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
+def test_pictures_need_a_size(tmp_path: Path, forked: Run, images: Path) -> None:
     model, inputs = built("convolutional"), example("convolutional")
     save_torchscript(model, inputs, tmp_path / "m.pt", "traced")
     arguments = ("init", "m.pt", "--data", images / "photos" / "china", "--out", "out")
@@ -123,16 +123,16 @@ def test_pictures_need_a_size(tmp_path: Path, lsuv: Run, images: Path) -> None:
         ((), "--input-shape"),
         (("--input-shape", "1,3,8,8"), "1,3,8,8 has one size too many for a picture"),
     ):
-        refused = lsuv(*arguments, *option)
+        refused = forked(*arguments, *option)
         assert refused.returncode == 2
         assert says in refused.stderr
         assert not (tmp_path / "out").exists()
-    turned = lsuv("inspect", "m.pt", "--input-shape", "8,8,3")
+    turned = forked("inspect", "m.pt", "--input-shape", "8,8,3")
     assert turned.returncode == 3
     assert "can't be run on samples of the shape input:8,8,3: Given groups=1" in turned.stderr
     assert "to have 3 channels, but got 8 channels" in turned.stderr
     assert "replace the operation" not in turned.stderr
-    assert lsuv(*arguments, "--input-shape", "3,8,8").returncode == 0
+    assert forked(*arguments, "--input-shape", "3,8,8").returncode == 0
 
 
 def test_the_model_itself_with_new_weights(tmp_path: Path, forked: Run) -> None:
