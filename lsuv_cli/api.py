@@ -146,6 +146,7 @@ class _Warnings(Silent):
     """Turns warnings into Python's, at the line that called this package; drops the rest."""
 
     def warn(self, text: str) -> None:
+        """Warn of a line outside this package."""
         depth = 2
         frame = sys._getframe(1)  # noqa: SLF001 - as `warnings` itself finds who has called
         while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:

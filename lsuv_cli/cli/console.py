@@ -44,6 +44,7 @@ class _Stderr(Console):
     """stderr; silent from when its reader has gone, as `head` does, while the work goes on."""
 
     def on_broken_pipe(self) -> None:
+        """Write nothing more, and let Python's last flush go nowhere."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 

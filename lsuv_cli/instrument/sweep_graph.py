@@ -47,7 +47,7 @@ def sweep_graph(
         graph.reenter(state)
     for step in segment.steps:
         graph.add(step)
-    return graph.close(feeds), graph.handed_on()
+    return graph.close(feeds), graph.passed_on()
 
 
 class SweepGraph:
@@ -140,7 +140,7 @@ class SweepGraph:
         """The scales pending on the values so far."""
         return self._context.values.pending_scales
 
-    def handed_on(self) -> PendingScales:
+    def passed_on(self) -> PendingScales:
         """Return the scales pending on the values that the segment passes on."""
         leaving = self._context.segment.leaving
         return {name: pending for name, pending in self.pending_scales.items() if name in leaving}

@@ -68,8 +68,8 @@ def measure_run(
     outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
     serialised = proto.SerializeToString()
     ran, fetched = profile_run(serialised, graph.initializers, outputs, feeds, threads, prefix=NODE)
-    handed_on = {name: fetched[output] for name, output in graph.carried.items()}
-    return read_profile(ran, proto.graph.node), handed_on
+    passed_on = {name: fetched[output] for name, output in graph.carried.items()}
+    return read_profile(ran, proto.graph.node), passed_on
 
 
 def read_profile(

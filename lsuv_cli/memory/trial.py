@@ -126,8 +126,8 @@ class _Trial:
             graph = tapped_graph(
                 self._model, self._layer_nodes, self._weights, [segment], specs, layers
             )
-            memory, handed_on = measure_run(graph, feeds, self._threads)
-            outside = {**feeds, **handed_on}
+            memory, passed_on = measure_run(graph, feeds, self._threads)
+            outside = {**feeds, **passed_on}
             used.live = max(used.live, memory.live_bytes)
             used.peak = max(used.peak, memory.peak_bytes)
             used.fed = max(used.fed, sum(value.nbytes for value in outside.values()))

@@ -81,6 +81,7 @@ class _Names:
 
     @classmethod
     def of(cls, layers: Sequence[str], size: DrawingSize) -> _Names:
+        """Return the names of some layers as they fit below a drawing."""
         space = size.width * 0.9 / max(1, len(layers))
         texts = [shortened(printable(name)) for name in layers]
         widest = max(map(len, texts), default=0) * CHARACTER * size.font

@@ -44,6 +44,7 @@ class _Piece:
     values: Any
 
     def has(self, table: ParquetColumn, row: int) -> bool:
+        """Return whether a row of a table is among them."""
         return self.table is table and self.start <= row < self.stop
 
 
