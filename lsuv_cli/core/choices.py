@@ -71,6 +71,8 @@ class Status(StrEnum):
     UNREACHABLE = "unreachable"
     SHARED = "shared"
     EXCLUDED = "excluded"
+    FIXED = "fixed"
+    UNSCALABLE = "unscalable"
     UNSCALED = "unscaled"
     WITHIN = "within"
     OUTSIDE = "outside"
@@ -87,6 +89,7 @@ _FAILURES = frozenset(
         Status.ZERO_VARIANCE,
         Status.NON_FINITE,
         Status.UNREACHABLE,
+        Status.UNSCALABLE,
         Status.OUTSIDE,
     )
 )

@@ -63,9 +63,7 @@ class Setup:
     def measurable(self) -> list[LayerIndex]:
         """The layers that have an output which depends on the samples."""
         return [
-            index
-            for index, layer_node in by_layer(self.layer_nodes)
-            if layer_node.takes_data and not layer_node.layer.recurrent
+            index for index, layer_node in by_layer(self.layer_nodes) if layer_node.is_measurable
         ]
 
     def data_pass(self, advance: Callable[[int, int], None]) -> DataPass:

@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
@@ -68,10 +67,7 @@ def plan_model(inputs: OpenedInputs) -> ModelPlan:
     left_alone = layers_left_alone(model)
     if left_alone:
         inputs.events.warn(f"these are left as they are: {', '.join(left_alone)}")
-    unusable = [
-        None if one.takes_data else ("no data reaches it", Status.UNREACHABLE)
-        for one in layer_nodes
-    ]
+    unusable = [one.unusable for one in layer_nodes]
     layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options)
     return ModelPlan(layer_nodes, naming, others, left_alone, layers)
 

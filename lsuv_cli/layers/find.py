@@ -12,7 +12,7 @@ from lsuv_cli.graph.operators.products import WeightProduct
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.layers.bias_search import LayerBias, find_biases
 from lsuv_cli.layers.data_values import values_from_inputs
-from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.layer_node import NO_DATA, LayerNode
 from lsuv_cli.layers.parameter_uses import ParameterUses
 from lsuv_cli.layers.recurrent import recurrent_layer_node
 from lsuv_cli.reading.model import OnnxModel
@@ -38,7 +38,7 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
                 addend=product.addend,
                 addend_factor=product.addend_factor,
                 bias_node=None if bias is None else bias.node,
-                takes_data=product.data in data_values,
+                unusable=None if product.data in data_values else NO_DATA,
             )
         )
     layer_nodes += [

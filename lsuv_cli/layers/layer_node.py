@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import onnx
 
+from lsuv_cli.core.choices import Status
+from lsuv_cli.core.planning import Reason
 from lsuv_cli.core.records import Layer
+
+NO_DATA: Reason = ("no data reaches it", Status.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class LayerNode:
             bias; "" if none.
         addend_factor: the factor of the addend (Gemm's beta).
         bias_node: the Add that follows the node and adds its bias; None where the node does.
-        takes_data: whether the layer's data depends on the model's inputs.
+        unusable: the reason why the layer can't be initialised whatever the options say, and its
+            status then; None where it can.
     """
 
     layer: Layer
@@ -35,4 +40,10 @@ class LayerNode:
     addend: str
     addend_factor: float
     bias_node: onnx.NodeProto | None
-    takes_data: bool
+    unusable: Reason | None = None
+
+    @property
+    def is_measurable(self) -> bool:
+        """Return whether the layer has an output that a run of the model makes."""
+        unreachable = self.unusable is not None and self.unusable[1] is Status.UNREACHABLE
+        return not (unreachable or self.layer.recurrent)

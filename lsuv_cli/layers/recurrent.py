@@ -7,7 +7,7 @@ import math
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.recurrence import RecurrentMatrix
-from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.layer_node import NO_DATA, LayerNode
 from lsuv_cli.layers.parameter_uses import ParameterUses
 
 
@@ -44,5 +44,5 @@ def recurrent_layer_node(
         parameter_count=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
         recurrent=True,
     )
-    takes_data = not data_values.isdisjoint(node.output)
-    return LayerNode(layer, node, (), "", -1, "", 1.0, None, takes_data)
+    unusable = NO_DATA if data_values.isdisjoint(node.output) else None
+    return LayerNode(layer, node, (), "", -1, "", 1.0, None, unusable)

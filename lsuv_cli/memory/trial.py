@@ -94,9 +94,7 @@ class _Trial:
         self._weights = weights
         self._threads = threads
         self._outputs = {
-            one.layer.output: index
-            for index, one in by_layer(layer_nodes)
-            if one.takes_data and not one.layer.recurrent
+            one.layer.output: index for index, one in by_layer(layer_nodes) if one.is_measurable
         }
         self._segments = cut_for_values(model, self._outputs, max_segment_bytes)
 
