@@ -88,9 +88,7 @@ def graph_of(path: Path, kind: str) -> tuple[InstrumentedGraph, InputSpec, tuple
     if kind == "sweep":
         return sweep_of(model, weights, batch_of(spec, shape, 2)), spec, shape
     layer_nodes = find_layers(model)
-    layers = [
-        index for index, one in by_layer(layer_nodes) if one.is_measurable
-    ]
+    layers = [index for index, one in by_layer(layer_nodes) if one.is_measurable]
     outputs = [layer_nodes[index].layer.output for index in layers]
     parts = segments.cut_for_values(model, outputs, WHOLE)
     specs = {spec.name: replace(spec, shape=(None, *shape))}
