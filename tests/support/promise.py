@@ -1,0 +1,126 @@
+"""Runs of `init` in the process of the test, and the strict load of what they write."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import nn
+
+from lsuv_cli.core.errors import ExitCode, LsuvError
+from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.jobs.init import initialize_weights
+from lsuv_cli.report.init_json import init_json
+
+
+@dataclass
+class Initialised:
+    """What `init` did.
+
+    Attributes:
+        code: the exit code of the command.
+        texts: the error's sentence, or the notes and warnings.
+        report: the JSON report; empty after an error.
+        tensors: those that were written, by name.
+    """
+
+    code: int
+    texts: list[str]
+    report: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """The layers' statuses by the names of their weights."""
+        return {layer["weight"]: layer["status"] for layer in self.report["layers"]}
+
+
+class _Texts:
+    """Keeps notes and warnings."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def stage(self, title: str, total: int | None = None) -> None:
+        """Pass over the event."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Pass over the event."""
+
+    def detail(self, text: str) -> None:
+        """Pass over the event."""
+
+    def note(self, text: str) -> None:
+        """Keep the text."""
+        self.texts.append(text)
+
+    def warn(self, text: str) -> None:
+        """Keep the text."""
+        self.texts.append(f"warning: {text}")
+
+
+NUMBERS = itertools.count()
+
+
+def initialised(model: Path, data: Path, **options: Any) -> Initialised:
+    """Run what is behind `lsuv init` in this process.
+
+    Args:
+        model: the model file.
+        data: the samples; all are used.
+        options: of `InitOptions`.
+    """
+    out = model.with_suffix(f".{next(NUMBERS)}.safetensors")
+    events = _Texts()
+    try:
+        report = initialize_weights(
+            InitOptions(
+                model=model,
+                out=out,
+                samples=SampleOptions(data=(str(data),), count=None),
+                device="cpu",
+                **options,
+            ),
+            events,
+        )
+    except LsuvError as error:
+        assert not out.exists()
+        return Initialised(error.exit_code, [*events.texts, str(error)])
+    code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
+    return Initialised(code, events.texts, json.loads(init_json(report)), load_file(out))
+
+
+def load_strictly(
+    run: Initialised, make: Callable[[], nn.Module], passed_over: Sequence[str] = ()
+) -> nn.Module:
+    """Load what was written into a new module; its own values must not matter.
+
+    Args:
+        run: the run.
+        make: makes the module.
+        passed_over: tensors that the file may have too many.
+    """
+    module = make().eval()
+    state = {
+        name: torch.from_numpy(np.array(value))
+        for name, value in run.tensors.items()
+        if name not in passed_over
+    }
+    own = module.state_dict()
+    with torch.no_grad():
+        for value in own.values():
+            if value.is_floating_point():
+                value.fill_(torch.nan)
+    module.load_state_dict(state, strict=True)
+    assert {name: value.dtype for name, value in state.items()} == {
+        name: value.dtype for name, value in own.items()
+    }
+    return module

@@ -1,0 +1,168 @@
+"""Files that a PyTorch module can reach `lsuv` in, road by road, and samples for them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+Inputs = tuple[Tensor, ...]
+Road = Callable[[nn.Module, Inputs, Path], Path]
+
+# Exported on two samples, so that a batch size that got into a file shows.
+FEW = 2
+
+
+def by_road(module: nn.Module, inputs: Inputs | Tensor, road: str, folder: Path) -> Path:
+    """Write a module in eval mode into a folder by one of `ROADS`; the batch axis is dynamic.
+
+    Args:
+        module: the module.
+        inputs: samples for each input, the batch axis first.
+        road: the road.
+        folder: where the file goes.
+    """
+    few = tuple(value[:FEW] for value in as_tuple(inputs))
+    with silenced():
+        return ROADS[road](module, few, folder)
+
+
+def as_tuple(inputs: Inputs | Tensor) -> Inputs:
+    """Return the samples of each input, also of a single one."""
+    return (inputs,) if isinstance(inputs, Tensor) else inputs
+
+
+def save_samples(model: Path, inputs: Inputs | Tensor) -> Path:
+    """Save samples beside a model: one array, or arrays by the names of the model's inputs."""
+    arrays = [value.numpy() for value in as_tuple(inputs)]
+    if len(arrays) == 1:
+        path = model.with_suffix(".npy")
+        np.save(path, arrays[0])
+        return path
+    path = model.with_suffix(".npz")
+    named: dict[str, Any] = dict(zip(input_names(model), arrays, strict=True))
+    np.savez(path, **named)
+    return path
+
+
+def input_names(model: Path) -> list[str]:
+    """Return the names of a model's inputs, in order."""
+    if model.suffix == ".onnx":
+        graph = onnx.load(model, load_external_data=False).graph
+        initializers = {tensor.name for tensor in graph.initializer}
+        return [value.name for value in graph.input if value.name not in initializers]
+    with silenced():
+        return script_input_names(load_script(model))
+
+
+def load_script(path: Path) -> torch.jit.ScriptModule:
+    """Load a TorchScript file."""
+    load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
+    return load(path)
+
+
+def script_input_names(script: torch.jit.ScriptModule) -> list[str]:
+    """Return the names of the inputs of a TorchScript module."""
+    forward: Any = script.forward
+    return [argument.name for argument in forward.schema.arguments[1:]]
+
+
+def export_script(
+    module: nn.Module | torch.jit.ScriptModule,
+    inputs: Inputs,
+    path: Path,
+    names: list[str] | None = None,
+    **options: Any,
+) -> Path:
+    """Export by PyTorch's older exporter."""
+    names = names or [f"x{index}" for index in range(len(inputs))]
+    torch.onnx.export(
+        module,
+        inputs,
+        path,
+        dynamo=False,
+        input_names=names,
+        dynamic_axes={name: {0: "batch"} for name in names},
+        **options,
+    )
+    return path
+
+
+def _script(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    return export_script(module, inputs, folder / "script.onnx", **UNFOLDED)
+
+
+def _folded(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    return export_script(module, inputs, folder / "folded.onnx")
+
+
+def _dynamo(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    return _exported(module, inputs, folder)[0]
+
+
+def _unopt(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    return _exported(module, inputs, folder)[1]
+
+
+def _exported(module: nn.Module, inputs: Inputs, folder: Path) -> tuple[Path, Path]:
+    """Export by the newer exporter, with and without optimisation, once for both roads."""
+    paths = folder / "dynamo.onnx", folder / "unopt.onnx"
+    if not all(path.exists() for path in paths):
+        batch = torch.export.Dim("batch")
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            optimize=False,
+            input_names=[f"x{index}" for index in range(len(inputs))],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False,
+        )
+        assert program is not None
+        program.save(paths[1])
+        program.optimize()  # as optimize=True does
+        program.save(paths[0])
+    return paths
+
+
+def _trace(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    trace: Callable[..., Any] = torch.jit.trace
+    path = folder / "trace.pt"
+    torch.jit.save(trace(module, inputs), path)
+    return path
+
+
+UNFOLDED: dict[str, Any] = {
+    "training": torch.onnx.TrainingMode.PRESERVE,
+    "do_constant_folding": False,
+}
+
+# A module in memory and torch.export's .pt2 files get their rows once `lsuv` takes them.
+ROADS: dict[str, Road] = {
+    "script": _script,
+    "folded": _folded,
+    "dynamo": _dynamo,
+    "unopt": _unopt,
+    "trace": _trace,
+}
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep PyTorch's exporters quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
