@@ -17,6 +17,7 @@ from lsuv_cli.graph.nodes import names_in, values_read
 from lsuv_cli.graph.parameters import ParameterSource, ParameterSources
 from lsuv_cli.graph.recurrence import RecurrentCell, RecurrentMatrix
 from lsuv_cli.graph.topology import execution_order
+from lsuv_cli.graph.torch_signature import ExportedSignature
 from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View
 
@@ -31,6 +32,8 @@ class EditableGraph(Uses):
         model: the model; its nodes are those of the file until `write_nodes` is called.
         path: the model's file, for messages.
         opset: the version of the default operator set.
+        signature: the tensors of the PyTorch module that the file was exported from; None where the
+            file does not tell.
         outputs: the graph's outputs, which must stay values of it.
         stored: the parameters that the file stores as initializers.
         parameters: all parameters: those stored, and those that passes have found.
@@ -44,7 +47,12 @@ class EditableGraph(Uses):
     """
 
     def __init__(
-        self, model: onnx.ModelProto, stored: ParameterSources, path: Path, opset: int
+        self,
+        model: onnx.ModelProto,
+        stored: ParameterSources,
+        path: Path,
+        opset: int,
+        signature: ExportedSignature | None = None,
     ) -> None:
         """Index a model's main graph.
 
@@ -54,6 +62,7 @@ class EditableGraph(Uses):
             stored: where the values of those initializers can be read.
             path: the model's file, for messages.
             opset: the version of the default operator set.
+            signature: see the attribute.
 
         Raises:
             ModelError: a value that a node reads is never made, is made twice, or depends on
@@ -63,6 +72,7 @@ class EditableGraph(Uses):
         self.model = model
         self.path = path
         self.opset = opset
+        self.signature = signature
         self.outputs = frozenset(value.name for value in model.graph.output)
         self.stored = stored
         self.parameters: dict[str, ParameterSource] = dict(stored)

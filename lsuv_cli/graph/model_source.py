@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from lsuv_cli.graph.parameters import ParameterSources
+from lsuv_cli.graph.torch_signature import ExportedSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class ModelSource:
             with sparse initializers as Constant nodes; never modified.
         parameters: where those initializers can be read.
         external_files: the files beside it that hold its external data.
+        signature: the tensors of the PyTorch module that it was exported from; None where the file
+            does not tell.
     """
 
     path: Path
@@ -30,6 +33,7 @@ class ModelSource:
     skeleton: onnx.ModelProto
     parameters: ParameterSources
     external_files: tuple[Path, ...]
+    signature: ExportedSignature | None = None
 
     @property
     def producer(self) -> str:

@@ -68,7 +68,7 @@ def normal_form(source: ModelSource) -> EditableGraph:
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
-    graph = EditableGraph(skeleton, source.parameters, source.path, source.opset)
+    graph = EditableGraph(skeleton, source.parameters, source.path, source.opset, source.signature)
     run_passes(PASSES, graph)
     graph.write_nodes()
     return graph

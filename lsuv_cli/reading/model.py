@@ -15,6 +15,7 @@ from lsuv_cli.core.records import InputSpec
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.recurrence import RecurrentCell, RecurrentMatrix
+from lsuv_cli.graph.torch_signature import ExportedSignature
 from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.computing_types import computing_dtype
@@ -41,6 +42,8 @@ class OnnxModel:
         external_files: the files beside it that hold its external data.
         recurrent_matrices: the matrices of recurrent operators, in execution order.
         recurrent_cells: recurrent operators as they were in the file.
+        signature: the tensors of the PyTorch module that it was exported from; None where the file
+            does not tell.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class OnnxModel:
     external_files: tuple[Path, ...]
     recurrent_matrices: tuple[RecurrentMatrix, ...]
     recurrent_cells: tuple[RecurrentCell, ...]
+    signature: ExportedSignature | None
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -113,6 +117,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         external_files=source.external_files,
         recurrent_matrices=tuple(graph.recurrent_matrices),
         recurrent_cells=tuple(graph.recurrent_cells),
+        signature=source.signature,
     )
     return model, Parameters(graph.parameters, graph.views, dtypes)
 

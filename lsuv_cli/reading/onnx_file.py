@@ -17,6 +17,7 @@ from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
+from lsuv_cli.graph.torch_signature import read_signature
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFormat
 from lsuv_cli.reading.sparse import sparse_as_constants
@@ -103,7 +104,9 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
     sparse_as_constants(skeleton, path)
     if skeleton.functions:
         skeleton = _inlined_functions(skeleton, weights)
-    return ModelSource(path, sha256, opset, skeleton, weights, _external_files(model.graph, path))
+    external_files = _external_files(model.graph, path)
+    signature = read_signature(model.graph)
+    return ModelSource(path, sha256, opset, skeleton, weights, external_files, signature)
 
 
 def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, str]:

@@ -75,7 +75,7 @@ def with_values(
     proto.ir_version = max(proto.ir_version, FREE_INITIALIZERS_IR)
     graph = proto.graph
     graph.value_info.extend(file.graph.value_info)
-    separated = EditableGraph(proto, source.parameters, source.path, source.opset)
+    separated = EditableGraph(proto, source.parameters, source.path, source.opset, source.signature)
     separate_shared(separated)
     separated.write_nodes()
     infos = {name: one.info for name, one in separated.parameters.items()}
