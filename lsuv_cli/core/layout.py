@@ -134,7 +134,20 @@ class WeightLayout:
             factors = scale[:, None]
         else:
             factors = scale
-        rescaled = np.empty_like(weight)
-        # In float64 through numpy's small cast buffer: rounded once, and never held whole.
-        np.multiply(weight, factors, out=rescaled, dtype=np.float64, casting="same_kind")
-        return rescaled
+        return rescaled(weight, factors)
+
+
+def rescaled(value: FloatArray, factors: FloatArray) -> FloatArray:
+    """Multiply an array by factors.
+
+    Args:
+        value: array of any float dtype; not modified.
+        factors: float64, of a shape that broadcasts against the value's.
+
+    Returns:
+        A new array of the value's shape and dtype, rounded once, from float64.
+    """
+    result = np.empty_like(value)
+    # In float64 through numpy's small cast buffer: rounded once, and never held whole.
+    np.multiply(value, factors, out=result, dtype=np.float64, casting="same_kind")
+    return result

@@ -18,13 +18,30 @@ from lsuv_cli.core.scale_rule import ScaleRule, ScaleTarget
 
 
 @dataclass(frozen=True, slots=True)
+class ScaledPart:
+    """A parameter of a computed weight that is multiplied by the layer's scale.
+
+    Attributes:
+        value: the graph value that holds it: a parameter or a view of one.
+        name: the name under which it is written, like `Layer.weight_name`.
+        channel_axis: the axis of its output channels; None where it has none, or none is known.
+    """
+
+    value: str
+    name: str
+    channel_axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """A node that is linear in a constant weight.
 
     Attributes:
         name: the node's name, or its first output's where it has none.
         op: the node's operator.
-        weight_value: the graph value that holds the weight: a parameter or a view of one.
+        weight_value: the graph value that holds the weight: a parameter or a view of one. Of a
+            weight that is computed from parameters, the view of the one that holds the matrix or,
+            where none does, the first of them.
         weight_name: the name under which the weight is written, and which part of that tensor it
             is; its name in the model until names are chosen.
         original_weight_name: the parameter of the model that the weight is, and which part of it.
@@ -42,6 +59,10 @@ class Layer:
         parameter_count: elements of weight and bias.
         recurrent: whether it is a recurrent layer's matrix on its own last output, which is drawn
             and never scaled.
+        computed_weight: the graph value of a weight that is computed from parameters; "" for one
+            that is a parameter.
+        scaled_parts: the parameters of a computed weight that are multiplied by its scale.
+        is_drawn: whether `weight_value` is drawn: not where no parameter holds the matrix.
     """
 
     name: str
@@ -61,6 +82,9 @@ class Layer:
     output: str
     parameter_count: int
     recurrent: bool = False
+    computed_weight: str = ""
+    scaled_parts: tuple[ScaledPart, ...] = ()
+    is_drawn: bool = True
 
     @property
     def weight_values(self) -> frozenset[str]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from lsuv_cli.core.choices import PreInit
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.indices import WeightIndex
+from lsuv_cli.core.indices import LayerIndex, WeightIndex
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.preinit import Float32Array, draw, generator, orthonormal_flops
 from lsuv_cli.core.records import Plan
+from lsuv_cli.engine.gains import set_gains
 from lsuv_cli.engine.rescale import clear_biases
 from lsuv_cli.engine.setup import Setup, without_scaling
 from lsuv_cli.graph.parameters import Parameters
@@ -45,6 +46,7 @@ def pre_initialise(
         factorisation: makes matrices orthonormal.
         events: receives progress events.
     """
+    drawn = [index for index in drawn if setup.plan.layers[index].layer.is_drawn]
     if options.pre_init is PreInit.KEEP or not drawn:
         return
     events.stage("pre-initialising", len(drawn))
@@ -65,6 +67,9 @@ def pre_initialise(
         for done, (name, weight) in enumerate(zip(names, map_(draw_one, drawn), strict=True), 1):
             weights.set(name, weight)
             events.advance(done, len(drawn))
+    for index in drawn:
+        if setup.plan.layers[index].layer.computed_weight:
+            set_gains(setup, weights, LayerIndex(index))
 
 
 def draw_weights(setup: Setup, weights: Parameters, options: WorkOptions, events: Events) -> None:

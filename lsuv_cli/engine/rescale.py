@@ -8,7 +8,9 @@ import numpy as np
 
 from lsuv_cli.core.choices import Bias
 from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
+from lsuv_cli.core.layout import rescaled
 from lsuv_cli.core.moments import Float64Array, Moments
+from lsuv_cli.core.records import Layer
 from lsuv_cli.core.solve import LayerSolution
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
@@ -40,9 +42,7 @@ def apply(
     for first, scale in scales.items():
         layer = setup.plan.layers[first].layer
         if np.any(scale != 1):
-            weights.set(
-                layer.weight_value, layer.layout.rescale(weights[layer.weight_value], scale)
-            )
+            _rescale(layer, weights, scale)
     for index, solution in solutions.items():
         planned, layer_node = setup.plan.layers[index], setup.layer_nodes[index]
         layer = planned.layer
@@ -54,6 +54,18 @@ def apply(
         if planned.bias is Bias.CENTER and np.isfinite(mean).all():
             new = stored_bias(layer_node, -mean).astype(old.dtype)
         weights.set(layer.bias_value, new)
+
+
+def _rescale(layer: Layer, weights: Parameters, scale: Float64Array) -> None:
+    """Multiply a layer's weight by its scale, or the parameters that scale a computed one."""
+    if not layer.computed_weight:
+        weights.set(layer.weight_value, layer.layout.rescale(weights[layer.weight_value], scale))
+    for part in layer.scaled_parts:
+        value = weights[part.value]
+        factors = scale
+        if scale.ndim and part.channel_axis is not None:
+            factors = scale.reshape(-1, *(1,) * (value.ndim - part.channel_axis - 1))
+        weights.set(part.value, rescaled(value, factors))
 
 
 def set_running_statistics(

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.constants import integer_tensor, integers_of
 from lsuv_cli.graph.new_nodes import NewNames, NewNodes
 from lsuv_cli.graph.nodes import names_in, values_read
@@ -42,6 +43,9 @@ class EditableGraph(Uses):
         views: the values that are views of a parameter.
         recurrent_matrices: the matrices of recurrent operators, in execution order.
         recurrent_cells: recurrent operators as they were in the file.
+        activations: the values that depend on the samples, or on a layer; set by a pass.
+        computed_weights: the weights that are computed from parameters, by their values.
+        fixed: the parameters that training does not change.
         types: the type in which each floating-point type of the file is computed; empty until a
             pass has decided.
     """
@@ -81,6 +85,9 @@ class EditableGraph(Uses):
         self.views: dict[str, View] = {}
         self.recurrent_matrices: list[RecurrentMatrix] = []
         self.recurrent_cells: list[RecurrentCell] = []
+        self.activations: frozenset[str] = frozenset()
+        self.computed_weights: dict[str, ComputedWeight] = {}
+        self.fixed: Collection[str] = frozenset()
         self.types: dict[int, int] = {}
         self._names = NewNames(names_in(model.graph) | stored.keys())
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}

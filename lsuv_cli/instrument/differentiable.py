@@ -77,10 +77,18 @@ def differentiable_graph(
         ),
         inputs=inputs,
         parameters=parameters,
-        weights=frozenset(layer_nodes[index].layer.weight_value for index in layers),
+        weights=frozenset(name for index in layers for name in _weights(layer_nodes[index], model)),
         own_outputs=len(own),
         layers={index: outputs.index(layer_nodes[index].layer.output) for index in sorted(layers)},
     )
+
+
+def _weights(layer_node: LayerNode, model: OnnxModel) -> tuple[str, ...]:
+    """Return the weight of a layer, or the parameters that it is computed from."""
+    layer = layer_node.layer
+    if layer.computed_weight:
+        return model.computed_weights[layer.computed_weight].parameters
+    return (layer.weight_value,)
 
 
 def _train(normalised: Collection[str], graph: onnx.GraphProto) -> None:

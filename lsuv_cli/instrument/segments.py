@@ -16,6 +16,7 @@ import onnx
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.graph.operators.table import operator_of
+from lsuv_cli.instrument.constant_steps import ConstantSteps
 from lsuv_cli.instrument.steps import SweepStep, count_nodes, node_step, sizes_read
 from lsuv_cli.reading.model import OnnxModel
 
@@ -102,6 +103,9 @@ def cut_steps(
         ModelError: a segment would have to end where a sequence of tensors is still to be read.
     """
     sizes = {name: info.nbytes for name, info in model.weight_values.items()}
+    later = frozenset(later)
+    constants = ConstantSteps(model, steps, later)
+    steps = constants.others
     whole = _with_sequences(steps)
     parts: list[list[SweepStep]] = [[]]
     loaded: dict[str, int] = {}
@@ -113,11 +117,13 @@ def cut_steps(
             tracer.end()
 
     for position, step in enumerate(steps):
-        wanted = sizes_read(step, sizes)
+        needed = [*constants.missing(step, parts[-1]), step]
+        wanted = {name: size for one in needed for name, size in sizes_read(one, sizes).items()}
         is_full = len(parts[-1]) >= MAX_SEGMENT_STEPS or sum((loaded | wanted).values()) > max_bytes
         if parts[-1] and is_full and position not in whole:
             end()
-        if tracer is not None and not tracer.takes(step):
+            needed = [*constants.missing(step, ()), step]
+        if tracer is not None and not all(map(tracer.takes, needed)):
             if position in whole:
                 raise ModelError(
                     f"{model.path}: a sequence of tensors would cross the boundary "
@@ -125,9 +131,10 @@ def cut_steps(
                     "number of samples"
                 )
             end()
-            tracer.takes(step)
+            needed = [*constants.missing(step, ()), step]
+            all(map(tracer.takes, needed))
         loaded |= wanted
-        parts[-1].append(step)
+        parts[-1] += needed
     return _closed(parts, model, later, cautious=cautious)
 
 

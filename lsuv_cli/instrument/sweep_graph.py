@@ -82,6 +82,8 @@ class SweepGraph:
         Raises:
             ScaleUnknownError: it needs a scale that is not known yet.
         """
+        if step.kind is StepKind.NODE and self._made.issuperset(step.makes):
+            return  # a constant, which every segment makes that reads it
         context = self._context
         self._made.update(step.makes)
         match step.kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import Layer
@@ -12,7 +13,7 @@ from lsuv_cli.layers.parameter_uses import ParameterUses
 
 
 def recurrent_layer_node(
-    matrix: RecurrentMatrix, uses: ParameterUses, data_values: set[str]
+    matrix: RecurrentMatrix, uses: ParameterUses, data_values: Collection[str]
 ) -> LayerNode:
     """Return the layer of a recurrent matrix.
 
@@ -44,5 +45,5 @@ def recurrent_layer_node(
         parameter_count=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
         recurrent=True,
     )
-    unusable = NO_DATA if data_values.isdisjoint(node.output) else None
+    unusable = None if any(name in data_values for name in node.output) else NO_DATA
     return LayerNode(layer, node, (), "", -1, "", 1.0, None, unusable)

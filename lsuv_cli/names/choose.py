@@ -77,7 +77,11 @@ def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
     return [
         name
         for layer_node in layer_nodes
-        for name in (layer_node.layer.weight_value, layer_node.layer.bias_value)
+        for name in (
+            layer_node.layer.weight_value,
+            layer_node.layer.bias_value,
+            *(part.value for part in layer_node.layer.scaled_parts),
+        )
         if name
     ]
 
@@ -100,6 +104,9 @@ def with_written_names(
                 layer,
                 weight_name=name(layer.weight_value),
                 bias_name=name(layer.bias_value) if layer.bias_value else None,
+                scaled_parts=tuple(
+                    replace(part, name=name(part.value)) for part in layer.scaled_parts
+                ),
             ),
         )
         for layer_node, layer in zip(layer_nodes, layers, strict=True)

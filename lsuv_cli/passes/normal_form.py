@@ -10,6 +10,8 @@ import onnx
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.passes import (
+    activations,
+    computed_weights,
     computing_types,
     constant_parameters,
     einsum,
@@ -48,6 +50,8 @@ PASSES: tuple[Pass, ...] = (
     recurrent.PASS,
     gemm_addends.PASS,
     inference_mode.PASS,
+    activations.PASS,
+    computed_weights.PASS,
     computing_types.PASS,
 )
 

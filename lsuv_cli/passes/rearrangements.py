@@ -28,7 +28,7 @@ def resolve_rearrangements(graph: EditableGraph) -> None:
         if view is None or not graph.outputs.isdisjoint(node.output):
             continue
         elements = np.empty(graph.info(view).shape, np.int8)  # takes no memory
-        steps = _steps(node, view.of(elements).shape, graph)
+        steps = view_steps(node, view.of(elements).shape, graph)
         made = [View(view.parameter, (*view.steps, *more)) for more in steps]
         # Reshaping a transposed array may take a copy, which is no view.
         if made and all(np.may_share_memory(one.of(elements), elements) for one in made):
@@ -74,7 +74,7 @@ class _Rearrangement:
         return int(self.attributes.get("axis", default)) % len(self.shape)
 
 
-def _steps(node: onnx.NodeProto, shape: tuple[int, ...], graph: EditableGraph) -> ViewSteps:
+def view_steps(node: onnx.NodeProto, shape: tuple[int, ...], graph: EditableGraph) -> ViewSteps:
     """Return the steps to each output of a node that rearranges; [] for any other node."""
     rule = _RULES.get(node.op_type)
     if rule is None or node.domain not in DEFAULT_DOMAINS:

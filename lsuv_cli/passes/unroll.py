@@ -31,6 +31,9 @@ from lsuv_cli.graph.nodes import (
 )
 from lsuv_cli.passes.control_flow import Decisions, scan_inputs
 
+# The name of what the branches that are not taken get in place of samples.
+NO_DATA_VALUE = "no data"
+
 
 def unroll(source: ModelSource, decisions: Decisions) -> ModelSource:
     """Replace controlling nodes by the nodes that run according to some branch decisions.
@@ -156,7 +159,7 @@ class _Unroller:
         The bodies inside it do not run either.
         """
         if not self.no_data:
-            self.no_data = self._constant(np.array(0, np.float32), "no data")
+            self.no_data = self._constant(np.array(0, np.float32), NO_DATA_VALUE)
         read = {name for node in body.node for name in values_read(node)}
         outside = (read & self.from_data) | {value.name for value in body.input}
         renamed = {**given, **dict.fromkeys(outside, self.no_data)}

@@ -12,6 +12,7 @@ from onnx import helper
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.graph.recurrence import RecurrentCell, RecurrentMatrix
@@ -44,6 +45,8 @@ class OnnxModel:
         recurrent_cells: recurrent operators as they were in the file.
         signature: the tensors of the PyTorch module that it was exported from; None where the file
             does not tell.
+        activations: the values that depend on the samples, or on a layer that parameters feed.
+        computed_weights: the weights that are computed from parameters, by their values.
     """
 
     path: Path
@@ -61,6 +64,8 @@ class OnnxModel:
     recurrent_matrices: tuple[RecurrentMatrix, ...]
     recurrent_cells: tuple[RecurrentCell, ...]
     signature: ExportedSignature | None
+    activations: frozenset[str]
+    computed_weights: Mapping[str, ComputedWeight]
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -118,6 +123,8 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         recurrent_matrices=tuple(graph.recurrent_matrices),
         recurrent_cells=tuple(graph.recurrent_cells),
         signature=source.signature,
+        activations=graph.activations,
+        computed_weights=graph.computed_weights,
     )
     return model, Parameters(graph.parameters, graph.views, dtypes)
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 import onnx
 
+from lsuv_cli.graph.operators.degrees import DegreeRule
 from lsuv_cli.graph.operators.products import ProductRule
 from lsuv_cli.graph.operators.slopes import ActiveElements
 
@@ -38,6 +39,8 @@ class Operator:
     Attributes:
         homogeneity: the inputs whose pending scale the outputs take over, or a function that
             returns them for a node. Not used where a node is a layer.
+        degree: the function that returns the degree of homogeneity of a node's outputs where that
+            does not follow from `homogeneity`: of operators in the subgraphs that compute weights.
         scaled_outputs: the number of outputs, from the first on, that take the pending scale over;
             None for all of them.
         activation: for an activation, the function that marks its active elements, those with a
@@ -63,6 +66,7 @@ class Operator:
     """
 
     homogeneity: HomogeneityRule = Homogeneity.NONE
+    degree: DegreeRule | None = None
     scaled_outputs: int | None = None
     activation: ActiveElements | None = None
     precedes_activation: bool = False

@@ -51,6 +51,15 @@ from collections.abc import Callable
 import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, attributes
+from lsuv_cli.graph.operators.degrees import (
+    of_chosen,
+    of_factors,
+    of_first,
+    of_normalised,
+    of_power,
+    of_product,
+    of_quotient,
+)
 from lsuv_cli.graph.operators.operator import Homogeneity, Operator
 from lsuv_cli.graph.operators.products import convolution, gemm, matmul, transposed_convolution
 from lsuv_cli.graph.operators.slopes import (
@@ -110,41 +119,57 @@ _ONNX = {
     "Add": Operator(JOINT, owns_parameters=True),
     "Attention": Operator(left_alone=True),
     "AveragePool": Operator(FIRST),
-    "BatchNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "BatchNormalization": Operator(
+        precedes_activation=True, owns_parameters=True, degree=of_normalised
+    ),
     "Cast": Operator(rearranges=True),
     "Celu": Operator(activation=exponential(1.0)),
     "Clip": Operator(activation=between_limits),
     "Concat": Operator(JOINT),
-    "Conv": Operator(product=convolution, owns_parameters=True, float32_only=True),
+    "Conv": Operator(
+        product=convolution, owns_parameters=True, float32_only=True, degree=of_product
+    ),
     "ConvInteger": Operator(integer_weights=True),
     "ConvTranspose": Operator(
-        product=transposed_convolution, owns_parameters=True, float32_only=True
+        product=transposed_convolution, owns_parameters=True, float32_only=True, degree=of_product
     ),
+    "CumSum": Operator(degree=of_first),
     "DeformConv": Operator(left_alone=True),
     "DepthToSpace": Operator(FIRST),
-    "Div": Operator(FIRST),
+    "Div": Operator(FIRST, degree=of_quotient),
     "Dropout": Operator(FIRST, scaled_outputs=1, precedes_activation=True),
-    "Einsum": Operator(left_alone=True),
+    "Einsum": Operator(left_alone=True, degree=of_factors),
     "Elu": Operator(activation=exponential(1.0)),
     "Expand": Operator(FIRST),
     "Flatten": Operator(FIRST, rearranges=True),
     "GRU": Operator(left_alone=True, float32_only=True, gates="zrh"),
     "Gather": Operator(FIRST),
+    "GatherElements": Operator(degree=of_first),
+    "GatherND": Operator(degree=of_first),
     "Gelu": Operator(activation=flat_nowhere),
-    "Gemm": Operator(product=gemm, optional_addend_opset=11, owns_parameters=True),
+    "Gemm": Operator(
+        product=gemm, optional_addend_opset=11, owns_parameters=True, degree=of_product
+    ),
     "GlobalAveragePool": Operator(FIRST),
     "GlobalLpPool": Operator(FIRST),
     "GlobalMaxPool": Operator(FIRST),
-    "GroupNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "GroupNormalization": Operator(
+        precedes_activation=True, owns_parameters=True, degree=of_normalised
+    ),
     "HardSigmoid": Operator(activation=output_within(0.0, 1.0)),
     "HardSwish": Operator(activation=input_above(-3.0)),
     "Identity": Operator(FIRST, precedes_activation=True, rearranges=True),
-    "InstanceNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "InstanceNormalization": Operator(
+        precedes_activation=True, owns_parameters=True, degree=of_normalised
+    ),
     "LSTM": Operator(left_alone=True, float32_only=True, gates="iofc"),
-    "LayerNormalization": Operator(precedes_activation=True, owns_parameters=True),
+    "LayerNormalization": Operator(
+        precedes_activation=True, owns_parameters=True, degree=of_normalised
+    ),
     "LeakyRelu": Operator(FIRST, activation=flat_nowhere),
+    "LpNormalization": Operator(degree=of_power(0)),
     "LpPool": Operator(FIRST),
-    "MatMul": Operator(product=matmul, owns_parameters=True),
+    "MatMul": Operator(product=matmul, owns_parameters=True, degree=of_product),
     "MatMulInteger": Operator(integer_weights=True),
     "Max": Operator(JOINT),
     "MaxPool": Operator(FIRST, scaled_outputs=1),
@@ -152,17 +177,20 @@ _ONNX = {
     "Min": Operator(JOINT),
     "Mish": Operator(activation=flat_nowhere),
     "Mul": Operator(Homogeneity.EACH_INPUT),
+    "Neg": Operator(degree=of_first),
     "PRelu": Operator(FIRST, activation=flat_nowhere, owns_parameters=True),
     "Pad": Operator(_padding),
     "QLinearConv": Operator(integer_weights=True),
     "QLinearMatMul": Operator(integer_weights=True),
     "RNN": Operator(left_alone=True, float32_only=True, gates="i"),
+    "Reciprocal": Operator(degree=of_power(-1)),
     "ReduceL1": Operator(FIRST),
     "ReduceL2": Operator(FIRST),
     "ReduceMax": Operator(FIRST),
     "ReduceMean": Operator(FIRST),
     "ReduceMin": Operator(FIRST),
     "ReduceSum": Operator(FIRST),
+    "ReduceSumSquare": Operator(degree=of_power(2)),
     "Relu": Operator(FIRST, activation=input_above(0.0)),
     "Reshape": Operator(FIRST, rearranges=True),
     "Selu": Operator(activation=exponential(SELU_ALPHA, SELU_GAMMA)),
@@ -178,6 +206,7 @@ _ONNX = {
     "SpaceToDepth": Operator(FIRST),
     "Split": Operator(FIRST),
     "SplitToSequence": Operator(makes_sequences=True),
+    "Sqrt": Operator(degree=of_power(0.5)),
     "Squeeze": Operator(FIRST, rearranges=True),
     "Sub": Operator(JOINT),
     "Sum": Operator(JOINT),
@@ -186,7 +215,9 @@ _ONNX = {
     "ThresholdedRelu": Operator(activation=input_above_alpha),
     "Tile": Operator(FIRST),
     "Transpose": Operator(FIRST, rearranges=True),
+    "Trilu": Operator(degree=of_first),
     "Unsqueeze": Operator(FIRST, rearranges=True),
+    "Where": Operator(degree=of_chosen),
 }
 
 # ONNX Runtime's own operators. Those that do several things at once are taken apart by a pass, such
