@@ -10,9 +10,9 @@ import numpy as np
 
 from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.engine.evaluate import evaluate
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
-from lsuv_cli.runtime.evaluate import evaluate
 
 # A computed weight is the drawn matrix, but for its gains, up to this share of its largest element.
 TOLERANCE = 1e-3

@@ -12,6 +12,7 @@ from lsuv_cli.core.layout import rescaled
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer
 from lsuv_cli.core.solve import LayerSolution
+from lsuv_cli.engine.channel_axes import along
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.layers.biases import stored_bias
@@ -62,10 +63,7 @@ def _rescale(layer: Layer, weights: Parameters, scale: Float64Array) -> None:
         weights.set(layer.weight_value, layer.layout.rescale(weights[layer.weight_value], scale))
     for part in layer.scaled_parts:
         value = weights[part.value]
-        factors = scale
-        if scale.ndim and part.channel_axis is not None:
-            factors = scale.reshape(-1, *(1,) * (value.ndim - part.channel_axis - 1))
-        weights.set(part.value, rescaled(value, factors))
+        weights.set(part.value, rescaled(value, along(scale, part.channel_axis, value.ndim)))
 
 
 def set_running_statistics(

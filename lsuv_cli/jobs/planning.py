@@ -8,9 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lsuv_cli.core.choices import Per
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
+from lsuv_cli.engine.channel_axes import with_channel_axes
 from lsuv_cli.graph.topology import operators_used
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.jobs.opening import OpenedInputs
@@ -58,7 +60,10 @@ def plan_model(inputs: OpenedInputs) -> ModelPlan:
     model = inputs.model
     _refuse_unknown_operators(model)
     refuse_quantised(model)
-    layer_nodes, naming, others = _name_layers(inputs, find_layers(model))
+    found = find_layers(model)
+    if inputs.options.per is Per.CHANNEL:
+        found = with_channel_axes(model, found)
+    layer_nodes, naming, others = _name_layers(inputs, found)
     if not layer_nodes:
         raise ModelError(
             f"{model.path} has no convolution or fully connected layer with a constant weight, "

@@ -21,6 +21,8 @@ from lsuv_cli.passes.pipeline import Pass
 
 # What a layer feeds and a weight does not.
 NON_LINEAR = frozenset(("Softmax", "LayerNormalization", "Erf", "Sin", "Cos"))
+# PyTorch's module that computes the parameters of another one.
+PARAMETRIZATIONS = "parametrizations"
 SUMS = frozenset(("Add", "Sub"))
 
 
@@ -98,9 +100,10 @@ class _Finder:
     def _has_own_module(self, product: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
         """Return whether a product is made in a module that has its weight, and is used outside."""
         path = _path(product)
-        if not path or path == _path(reader):
+        if not path or path == _path(reader) or PARAMETRIZATIONS in path.split("."):
             return False
-        names = {view.parameter for view in map(self._graph.view, product.input) if view}
+        matrices = [name for name in product.input[:2] if len(self._graph.shape(name) or ()) > 1]
+        names = {view.parameter for view in map(self._graph.view, matrices) if view}
         return any(name.rpartition(".")[0] == path for name in names)
 
 

@@ -13,17 +13,21 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
+from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.homogeneous import scaling_set
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, values_read
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
 from lsuv_cli.graph.operators.table import operator_of
-from lsuv_cli.graph.views import View, overlap
+from lsuv_cli.graph.views import Reshaped, View, overlap
 from lsuv_cli.passes.pipeline import Pass
-from lsuv_cli.passes.rearrangements import view_steps
+from lsuv_cli.passes.rearrangements import ViewSteps, view_steps
 
 # Constants of more elements are weights, and are not looked at.
 MAX_CONSTANT = 1 << 16
+
+# Operators that only change the shape, whatever their arguments.
+RESHAPING = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
 
 
 def find_computed_weights(graph: EditableGraph) -> None:
@@ -146,7 +150,11 @@ class _Search:
         known: dict[str, list[View]],
     ) -> list[View]:
         source = self._shapes.get(next(iter(node.input), ""))
-        steps = [] if source is None else view_steps(node, source, self._graph)
+        steps: ViewSteps = []
+        if node.op_type in RESHAPING:
+            steps = [(Reshaped(shape),)]
+        elif source is not None:
+            steps = view_steps(node, source, self._graph)
         if steps:
             more = steps[list(node.output).index(value)]
             inner = self._views(node.input[0], known)
@@ -179,10 +187,7 @@ def _numbers(graph: EditableGraph, nodes: Sequence[onnx.NodeProto]) -> dict[str,
         if name in graph.constants and graph.parameters[name].info.nbytes <= MAX_CONSTANT:
             value = graph.parameters[name].read()
         elif node is not None and node.op_type in ("Constant", "ConstantOfShape"):
-            tensors = [one.t for one in node.attribute if one.name == "value"]
-            if not tensors and node.op_type == "ConstantOfShape":
-                numbers[name] = 0.0
-            value = numpy_helper.to_array(tensors[0]) if tensors else None
+            value = _constant(node)
         if (
             value is not None
             and value.size
@@ -192,6 +197,16 @@ def _numbers(graph: EditableGraph, nodes: Sequence[onnx.NodeProto]) -> dict[str,
         ):
             numbers[name] = float(value.flat[0])
     return numbers
+
+
+def _constant(node: onnx.NodeProto) -> FloatArray:
+    """Return the value of a Constant node, or a ConstantOfShape's single element."""
+    found = attributes(node)
+    tensor = next(iter(found.values()), 0.0)
+    if isinstance(tensor, onnx.TensorProto):
+        tensor = numpy_helper.to_array(tensor)
+    value: FloatArray = np.asarray(tensor)
+    return value
 
 
 def _shapes(

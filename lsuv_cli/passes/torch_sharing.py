@@ -39,7 +39,9 @@ def separate_modules(graph: EditableGraph) -> None:
             else:
                 own = _owner(name, paths)
                 new = path + name.removeprefix(own)
-            if own not in ("", path) and new not in graph.stored:
+            # A module may pass its own parameter to one inside it.
+            inside = path.startswith(f"{own}.")
+            if own not in ("", path) and not inside and new not in graph.stored:
                 graph.add_copy(new, name)
                 graph.set_input(node, position, new)
 

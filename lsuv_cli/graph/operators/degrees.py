@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
+from lsuv_cli.graph.nodes import FLOAT_TYPES, attributes
+
 # The degree of a value; None where it has none, EVERY_DEGREE for one that is zero everywhere.
 Degree = float | None
 EVERY_DEGREE = math.inf
@@ -42,6 +44,12 @@ def product_degree(degrees: Sequence[Degree]) -> Degree:
 def of_first(_node: onnx.NodeProto, degrees: Sequence[Degree]) -> Degree:
     """Return the first input's degree, where the others are constant."""
     return degrees[0] if all(map(is_constant, degrees[1:])) else None
+
+
+def of_cast(node: onnx.NodeProto, degrees: Sequence[Degree]) -> Degree:
+    """Return the degree of what is cast to a floating-point type; integers are rounded."""
+    to_float = attributes(node)["to"] in FLOAT_TYPES
+    return degrees[0] if to_float or is_constant(degrees[0]) else None
 
 
 def of_product(_node: onnx.NodeProto, degrees: Sequence[Degree]) -> Degree:

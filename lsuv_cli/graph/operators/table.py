@@ -52,6 +52,7 @@ import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, attributes
 from lsuv_cli.graph.operators.degrees import (
+    of_cast,
     of_chosen,
     of_factors,
     of_first,
@@ -122,7 +123,8 @@ _ONNX = {
     "BatchNormalization": Operator(
         precedes_activation=True, owns_parameters=True, degree=of_normalised
     ),
-    "Cast": Operator(rearranges=True),
+    "Cast": Operator(rearranges=True, degree=of_cast),
+    "CastLike": Operator(degree=of_first),
     "Celu": Operator(activation=exponential(1.0)),
     "Clip": Operator(activation=between_limits),
     "Concat": Operator(JOINT),
