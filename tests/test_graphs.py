@@ -201,8 +201,8 @@ def test_equal_constants_are_not_tied(tmp_path: Path) -> None:
     assert output.var() == pytest.approx(1, abs=1e-5)
 
 
-def test_what_stays_a_computation(tmp_path: Path) -> None:
-    """A weight that is computed from another is not a parameter, so its node is not a layer."""
+def test_a_computed_weight_is_a_layer(tmp_path: Path) -> None:
+    """Of a weight that two parameters scale, the one that holds the matrix is scaled."""
     nodes = [
         *(node("Mul", "w g", "scaled"), node("MatMul", "x scaled", "a"), node("Tanh", "a", "t")),
         node("MatMul", "t v", "z"),
@@ -210,9 +210,13 @@ def test_what_stays_a_computation(tmp_path: Path) -> None:
     weights = {"w": W(8, 6), "g": np.full(6, 2, np.float32), "v": V}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 8))
     model, _ = read_model(path)
-    assert [layer_node.layer.name for layer_node in find_layers(model)] == ["MatMul_z"]
-    _, written = keep(path, save_samples(tmp_path, (8,)))
-    np.testing.assert_array_equal(written["w"], weights["w"])
+    first, _ = find_layers(model)
+    assert (first.layer.name, first.layer.computed_weight) == ("MatMul_a", "scaled")
+    assert [part.value for part in first.layer.scaled_parts] == ["w"]
+    samples = save_samples(tmp_path, (8,))
+    _, written = run(path, samples)
+    np.testing.assert_array_equal(written["g"], weights["g"])
+    assert (np.load(samples) @ (written["w"] * 2)).var() == pytest.approx(1, abs=1e-5)
 
 
 def test_nothing_is_said_of_it_that_is_not_so(tmp_path: Path) -> None:

@@ -43,10 +43,9 @@ def _with_axes(model: OnnxModel, layer_node: LayerNode) -> LayerNode:
         )
         for name in computed.parameters
     }
-    nodes = model.uses.needed([computed.value])
 
     def weight(changed: dict[str, FloatArray]) -> FloatArray:
-        return evaluate(computed.value, nodes, {**values, **changed}, model.skeleton, model.opset)
+        return evaluate(model, computed.value, {**values, **changed})
 
     channels = layer.layout.out_channels
     scale = rng.uniform(1.0, 2.0, channels)

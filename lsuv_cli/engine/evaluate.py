@@ -1,46 +1,33 @@
-"""The value of a part of a graph that depends on parameters alone."""
+"""The value of a weight that is computed from parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import onnx
 
 from lsuv_cli.core.layout import FloatArray
-from lsuv_cli.core.measurements import InstrumentedGraph
-from lsuv_cli.graph.builder import GraphBuilder
+from lsuv_cli.instrument.constant_graph import constant_graph
+from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.runtime.devices import CPU, Device
 from lsuv_cli.runtime.run_once import run_once
 
-# These parts are small.
+# Weights are small beside activations.
 ONE_CORE = Device(((CPU, {}),), "CPU", threads=1)
 
 
-def evaluate(
-    value: str,
-    nodes: Sequence[onnx.NodeProto],
-    parameters: Mapping[str, FloatArray],
-    skeleton: onnx.ModelProto,
-    opset: int,
-) -> FloatArray:
-    """Return the value that some nodes make of parameters, on the CPU.
+def evaluate(model: OnnxModel, value: str, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    """Compute a value that depends on parameters alone, on the CPU.
 
     Args:
-        value: its name.
-        nodes: that compute it, in execution order.
-        parameters: an array for each parameter that they read.
-        skeleton: the model they belong to, for its integer initializers and operator sets.
-        opset: the version of the default operator set.
+        model: the model.
+        value: the value's name.
+        parameters: an array for each parameter that it depends on.
 
     Raises:
-        ModelError: ONNX Runtime can't run the nodes.
+        ModelError: ONNX Runtime can't compute it.
     """
-    builder = GraphBuilder(opset)
-    builder.nodes += nodes
-    for name, array in parameters.items():
-        builder.parameter(name, array)
-    model = builder.model(skeleton, [], {value: onnx.TensorProto.UNDEFINED})
-    graph = InstrumentedGraph(model, dict(builder.external), {}, {value: value})
-    found: FloatArray = np.asarray(run_once(graph, {}, ONE_CORE)[value])
+    found: FloatArray = np.asarray(
+        run_once(constant_graph(model, value, parameters), {}, ONE_CORE)[value]
+    )
     return found

@@ -39,13 +39,8 @@ def set_gains(setup: Setup, weights: Parameters, index: LayerIndex) -> None:
     if len(parts) > 1:
         return
     computed = model.computed_weights[layer.computed_weight]
-    normalised = evaluate(
-        computed.value,
-        model.uses.needed([computed.value]),
-        {name: weights[name] for name in computed.parameters},
-        model.skeleton,
-        model.opset,
-    )
+    values = {name: weights[name] for name in computed.parameters}
+    normalised = evaluate(model, computed.value, values)
     gain = _gain(weights[layer.weight_value], normalised, weights[parts[0]].shape)
     if gain is not None:
         weights.set(parts[0], gain.astype(weights[parts[0]].dtype))

@@ -90,7 +90,7 @@ def test_what_is_no_layer(tmp_path: Path) -> None:
     ]
     layer_nodes = layer_nodes_of(tmp_path, nodes, w=W66, v=B6, u=W66)
     assert [layer_node.layer.name for layer_node in layer_nodes] == ["n_a", "n_from_constants"]
-    assert [layer_node.unusable is None for layer_node in layer_nodes] == [True, False]
+    assert all(layer_node.unusable is None for layer_node in layer_nodes)
     assert layer_nodes[0].layer.foreign_use == "n_constant"
 
 
