@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 Inputs = tuple[Tensor, ...]
 Road = Callable[[nn.Module, Inputs, Path], Path]
@@ -117,15 +120,16 @@ def _exported(module: nn.Module, inputs: Inputs, folder: Path) -> tuple[Path, Pa
     paths = folder / "dynamo.onnx", folder / "unopt.onnx"
     if not all(path.exists() for path in paths):
         batch = torch.export.Dim("batch")
-        program = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            optimize=False,
-            input_names=[f"x{index}" for index in range(len(inputs))],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            verbose=False,
-        )
+        with mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(registry)):
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                optimize=False,
+                input_names=[f"x{index}" for index in range(len(inputs))],
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                verbose=False,
+            )
         assert program is not None
         program.save(paths[1])
         program.optimize()  # as optimize=True does
@@ -139,6 +143,9 @@ def _trace(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
     torch.jit.save(trace(module, inputs), path)
     return path
 
+
+# Making the table of operators takes half the time of an export, and it is always the same.
+registry = functools.cache(ONNXRegistry.from_torchlib)
 
 UNFOLDED: dict[str, Any] = {
     "training": torch.onnx.TrainingMode.PRESERVE,
