@@ -19,11 +19,19 @@ class Tap:
         pending_layers: the layers whose pending scales, multiplied, are that of the measured value;
             empty where it is scaled.
         channels: c.
+        count: the graph output that holds the number of elements in each channel, () int64; ""
+            where each sample has equally many.
     """
 
     output: str
     pending_layers: tuple[LayerIndex, ...]
     channels: int
+    count: str = ""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph outputs that it consists of."""
+        return (self.output, self.count) if self.count else (self.output,)
 
 
 @dataclass(frozen=True, slots=True)

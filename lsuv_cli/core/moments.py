@@ -22,8 +22,9 @@ class Moments:
     """First and second moments of an activation, for each of c channels.
 
     Attributes:
-        count: the samples measured. Each of them has equally many elements in a channel, so that
-            this is the weight in a merge.
+        count: the weight in a merge: the samples measured, where each has equally many elements in
+            a channel; the elements of a channel, where that depends on what the samples hold.
+            Without any, the moments mean nothing.
         mean: (c,) float64.
         mean_square: (c,) float64. float64 holds sixteen digits, so that the variance is exact
             enough even where the mean is a thousand times the standard deviation.
@@ -36,6 +37,8 @@ class Moments:
     @_quiet
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of samples together."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
         count = self.count + other.count
         share, other_share = self.count / count, other.count / count
         return Moments(
@@ -54,6 +57,11 @@ class Moments:
         """Return the moments of the activation plus a shift, () or (c,)."""
         square = self.mean_square + 2 * shift * self.mean + shift**2
         return Moments(self.count, self.mean + shift, square)
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing was measured."""
+        return self.count == 0
 
     @property
     def is_finite(self) -> bool:

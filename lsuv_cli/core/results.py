@@ -11,6 +11,7 @@ from lsuv_cli.core.choices import Status
 from lsuv_cli.core.indices import LayerIndex, WeightIndex, by_layer
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer, LayerResult, Plan
+from lsuv_cli.core.scale_rule import NO_SAMPLE, UNREACHED
 from lsuv_cli.core.solve import LayerSolution
 
 
@@ -24,12 +25,15 @@ class Outcome:
         scales: the scale of each weight, of all sweeps together.
         outputs: the moments of each measured layer's output after the last sweep; see
             `SegmentSolution`.
+        unreached: the weights that no sample reached in the last sweep at any of their uses, and
+            that were not scaled before; they are as they were in the file.
     """
 
     layers: dict[LayerIndex, LayerSolution] = field(default_factory=dict)
     scaled_at: dict[WeightIndex, LayerIndex] = field(default_factory=dict)
     scales: dict[WeightIndex, Float64Array] = field(default_factory=dict)
     outputs: dict[LayerIndex, Moments] = field(default_factory=dict)
+    unreached: set[WeightIndex] = field(default_factory=set)
 
 
 def layer_results(
@@ -48,7 +52,7 @@ def layer_results(
         outcome: the outcome of the sweeps.
         before: the moments with the model's own weights; may be empty.
         after: the moments with the written weights; may be empty, and then the closed form is
-            trusted.
+            trusted. A layer that is missing among others has no output.
         tol: tolerated deviation from the target; that of the weight's dtype, if that is more.
         iterations: sweeps so far.
     """
@@ -59,13 +63,16 @@ def layer_results(
         if measured is not None:
             deviation = plan.rule.deviation(measured, plan.target(index))
         status, detail = _status(plan, index, outcome, deviation, tol=tol, iterations=iterations)
+        if after and measured is None and status is Status.CONVERGED:
+            status, detail = UNREACHED
+        is_left_alone = planned.skipped is not None or planned.first_use in outcome.unreached
         results.append(
             LayerResult(
                 planned=planned,
                 status=status,
                 detail=detail,
                 scale=np.asarray(outcome.scales.get(planned.first_use, 1.0), np.float64),
-                iterations=iterations if planned.skipped is None else 0,
+                iterations=0 if is_left_alone else iterations,
                 before=before.get(index),
                 after=measured,
                 deviation=deviation,
@@ -90,11 +97,18 @@ def _status(
         return Status.UNSCALED, ""
     deciding_use = outcome.scaled_at.get(planned.first_use, LayerIndex(planned.first_use))
     failure = outcome.layers[index].failure if index in outcome.layers else None
-    # Another use of the weight has decided its scale, where this one's output does not vary.
-    if failure is not None and (deciding_use == index or failure[0] is not Status.ZERO_VARIANCE):
+    if planned.first_use in outcome.unreached:
+        deciding_use, failure = index, UNREACHED
+    # Another use of the weight has decided its scale, where this one's output does not vary or is
+    # empty.
+    is_excused = failure == UNREACHED or (
+        failure is not None and failure[0] is Status.ZERO_VARIANCE
+    )
+    if failure is not None and (deciding_use == index or not is_excused):
         return failure
     if deciding_use != index:
-        return Status.SHARED, f"scaled at {plan.layers[deciding_use].layer.name}"
+        where = plan.layers[deciding_use].layer.name
+        return Status.SHARED, f"scaled at {where}" + f"; {NO_SAMPLE} here" * (failure == UNREACHED)
     # The negation also holds where the deviation is not a number.
     if deviation is not None and not deviation <= tolerated(planned.layer, tol):
         return Status.MAX_ITERATIONS, f"off by {deviation:.2g} after {iterations} sweeps"

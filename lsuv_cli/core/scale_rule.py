@@ -9,6 +9,10 @@ from lsuv_cli.core.choices import Status
 from lsuv_cli.core.mathematics import NUMPY, Mathematics, N
 from lsuv_cli.core.moments import RELATIVE_VARIANCE_FLOOR, Float64Array, Moments
 
+# Why a layer has no output where the samples decide which layers they pass.
+NO_SAMPLE = "no sample reaches it"
+UNREACHED = (Status.UNREACHABLE, NO_SAMPLE)
+
 
 @dataclass(frozen=True, slots=True)
 class Product(Generic[N]):
@@ -161,6 +165,8 @@ def failure_of(
         bias: (c,) bias that is added to it; None for zero.
         target: the output to reach.
     """
+    if moments.is_empty:
+        return UNREACHED
     if not moments.is_finite:
         return Status.NON_FINITE, "the output holds infinities or NaN"
     dead = _count_unsolved(rule, moments, None, target)

@@ -57,7 +57,8 @@ class SegmentSolution:
         norms: the moments of what each normalisation takes in, scaled.
         products: the measured product of each layer so far.
         outputs: the moments that each measured layer's output has with the scales and biases that
-            were found, as long as the node adds nothing else.
+            were found, as long as the node adds nothing else; without layers that no sample
+            reaches.
     """
 
     layers: Mapping[LayerIndex, LayerSolution]
@@ -101,7 +102,7 @@ def solve(
         },
         norms={index: solver.scaled(one) for index, one in measured.norms.items()},
         products=solver.products,
-        outputs=solver.outputs,
+        outputs={index: one for index, one in solver.outputs.items() if not one.is_empty},
     )
 
 
@@ -153,6 +154,8 @@ class _Solver:
         """Return the scale of a layer's weight: that of an earlier use, or its own."""
         product = Product(moments.mean, moments.mean_square, bias)
         own = self._plan.rule.scale(product, self._plan.target(index), 0.0, NUMPY)
+        if moments.is_empty:
+            own = np.zeros_like(own)
         weight = self._plan.layers[index].first_use
         before = self.scales.get(weight, np.zeros_like(own))
         self.scales[weight] = np.where(before > 0, before, own)

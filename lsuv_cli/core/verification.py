@@ -12,7 +12,7 @@ from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
 from lsuv_cli.core.results import tolerated
-from lsuv_cli.core.scale_rule import ScaleRule, is_unsolvable
+from lsuv_cli.core.scale_rule import UNREACHED, ScaleRule, is_unsolvable
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ def _judged(
 ) -> tuple[Status, str]:
     if planned.skipped is not None:
         return planned.skipped_status, planned.skipped
-    if planned.layer.recurrent or moments is None or deviation is None:
-        return Status.UNSCALED, ""
+    if moments is None or deviation is None:
+        recurrent = planned.layer.recurrent
+        return (Status.UNSCALED, "") if recurrent else UNREACHED
     if not moments.is_finite:
         return Status.NON_FINITE, "its output is not finite"
     if is_unsolvable(rule, moments):
@@ -118,7 +119,8 @@ def _judged(
 def _shared(index: int, found: Sequence[Verdict]) -> Verdict:
     """Return a layer's verdict, `shared` where its weight is right for another of its uses."""
     one = found[index]
-    if one.status is not Status.OUTSIDE:
+    unreached = one.status is Status.UNREACHABLE and one.planned.skipped is None
+    if one.status is not Status.OUTSIDE and not unreached:
         return one
     uses = [other for other in found if other.planned.first_use == one.planned.first_use]
     right = next((use for use in uses if use.status is Status.WITHIN), None)

@@ -33,7 +33,7 @@ def find_distributions(
         events: receives progress events.
 
     Returns:
-        The distribution at each of these layers whose output is finite.
+        The distribution at each of these layers whose output is finite and not empty.
     """
     edges = {index: histogram_edges(one) for index, one in moments.items() if one.is_finite}
     if not edges:
@@ -53,6 +53,7 @@ def find_distributions(
             active[index].moments.mean if index in active else None,
         )
         for index, bounds in edges.items()
+        if not shares_below[index].moments.is_empty
     }
 
 

@@ -59,9 +59,10 @@ def pre_initialise(
 
     names = [setup.plan.layers[index].layer.weight_value for index in drawn]
     parts = Counter(setup.model.view(name).parameter for name in names)
-    for name in names:
+    for index, name in zip(drawn, names, strict=True):
         # Of a parameter that is drawn part by part, each part is set into what is there.
-        if parts[setup.model.view(name).parameter] == 1:
+        is_whole = parts[setup.model.view(name).parameter] == 1
+        if is_whole and not setup.layer_nodes[index].has_data_dependent_size:
             weights.release(name)
     with factorisation.mapping() as map_:
         for done, (name, weight) in enumerate(zip(names, map_(draw_one, drawn), strict=True), 1):
@@ -107,6 +108,7 @@ class PendingDraws:
         self._options = options
         self._events = events
         self._pending = setup.plan.initialised()
+        self._undone: list[WeightIndex] = []
         self._factorisation = choose_factorisation(setup.plan, options.pre_init, setup.device)
 
     def draw(self, parameters: Collection[str]) -> None:
@@ -114,8 +116,18 @@ class PendingDraws:
         self._draw([weight for weight in self._pending if self._parameter(weight) in parameters])
 
     def draw_all(self) -> None:
-        """Draw all weights that have not been drawn yet."""
+        """Draw all weights that have not been drawn yet, and were not undone in this sweep."""
         self._draw(self._pending)
+
+    def undo(self, weight: WeightIndex) -> None:
+        """Set a weight back to what it was before it was drawn, until the next sweep."""
+        if self._options.pre_init is not PreInit.KEEP:
+            self._weights.restore(self._setup.plan.layers[weight].layer.weight_value)
+            self._undone.append(weight)
+
+    def begin_sweep(self) -> None:
+        """Have the weights that were undone be drawn again."""
+        self._pending, self._undone = sorted([*self._pending, *self._undone]), []
 
     def _draw(self, weights: Sequence[WeightIndex]) -> None:
         self._pending = [weight for weight in self._pending if weight not in weights]

@@ -36,7 +36,8 @@ class Signal:
     """The signal in a network, forward and backward.
 
     Attributes:
-        forward: for each layer's index (mean, standard deviation) of its output.
+        forward: for each layer's index (mean, standard deviation) of its output; without those
+            that no sample reaches.
         backward: for each layer's index the standard deviation of the gradient with respect to its
             output; without those on which no output of the model depends.
     """
@@ -121,11 +122,15 @@ class Differentiator:
                 ends, list(layers.values()), cotangents, allow_unused=True
             )
         return Signal(
-            {index: _mean_and_std(output.detach()) for index, output in layers.items()},
+            {
+                index: _mean_and_std(output.detach())
+                for index, output in layers.items()
+                if output.numel()
+            },
             {
                 index: _mean_and_std(gradient)[1]
                 for index, gradient in zip(layers, gradients, strict=True)
-                if gradient is not None
+                if gradient is not None and gradient.numel()
             },
         )
 
@@ -144,7 +149,9 @@ def refuse_different(
         NoGradientsError: a layer's output differs.
     """
     for index, (mean, std) in signal.forward.items():
-        moments = measured[index]
+        moments = measured.get(index)
+        if moments is None:
+            continue  # none of these samples reaches it
         true_mean, true_std = moments.blob_mean, math.sqrt(moments.blob_variance)
         tolerated = TOLERANCE * math.sqrt(float(moments.mean_square.mean()))
         if not math.isfinite(tolerated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
 from lsuv_cli.core.results import Outcome, layer_results
-from lsuv_cli.core.solve import damp_overshoots
+from lsuv_cli.core.solve import LayerSolution, damp_overshoots
 from lsuv_cli.engine.batch_statistics import Forecast, measure_norm_inputs
 from lsuv_cli.engine.draw import PendingDraws
 from lsuv_cli.engine.measure_outputs import measure_outputs
@@ -110,6 +111,8 @@ class Iterations:
         self._scales: dict[WeightIndex, Float64Array] = {}
         self._last_scales: dict[WeightIndex, Float64Array] = {}
         self._draws = PendingDraws(setup, weights, options, events)
+        self._uses = Counter(one.first_use for one in setup.plan.layers if one.swept)
+        self._empty_uses: Counter[WeightIndex] = Counter()
         clear_biases(setup, weights)
 
     def next_sweep(self, forecast: Forecast) -> Iterator[Segment]:
@@ -125,6 +128,9 @@ class Iterations:
         if self._iterations == 1:
             forecast(self._sweeper.segments)
         self._last_scales, self._scales = self._scales, {}
+        self._draws.begin_sweep()
+        self._empty_uses.clear()
+        self.outcome.unreached.clear()
         while self._sweeper.position < len(self._sweeper.segments):
             yield self._sweeper.segments[self._sweeper.position]
         self._draws.draw_all()
@@ -160,12 +166,23 @@ class Iterations:
         self.outcome.layers |= swept.layers
         self.outcome.scaled_at |= swept.scaled_at
         self.outcome.outputs |= swept.outputs
+        self._undo_unreached(swept.layers)
         for first, scale in solved.items():
             self._scales[first] = self._scales.get(first, np.asarray(1.0)) * scale
         later = sweeper.segments[sweeper.position :]
         if not later:
             return frozenset()
         return segment.parameters - {name for one in later for name in one.parameters}
+
+    def _undo_unreached(self, layers: Mapping[LayerIndex, LayerSolution]) -> None:
+        """Set the weights back that no sample reaches, once their last use has been measured."""
+        for index, solution in layers.items():
+            first = self._setup.plan.layers[index].first_use
+            self._empty_uses[first] += solution.moments.is_empty
+            is_unreached = self._empty_uses[first] == self._uses[first]
+            if is_unreached and first not in self.outcome.scaled_at:
+                self.outcome.unreached.add(first)
+                self._draws.undo(first)
 
     def _end_sweep(self) -> None:
         stats = self._sweeper.stats

@@ -22,7 +22,8 @@ def measure_outputs(
 ) -> dict[LayerIndex, Moments]:
     """Return the moments of every layer's output; the samples pass through the untouched graph.
 
-    A layer whose first batch is ill-conditioned is measured around its mean.
+    A layer whose first batch is ill-conditioned is measured around its mean; one that no sample
+    reaches is left out.
 
     Args:
         setup: the model, its plan and its samples.
@@ -39,7 +40,7 @@ def measure_outputs(
     for position, segment in enumerate(segments):
         layers = [outputs[name] for name in segment.makes() & outputs.keys()]
         measured = _measure_segment(setup, weights, data_pass, segments[: position + 1], layers)
-        moments |= {index: one.moments for index, one in measured.items()}
+        moments |= {i: one.moments for i, one in measured.items() if not one.moments.is_empty}
     setup.store.clear()
     entry = [[index, *moments_entry(one)] for index, one in moments.items()]
     setup.journal.record({"measured": entry})

@@ -37,7 +37,7 @@ def apply(
     Args:
         setup: the model, its plan and its samples.
         weights: modified.
-        solutions: the solution of each swept layer.
+        solutions: the solution of each swept layer; the bias of one that no sample reaches stays.
         scales: the scale of each weight.
     """
     for first, scale in scales.items():
@@ -45,6 +45,8 @@ def apply(
         if np.any(scale != 1):
             _rescale(layer, weights, scale)
     for index, solution in solutions.items():
+        if solution.moments.is_empty:
+            continue
         planned, layer_node = setup.plan.layers[index], setup.layer_nodes[index]
         layer = planned.layer
         if layer.bias_value is None or planned.bias is Bias.KEEP:
@@ -69,8 +71,13 @@ def _rescale(layer: Layer, weights: Parameters, scale: Float64Array) -> None:
 def set_running_statistics(
     setup: Setup, weights: Parameters, norms: Mapping[NormIndex, Moments]
 ) -> None:
-    """Set BatchNormalization's running mean and population variance to those of the samples."""
+    """Set BatchNormalization's running mean and population variance to those of the samples.
+
+    One that no sample reaches keeps its own.
+    """
     for index, moments in norms.items():
+        if moments.is_empty:
+            continue
         norm = setup.norms[index]
         # Values beyond the dtype become infinite, as where the samples' statistics are used.
         with np.errstate(over="ignore"):

@@ -86,14 +86,16 @@ class Setup:
             layer_tap(index)
             for index, one in measured.layers.items()
             # Not a number is ill-conditioned too.
-            if not one.moments.condition(per_channel=per_channel, centred=index in centred)
+            if not one.moments.is_empty
+            and not one.moments.condition(per_channel=per_channel, centred=index in centred)
             <= MAX_CONDITION
         )
         norms = (
             norm_tap(index)
             for index, one in measured.norms.items()
             # A channel that is always zero is not ill-conditioned.
-            if not np.all(one.moments.mean_square <= MAX_CONDITION * one.moments.variance)
+            if not one.moments.is_empty
+            and not np.all(one.moments.mean_square <= MAX_CONDITION * one.moments.variance)
         )
         return frozenset((*layers, *norms))
 

@@ -77,6 +77,12 @@ class GraphBuilder:
             self.inline[name] = numpy_helper.from_array(array, name)
         return name
 
+    def scalar(self, value: int) -> str:
+        """Add an initializer without axes, int64; return its name."""
+        name = f"{NAME_PREFIX}scalar:{value}"
+        self.inline[name] = numpy_helper.from_array(np.array(value, np.int64), name)
+        return name
+
     def parameter(self, name: str, value: FloatArray) -> str:
         """Add a weight under its own name: by reference if it is large, else by value."""
         if value.nbytes < EXTERNAL_THRESHOLD_BYTES:

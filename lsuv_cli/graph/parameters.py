@@ -106,6 +106,18 @@ class Parameters(Mapping[str, FloatArray]):
             self._changed.pop(view.parameter, None)
             self._sources.pop(view.parameter, None)
 
+    def restore(self, name: str) -> None:
+        """Set a parameter, or the part of one that a view shows, to what its source holds.
+
+        Args:
+            name: of the parameter or the view, which was not released.
+        """
+        view = self._view(name)
+        if not view.steps:
+            self._changed.pop(view.parameter, None)
+        elif view.parameter in self._changed:
+            self.set(name, view.of(self._sources[view.parameter].read()))
+
     def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
         """Return a parameter in the dtype it is stored with."""
         return self._value(name).astype(dtype, copy=False)

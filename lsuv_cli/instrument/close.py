@@ -37,6 +37,7 @@ def instrumented(
     kinds = list(TapKind)
     ordered = dict(sorted(taps.items(), key=lambda tap: kinds.index(tap[0].kind)))
     outputs = {tap.output: int(TensorProto.DOUBLE) for tap in ordered.values()}
+    outputs |= {tap.count: int(TensorProto.INT64) for tap in ordered.values() if tap.count}
     outputs |= dict.fromkeys(carried.values(), int(TensorProto.UNDEFINED))
     serialised = builder.model(model.skeleton, _inputs(model, feeds), outputs)
     external = dict(builder.external)

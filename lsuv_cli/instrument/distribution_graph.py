@@ -17,7 +17,7 @@ from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.instrument.taps import add_tap, layer_axes
+from lsuv_cli.instrument.taps import add_count_output, add_tap, layer_axes
 from lsuv_cli.layers.activations import add_active
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
@@ -63,21 +63,29 @@ def distribution_graph(
         layer = layer_nodes[index].layer
         dtype = model.weight_values[layer.weight_value].dtype
         shares = _shares_below(builder, layer.output, bounds.astype(dtype))
-        taps[layer_tap(index)] = _tap(builder, shares, bounds.size)
+        taps[layer_tap(index)] = _tap(
+            builder, layer_nodes[index], layer.output, shares, bounds.size
+        )
     for index, node in activations.items():
         layer = layer_nodes[index].layer
         active = add_active(builder, node, model.weight_values[layer.weight_value].dtype)
         if active is not None:
             moments = add_tap(builder, layer_axes(layer_nodes[index]), active, centred=False)
             shares, channels = builder.halves(moments.name)[0], layer.layout.out_channels
-            taps[activation_tap(index)] = _tap(builder, shares, channels)
+            taps[activation_tap(index)] = _tap(
+                builder, layer_nodes[index], active, shares, channels
+            )
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})
 
 
-def _tap(builder: GraphBuilder, means: str, size: int) -> Tap:
-    """Return a tap whose second row is not read."""
+def _tap(builder: GraphBuilder, layer_node: LayerNode, value: str, means: str, size: int) -> Tap:
+    """Return a tap of a value of a layer's shape; its second row is not read."""
     both = builder.node("Concat", [means, means], axis=0)
-    return Tap(builder.node("Reshape", [both, builder.constant([2, size])]), (), size)
+    output = builder.node("Reshape", [both, builder.constant([2, size])])
+    channels = layer_node.layer.layout.out_channels
+    counted = layer_node.has_data_dependent_size
+    count = add_count_output(builder, value, channels) if counted else ""
+    return Tap(output, (), size, count)
 
 
 def _shares_below(builder: GraphBuilder, value: str, edges: FloatArray) -> str:

@@ -8,7 +8,7 @@ from lsuv_cli.core.indices import NormIndex, norm_tap
 from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.builder import GRAPH
 from lsuv_cli.instrument.sweep_context import SweepContext
-from lsuv_cli.instrument.taps import add_moments_output, add_norm_tap
+from lsuv_cli.instrument.taps import add_count_output, add_moments_output, add_norm_tap
 
 
 def measure_norm(context: SweepContext, index: NormIndex) -> None:
@@ -19,15 +19,12 @@ def measure_norm(context: SweepContext, index: NormIndex) -> None:
     dtype = context.swept.model.weight_values[norm.running_mean].dtype
     # Its input is often a convolution's product, which has been measured just before.
     moments = context.product_moments.get(x) or add_norm_tap(
-        builder,
-        x,
-        norm.channels,
-        pooled=dtype == np.float32,
-        centred=context.segment.cautious,
+        builder, norm, x, pooled=dtype == np.float32, centred=context.segment.cautious
     )
     output = add_moments_output(builder, moments, norm.channels)
     layers = incoming.layers if incoming else ()
-    context.taps[norm_tap(index)] = Tap(output, layers, norm.channels)
+    count = add_count_output(builder, x, norm.channels) if norm.has_data_dependent_size else ""
+    context.taps[norm_tap(index)] = Tap(output, layers, norm.channels, count)
     context.scales.norm_moments[index] = builder.halves(moments.name)
 
 

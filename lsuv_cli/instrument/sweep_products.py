@@ -6,11 +6,10 @@ import numpy as np
 
 from lsuv_cli.core.choices import Per
 from lsuv_cli.core.indices import LayerIndex, layer_tap
-from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.instrument.state import PendingScale
 from lsuv_cli.instrument.sweep_context import SweepContext, channel_shape
-from lsuv_cli.instrument.taps import add_moments_output, add_tap, layer_axes
+from lsuv_cli.instrument.taps import add_layer_tap
 
 
 def add_product(context: SweepContext, index: LayerIndex) -> None:
@@ -47,24 +46,20 @@ def _append_product(context: SweepContext, index: LayerIndex, *, is_final: bool)
 def _measure(
     context: SweepContext, index: LayerIndex, product: str, incoming: PendingScale | None
 ) -> None:
-    layer_node, builder = context.swept.layer_nodes[index], context.builder
-    channels = layer_node.layer.layout.out_channels
-    moments = add_tap(builder, layer_axes(layer_node), product, centred=context.segment.cautious)
+    layer_node = context.swept.layer_nodes[index]
+    pending = incoming.layers if incoming else ()
+    moments, context.taps[layer_tap(index)] = add_layer_tap(
+        context.builder, layer_node, product, pending, centred=context.segment.cautious
+    )
     if layer_node.layer.layout.is_convolution:
         context.product_moments[product] = moments
-    pending = incoming.layers if incoming else ()
-    context.taps[layer_tap(index)] = Tap(
-        add_moments_output(builder, moments, channels), pending, channels
-    )
     context.scales.add_measured(index, moments, pending)
 
 
 def observe_output(context: SweepContext, index: LayerIndex) -> None:
     """Measure the output of a layer that is not swept."""
-    layer_node, builder = context.swept.layer_nodes[index], context.builder
+    layer_node = context.swept.layer_nodes[index]
     value = context.scaled(layer_node.layer.output)
-    moments = add_tap(builder, layer_axes(layer_node), value, centred=context.segment.cautious)
-    channels = layer_node.layer.layout.out_channels
-    context.taps[layer_tap(index)] = Tap(
-        add_moments_output(builder, moments, channels), (), channels
+    _, context.taps[layer_tap(index)] = add_layer_tap(
+        context.builder, layer_node, value, centred=context.segment.cautious
     )

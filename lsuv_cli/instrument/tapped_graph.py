@@ -12,7 +12,7 @@ from lsuv_cli.graph.builder import GraphBuilder
 from lsuv_cli.graph.topology import needed_nodes
 from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import Segment
-from lsuv_cli.instrument.taps import add_moments_output, add_tap, layer_axes
+from lsuv_cli.instrument.taps import add_layer_tap
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.reading.model import OnnxModel
 
@@ -47,10 +47,8 @@ def tapped_graph(
     add_parameters(builder, builder.nodes, weights)
     taps: dict[TapKey, Tap] = {}
     for index in sorted(layers):
-        layer_node = layer_nodes[index]
-        moments = add_tap(
-            builder, layer_axes(layer_node), layer_node.layer.output, centred=index in centred
+        output = layer_nodes[index].layer.output
+        _, taps[layer_tap(index)] = add_layer_tap(
+            builder, layer_nodes[index], output, centred=index in centred
         )
-        channels = layer_node.layer.layout.out_channels
-        taps[layer_tap(index)] = Tap(add_moments_output(builder, moments, channels), (), channels)
     return instrumented(builder, model, feeds, taps, carried={name: name for name in made})

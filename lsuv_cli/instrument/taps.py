@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
+from lsuv_cli.core.indices import LayerIndex
+from lsuv_cli.core.measurements import Tap
 from lsuv_cli.graph.builder import GraphBuilder, GraphValue
 from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.norms import NormNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,51 @@ def layer_axes(layer_node: LayerNode) -> Axes:
     return Axes(layout.out_channels, layer_node.channel_axis, layout.is_convolution)
 
 
+def add_layer_tap(
+    builder: GraphBuilder,
+    layer_node: LayerNode,
+    value: str,
+    pending_layers: tuple[LayerIndex, ...] = (),
+    *,
+    centred: bool,
+) -> tuple[GraphValue, Tap]:
+    """Tap a layer's product or output; see `add_tap`.
+
+    Args:
+        builder: the graph.
+        layer_node: the layer.
+        value: the value to measure.
+        pending_layers: see `Tap`.
+        centred: see `add_tap`.
+
+    Returns:
+        The moments as a value of the graph, and the outputs that hold them.
+    """
+    moments = add_tap(builder, layer_axes(layer_node), value, centred=centred)
+    channels = layer_node.layer.layout.out_channels
+    output = add_moments_output(builder, moments, channels)
+    count = ""
+    if layer_node.has_data_dependent_size:
+        count = add_count_output(builder, value, channels)
+    return moments, Tap(output, pending_layers, channels, count)
+
+
 def add_norm_tap(
-    builder: GraphBuilder, value: str, channels: int, *, pooled: bool, centred: bool
+    builder: GraphBuilder, norm: NormNode, value: str, *, pooled: bool, centred: bool
 ) -> GraphValue:
-    """Tap a value (n, channels, ...) of any rank; see `add_tap`."""
-    planes = builder.node("Reshape", [value, builder.constant([0, 0, -1])])
-    return add_tap(builder, Axes(channels, -2, pooled), planes, centred=centred)
+    """Tap what a normalisation takes in, (n, c, ...) of any rank; see `add_tap`."""
+    if norm.has_data_dependent_size:
+        # Of no rows at all, no size could be inferred.
+        rest = builder.node("Shape", [builder.node("Flatten", [value], axis=2)])
+        sizes = [
+            builder.node("Gather", [builder.node("Shape", [value]), builder.constant([0, 1])]),
+            builder.node("Gather", [rest, builder.constant([1])]),
+        ]
+        shape = builder.node("Concat", sizes, axis=0)
+    else:
+        shape = builder.constant([0, 0, -1])
+    planes = builder.node("Reshape", [value, shape])
+    return add_tap(builder, Axes(norm.channels, -2, pooled), planes, centred=centred)
 
 
 def add_tap(builder: GraphBuilder, axes: Axes, value: str, *, centred: bool) -> GraphValue:
@@ -86,6 +128,12 @@ def add_moments_output(builder: GraphBuilder, moments: GraphValue, channels: int
     It is a node that nothing else reads, so that these nodes run in the order of the layers.
     """
     return builder.node("Reshape", [moments.name, builder.constant([2, channels])])
+
+
+def add_count_output(builder: GraphBuilder, value: str, channels: int) -> str:
+    """Append the output that holds the number of elements in each channel; return its name."""
+    size = builder.node("Size", [value])
+    return builder.node("Div", [size, builder.scalar(channels)])
 
 
 def _plane_mean(builder: GraphBuilder, axes: Axes, value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.planning import Reason
@@ -12,6 +13,7 @@ from lsuv_cli.core.records import Layer, ScaledPart
 from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.layers.bias_search import LayerBias, find_biases
+from lsuv_cli.layers.data_dependent_sizes import values_of_data_dependent_size
 from lsuv_cli.layers.data_values import values_without_data
 from lsuv_cli.layers.layer_node import NO_DATA, LayerNode
 from lsuv_cli.layers.parameter_uses import ParameterUses
@@ -24,11 +26,15 @@ def find_layers(model: OnnxModel) -> list[LayerNode]:
     """Return the layers of a model's main graph, in execution order."""
     uses = ParameterUses(model)
     without_data = values_without_data(model)
+    data_dependent = values_of_data_dependent_size(model)
     products = find_products(model)
     made = _made(products)
     biases = find_biases([(one.node, one.product) for one in products], uses)
     layer_nodes = [
-        _layer_node(one, biases.get(one.node.output[0]), made, uses, without_data)
+        replace(
+            _layer_node(one, biases.get(one.node.output[0]), made, uses, without_data),
+            has_data_dependent_size=one.node.output[0] in data_dependent,
+        )
         for one in products
     ]
     layer_nodes += [

@@ -30,6 +30,8 @@ class LayerNode:
         bias_node: the Add that follows the node and adds its bias; None where the node does.
         unusable: the reason why the layer can't be initialised whatever the options say, and its
             status then; None where it can.
+        has_data_dependent_size: whether the number of rows of its output depends on what the
+            samples hold, and may be 0; see `values_of_data_dependent_size`.
     """
 
     layer: Layer
@@ -41,6 +43,7 @@ class LayerNode:
     addend_factor: float
     bias_node: onnx.NodeProto | None
     unusable: Reason | None = None
+    has_data_dependent_size: bool = False
 
     @property
     def is_measurable(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
+from lsuv_cli.layers.data_dependent_sizes import values_of_data_dependent_size
 from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.reading.model import OnnxModel
 
@@ -26,6 +27,7 @@ class NormNode:
         running_variance: the parameter that holds the running variance, (c,).
         epsilon: the number that is added to the variance.
         channels: the number of channels, c.
+        has_data_dependent_size: see `LayerNode`.
     """
 
     node: onnx.NodeProto
@@ -35,6 +37,7 @@ class NormNode:
     running_variance: str
     epsilon: float
     channels: int
+    has_data_dependent_size: bool
 
 
 def batch_norms(model: OnnxModel) -> list[NormNode]:
@@ -55,6 +58,7 @@ def batch_norms(model: OnnxModel) -> list[NormNode]:
 
 def find_norms(model: OnnxModel) -> list[NormNode]:
     """Return the batch normalisations of a model's main graph, in execution order."""
+    data_dependent = values_of_data_dependent_size(model)
     return [
         NormNode(
             node=node,
@@ -64,6 +68,7 @@ def find_norms(model: OnnxModel) -> list[NormNode]:
             running_variance=node.input[4],
             epsilon=attributes(node).get("epsilon", DEFAULT_EPSILON),
             channels=model.weight_values[node.input[3]].shape[0],
+            has_data_dependent_size=node.input[0] in data_dependent,
         )
         for node in model.nodes
         if node.op_type == "BatchNormalization"

@@ -106,7 +106,7 @@ class DataPass:
             graph = build(start, specs)
             for batch, feeds, fetched in self._runs(graph, start, starts):
                 self._count(node_counts, start, position)
-                moments = [self._moments(batch, fetched[tap.output]) for tap in graph.taps.values()]
+                moments = [self._moments(batch, tap, fetched) for tap in graph.taps.values()]
                 taken.add(batch, moments)
                 if taken.batches == 1:
                     first = _readings(graph, moments)
@@ -122,8 +122,11 @@ class DataPass:
         readings = _readings(graph, moments_of_all(taken.merged(), self._group))
         return readings, self._suspects_in_the_end(ill_conditioned(readings))
 
-    def _moments(self, batch: int, reading: Value) -> Moments:
-        return Moments(self._batches.counts[batch], *np.asarray(reading))
+    def _moments(self, batch: int, tap: Tap, fetched: Values) -> Moments:
+        count = self._batches.counts[batch]
+        if tap.count:
+            count = int(np.asarray(fetched[tap.count]))
+        return Moments(count, *np.asarray(fetched[tap.output]))
 
     def _suspects_in_the_end(self, suspects: Suspects) -> Suspects:
         if suspects:
@@ -135,7 +138,7 @@ class DataPass:
         self, graph: InstrumentedGraph, start: int, starts: dict[int, list[int]]
     ) -> Iterator[tuple[int, Values, Values]]:
         """Yield each batch that begins at a boundary, its feeds there and its outputs."""
-        taps = (tap.output for tap in graph.taps.values())
+        taps = (name for tap in graph.taps.values() for name in tap.outputs)
         outputs = list(dict.fromkeys((*taps, *graph.carried.values())))
         staying = frozenset(graph.carried.values())
         with Session(graph.model, graph.initializers, self._device) as session:

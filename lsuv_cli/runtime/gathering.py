@@ -46,10 +46,8 @@ def moments_of_all(moments: Sequence[Moments], group: Group) -> Sequence[Moments
         channels = one.mean.size
         parts = [vector[offset : offset + 1 + 2 * channels] for vector in vectors]
         offset += 1 + 2 * channels
-        measured = [
-            Moments(int(part[0]), part[1 : 1 + channels], part[1 + channels :])
-            for part in parts
-            if part[0]
-        ]
+        measured = (
+            Moments(int(part[0]), part[1 : 1 + channels], part[1 + channels :]) for part in parts
+        )
         merged.append(reduce(Moments.merge, measured))
     return merged

@@ -79,6 +79,8 @@ class SpillFile:
             Where it is, and its checksum; None where the file system has no space for it.
         """
         size = value.nbytes
+        if not size:
+            return 0, 0  # an empty array takes no region, and has no bytes to check
         if self.free_bytes < size:
             return None
         offset = self._allocate(size)
@@ -118,6 +120,8 @@ class SpillFile:
 
     def release(self, offset: int, size: int) -> None:
         """Free a region; in a file that stays, only `reuse` lets it be used again."""
+        if not size:
+            return
         if self._path is not None:
             self._released.append((offset, size))
         else:
@@ -131,7 +135,7 @@ class SpillFile:
     def occupy(self, regions: Iterable[tuple[int, int]]) -> None:
         """Mark regions of an existing file as used, and all others as free."""
         self._free, self._released, self._end = [], [], 0
-        for offset, size in sorted(regions):
+        for offset, size in sorted(region for region in regions if region[1]):
             if offset > self._end:
                 self._free.append((self._end, offset - self._end))
             self._end = offset + size

@@ -13,7 +13,9 @@ from support.moments import moments_of
 
 def batches_of(count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    return [rng.normal(rng.normal(), 2, (rng.integers(1, 9), 3)) for _ in range(count)]
+    # A batch may have no rows; the first has some.
+    rows = [4, *rng.integers(0, 9, count - 1)]
+    return [rng.normal(rng.normal(), 2, (number, 3)) for number in rows]
 
 
 @given(st.integers(1, 40), st.randoms(use_true_random=False), st.integers(0, 99))
@@ -58,3 +60,11 @@ def test_without_a_batch_or_an_activation_there_is_nothing() -> None:
         merge.add(batch, [])
     assert merge.batches == 3
     assert merge.merged() == []
+
+
+def test_of_nothing_but_empty_batches_nothing_is_known() -> None:
+    merge = BatchMerge()
+    for batch in range(3):
+        merge.add(batch, [moments_of(np.empty((0, 2)))])
+    (together,) = merge.merged()
+    assert together.is_empty

@@ -63,6 +63,8 @@ class Operator:
         makes_sequences: whether its outputs are sequences of tensors, which can't be passed on from
             one segment to the next.
         gates: for a recurrent operator, ONNX's letters of its gates in the order of its weights.
+        sized_by: the positions of the inputs on whose values the sizes of its outputs depend. Those
+            of an operator with a body (If, Loop, Scan) depend on all that it reads, in any case.
     """
 
     homogeneity: HomogeneityRule = Homogeneity.NONE
@@ -79,6 +81,7 @@ class Operator:
     float32_only: bool = False
     makes_sequences: bool = False
     gates: str = ""
+    sized_by: tuple[int, ...] = ()
 
     @property
     def looks_like_a_layer(self) -> bool:
