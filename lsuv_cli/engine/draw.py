@@ -121,9 +121,12 @@ class PendingDraws:
 
     def undo(self, weight: WeightIndex) -> None:
         """Set a weight back to what it was before it was drawn, until the next sweep."""
-        if self._options.pre_init is not PreInit.KEEP:
-            self._weights.restore(self._setup.plan.layers[weight].layer.weight_value)
-            self._undone.append(weight)
+        if self._options.pre_init is PreInit.KEEP:
+            return
+        layer = self._setup.plan.layers[weight].layer
+        for name in (layer.weight_value, *(part.value for part in layer.scaled_parts)):
+            self._weights.restore(name)
+        self._undone.append(weight)
 
     def begin_sweep(self) -> None:
         """Have the weights that were undone be drawn again."""
