@@ -74,6 +74,7 @@ LAYER = {
     "recurrent": False,
     "target_std": 1.0,
     "skipped": None,
+    "skipped_status": None,
 }
 INSPECTION = {
     "schema": "lsuv.inspect/1",

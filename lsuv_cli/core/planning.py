@@ -113,7 +113,7 @@ def _excluded(layer: Layer, options: WorkOptions) -> Reason | None:
 def _bias(
     index: int, layers: Sequence[Layer], skipped: Sequence[Reason | None], wanted: Bias
 ) -> Bias:
-    """Return the treatment of a layer's bias: kept where a skipped layer has the same bias.
+    """Return the treatment of a layer's bias: kept where it is fixed, or a skipped layer's too.
 
     One bias of several layers can't centre each of them, so that it becomes zero instead.
     """
@@ -124,7 +124,8 @@ def _bias(
         if other != index and one.bias_value is not None and one.bias_value in layer.bias_values
     ]
     reasons = [skipped[other] for other in sharing]
-    if any(reason is not None and reason[1] is Status.EXCLUDED for reason in reasons):
+    keeping = (Status.EXCLUDED, Status.FIXED)
+    if layer.has_fixed_bias or any(reason and reason[1] in keeping for reason in reasons):
         return Bias.KEEP
     sharing = [other for other in sharing if skipped[other] is None]
     return Bias.ZERO if sharing and wanted is Bias.CENTER else wanted
@@ -133,8 +134,14 @@ def _bias(
 def _refuse_nothing_left(
     planned: Sequence[PlannedLayer], unusable: Sequence[Reason | None]
 ) -> None:
-    reasons = sorted({p.skipped for p in planned if p.skipped})
-    text = f"no layer is left to initialise: all {len(planned)} are skipped ({'; '.join(reasons)})"
+    reasons = "; ".join(sorted({p.skipped for p in planned if p.skipped}))
+    text = f"no layer is left to initialise: all {len(planned)} are skipped ({reasons})"
+    if all(one.skipped_status is Status.FIXED for one in planned):
+        text = (
+            f"no layer is left to initialise: the model file says that training changes none of "
+            f"the {len(planned)} ({reasons}); call requires_grad_(True) on each parameter that is "
+            "trained, in the module or in what torch.jit.load returns, and save it again"
+        )
     if all(reason is not None for reason in unusable):
         raise ModelError(text)
     raise UsageError(text)

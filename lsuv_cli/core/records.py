@@ -50,6 +50,7 @@ class Layer:
         bias_name: the name under which the bias is written, like `weight_name`; None without one.
         bias_shape: the shape of `bias_value`; () without one.
         bias_values: the graph values that show elements of the bias, its own included.
+        has_fixed_bias: whether training does not change the bias, as far as the file tells.
         foreign_addend: whether the node itself adds something that is no bias of its own.
         foreign_use: the name of a node that is no layer and reads the weight too; "" if none.
         dtype: the parameter's dtype.
@@ -75,6 +76,7 @@ class Layer:
     bias_name: str | None
     bias_shape: tuple[int, ...]
     bias_values: frozenset[str]
+    has_fixed_bias: bool
     foreign_addend: bool
     foreign_use: str
     dtype: np.dtype[Any]

@@ -45,7 +45,9 @@ class EditableGraph(Uses):
         recurrent_cells: recurrent operators as they were in the file.
         activations: the values that depend on the samples, or on a layer; set by a pass.
         computed_weights: the weights that are computed from parameters, by their values.
-        fixed: the parameters that training does not change.
+        fixed: the parameters that training does not change, as far as the file tells, and why not,
+            as "is a buffer".
+        trained: the names of tensors of which the file tells that training changes them.
         types: the type in which each floating-point type of the file is computed; empty until a
             pass has decided.
     """
@@ -87,7 +89,8 @@ class EditableGraph(Uses):
         self.recurrent_cells: list[RecurrentCell] = []
         self.activations: frozenset[str] = frozenset()
         self.computed_weights: dict[str, ComputedWeight] = {}
-        self.fixed: Collection[str] = frozenset()
+        self.fixed: dict[str, str] = {}
+        self.trained: frozenset[str] = frozenset()
         self.types: dict[int, int] = {}
         self._names = NewNames(names_in(model.graph) | stored.keys())
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -156,6 +159,9 @@ class EditableGraph(Uses):
         """Add a parameter that has its value from another one, and is not tied to it."""
         self.parameters[name] = self.parameters[original]
         self.copies[name] = original
+        # The exporter may store a parameter and a buffer once, being equal: the names tell.
+        if original in self.fixed and name not in self.trained:
+            self.fixed.setdefault(name, self.fixed[original])
 
     def add_view(self, name: str, view: View) -> None:
         """Have a value be a view of a parameter; whatever made it must be removed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -25,6 +26,9 @@ class ModelSource:
         external_files: the files beside it that hold its external data.
         signature: the tensors of the PyTorch module that it was exported from; None where the file
             does not tell.
+        fixed: the tensors that training does not change, as far as the file tells, and why not, as
+            "is a buffer".
+        trained: the names of those of which the file tells that training changes them.
     """
 
     path: Path
@@ -34,6 +38,8 @@ class ModelSource:
     parameters: ParameterSources
     external_files: tuple[Path, ...]
     signature: ExportedSignature | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    trained: frozenset[str] = frozenset()
 
     @property
     def producer(self) -> str:

@@ -28,6 +28,22 @@ def is_from_torch(model: onnx.ModelProto) -> bool:
     return model.producer_name == "pytorch"
 
 
+def is_from_dynamo(model: onnx.ModelProto) -> bool:
+    """Say whether the newer of PyTorch's exporters wrote a model that one of them wrote.
+
+    It alone stores metadata, or uses operators of onnxscript's.
+    """
+    graph = model.graph
+    properties = (
+        model.metadata_props,
+        graph.metadata_props,
+        *(n.metadata_props for n in graph.node),
+    )
+    keys = [prop.key for props in properties for prop in props]
+    keys += [opset.domain for opset in model.opset_import]
+    return any(key.startswith("pkg.") for key in keys)
+
+
 def scopes(node: onnx.NodeProto) -> list[str]:
     """Return the modules around a node, then its operation, by the dynamo exporter's metadata."""
     for prop in node.metadata_props:

@@ -15,6 +15,7 @@ from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.layers.bias_search import LayerBias, find_biases
 from lsuv_cli.layers.data_dependent_sizes import values_of_data_dependent_size
 from lsuv_cli.layers.data_values import values_without_data
+from lsuv_cli.layers.fixed import is_fixed, why_fixed
 from lsuv_cli.layers.layer_node import NO_DATA, LayerNode
 from lsuv_cli.layers.parameter_uses import ParameterUses
 from lsuv_cli.layers.products import LayerProduct, find_products
@@ -64,8 +65,14 @@ def _layer_node(
         addend=product.addend,
         addend_factor=product.addend_factor,
         bias_node=None if bias is None else bias.node,
-        unusable=NO_DATA if product.data in without_data else _unscalable(found.computed),
+        unusable=NO_DATA if product.data in without_data else _unusable(found, uses.model),
     )
+
+
+def _unusable(found: LayerProduct, model: OnnxModel) -> Reason | None:
+    """Return why a layer's weight can't be initialised; None where it can."""
+    parameters = (found.product.weight,) if found.computed is None else found.computed.parameters
+    return why_fixed(model, parameters) or _unscalable(found.computed)
 
 
 def _unscalable(computed: ComputedWeight | None) -> Reason | None:
@@ -106,6 +113,7 @@ def _layer(
         bias_name=uses.parameter_name(bias.value) if bias else None,
         bias_shape=bias_shape,
         bias_values=frozenset(uses.overlapping(bias.value) if bias else ()),
+        has_fixed_bias=is_fixed(model, bias.value if bias else None),
         foreign_addend=bool(product.addend) and bias is None,
         foreign_use=_foreign_use(found, made, uses),
         dtype=model.parameters[model.view(product.weight).parameter].dtype,

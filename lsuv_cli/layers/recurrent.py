@@ -8,6 +8,7 @@ from collections.abc import Collection
 from lsuv_cli.core.layout import Order, WeightLayout
 from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.recurrence import RecurrentMatrix
+from lsuv_cli.layers.fixed import is_fixed, why_fixed
 from lsuv_cli.layers.layer_node import NO_DATA, LayerNode
 from lsuv_cli.layers.parameter_uses import ParameterUses
 
@@ -37,6 +38,7 @@ def recurrent_layer_node(
         bias_name=uses.parameter_name(matrix.bias) if matrix.bias else None,
         bias_shape=bias_shape,
         bias_values=frozenset(uses.overlapping(matrix.bias) if matrix.bias else ()),
+        has_fixed_bias=is_fixed(model, matrix.bias),
         foreign_addend=False,
         foreign_use="",
         dtype=model.parameters[model.view(matrix.weight).parameter].dtype,
@@ -45,5 +47,6 @@ def recurrent_layer_node(
         parameter_count=math.prod(shape) + (math.prod(bias_shape) if matrix.bias else 0),
         recurrent=True,
     )
-    unusable = None if any(name in data_values for name in node.output) else NO_DATA
+    has_data = any(name in data_values for name in node.output)
+    unusable = why_fixed(model, (matrix.weight,)) if has_data else NO_DATA
     return LayerNode(layer, node, (), "", -1, "", 1.0, None, unusable)

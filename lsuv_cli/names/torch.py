@@ -43,7 +43,7 @@ class PyTorch(Exporter):
         from lsuv_cli.names.torch_names import folded_norms, torch_names
 
         naming, lost = torch_names(model, layer_nodes, parameters)
-        folded = folded_norms(layer_nodes)
+        folded = folded_norms(model, layer_nodes)
         reasons = []
         if folded:
             reasons.append(f"BatchNorm was folded into {some_of(folded)}; {UNFOLDED}")

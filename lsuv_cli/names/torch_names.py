@@ -92,6 +92,8 @@ def _recovered(
             source = model.view(name).parameter
             if source in recovered or source in known or not MADE_UP.fullmatch(source):
                 continue
+            if source in model.fixed:  # it is no parameter of the module
+                continue
             # `torch_recurrent` recovers a recurrent layer's names as a whole, or not at all.
             found = (
                 None
@@ -105,7 +107,7 @@ def _recovered(
     return recovered, lost
 
 
-def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
+def folded_norms(model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> list[str]:
     """Return the names of convolutions into which the exporter has folded a BatchNorm.
 
     The script exporter makes up new names for their weights, and does so for no other reason. The
@@ -120,6 +122,7 @@ def folded_norms(layer_nodes: Sequence[LayerNode]) -> list[str]:
             or (
                 layer_node.node.name.startswith("/")
                 and MADE_UP.fullmatch(layer_node.layer.original_weight_name)
+                and model.view(layer_node.layer.weight_value).parameter not in model.fixed
             )
         )
     ]

@@ -27,6 +27,7 @@ from lsuv_cli.passes import (
     rearrangements,
     recurrent,
     repeated_calls,
+    torch_constants,
     torch_sharing,
     transposed_embeddings,
 )
@@ -38,6 +39,7 @@ PASSES: tuple[Pass, ...] = (
     fused_biases.PASS,
     fused_products.PASS,
     constant_parameters.PASS,
+    torch_constants.PASS,
     identity_copies.PASS,
     torch_sharing.PASS,
     keras_sharing.PASS,
@@ -73,6 +75,8 @@ def normal_form(source: ModelSource) -> EditableGraph:
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(source.skeleton)
     graph = EditableGraph(skeleton, source.parameters, source.path, source.opset, source.signature)
+    graph.fixed.update(source.fixed)
+    graph.trained = source.trained
     run_passes(PASSES, graph)
     graph.write_nodes()
     return graph

@@ -47,6 +47,8 @@ class OnnxModel:
             does not tell.
         activations: the values that depend on the samples, or on a layer that parameters feed.
         computed_weights: the weights that are computed from parameters, by their values.
+        fixed: the parameters that training does not change, as far as the file tells, and why not,
+            as "is a buffer".
     """
 
     path: Path
@@ -66,6 +68,7 @@ class OnnxModel:
     signature: ExportedSignature | None
     activations: frozenset[str]
     computed_weights: Mapping[str, ComputedWeight]
+    fixed: Mapping[str, str]
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -81,9 +84,9 @@ class OnnxModel:
 
         Args:
             used: the weight values that layers use; a Constant node of the file counts as a
-                parameter only if one of them shows it.
+                parameter only if one of them shows it, and it is not fixed.
         """
-        sources = {self.view(name).parameter for name in used}
+        sources = {self.view(name).parameter for name in used} - self.fixed.keys()
         return {
             name: info
             for name, info in self.parameters.items()
@@ -125,6 +128,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         signature=source.signature,
         activations=graph.activations,
         computed_weights=graph.computed_weights,
+        fixed={name: why for name, why in graph.fixed.items() if name in infos},
     )
     return model, Parameters(graph.parameters, graph.views, dtypes)
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, inliner
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.fixed import fixed_by_signature, trained_by_signature
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
@@ -106,7 +107,17 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
         skeleton = _inlined_functions(skeleton, weights)
     external_files = _external_files(model.graph, path)
     signature = read_signature(model.graph)
-    return ModelSource(path, sha256, opset, skeleton, weights, external_files, signature)
+    return ModelSource(
+        path,
+        sha256,
+        opset,
+        skeleton,
+        weights,
+        external_files,
+        signature,
+        fixed={} if signature is None else fixed_by_signature(signature, weights),
+        trained=frozenset() if signature is None else trained_by_signature(signature),
+    )
 
 
 def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, str]:

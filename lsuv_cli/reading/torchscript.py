@@ -28,6 +28,7 @@ from lsuv_cli.reading.torch_export import (
     trace,
     why_it_does_not_run,
 )
+from lsuv_cli.reading.torch_fixed import with_fixed
 from lsuv_cli.reading.torch_state import Storage, TorchState, storage
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ class TorchScript:
         self._tie(proto)
         with open_bytes(self.path, self._content) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return source_of(proto, sha256, self.path)
+        source = source_of(proto, sha256, self.path)
+        parameters = dict(self._module.named_parameters(remove_duplicate=False))
+        return with_fixed(source, self._module.state_dict(), parameters)
 
     def _tie(self, proto: onnx.ModelProto) -> None:
         """Have one tensor of the module be one tensor of the graph.

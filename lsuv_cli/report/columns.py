@@ -67,6 +67,7 @@ STATUS_TONES = {
     Status.SHARED: Tone.NOTE,
     Status.UNSCALED: Tone.NOTE,
     Status.EXCLUDED: Tone.FAINT,
+    Status.FIXED: Tone.FAINT,
 }
 
 

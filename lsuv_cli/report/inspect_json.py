@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection, PlannedRun
 from lsuv_cli.report.json_parts import LayerFacts, ModelFacts, as_text, layer_facts
-from lsuv_cli.report.json_types import Count, Keywords, Positive, PositiveCount
+from lsuv_cli.report.json_types import Count, Keywords, Positive, PositiveCount, SkippedStatus
 
 
 class InspectedModel(ModelFacts):
@@ -36,6 +36,7 @@ class InspectLayer(LayerFacts):
     recurrent: bool
     target_std: Positive
     skipped: str | None
+    skipped_status: SkippedStatus | None
 
 
 class PlanFacts(TypedDict):
@@ -103,6 +104,7 @@ def _layer(index: int, one: InspectedLayer) -> InspectLayer:
         "recurrent": planned.layer.recurrent,
         "target_std": planned.target_std,
         "skipped": planned.skipped,
+        "skipped_status": None if planned.skipped is None else planned.skipped_status.value,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Group
 from rich.text import Text
 
+from lsuv_cli.core.choices import Status
 from lsuv_cli.core.inspection import InspectedLayer, Inspection
 from lsuv_cli.report.columns import (
     Cell,
@@ -57,7 +58,8 @@ def _columns(inspection: Inspection) -> Iterator[LayerColumn]:
 def _note(one: InspectedLayer) -> str:
     parts = []
     if one.planned.skipped:
-        parts.append(f"left as it is: {one.planned.skipped}")
+        is_fixed = one.planned.skipped_status is Status.FIXED
+        parts.append(f"{'fixed' if is_fixed else 'left as it is'}: {one.planned.skipped}")
     if one.planned.layer.recurrent:
         parts.append("recurrent: orthonormal, not scaled")
     if one.shares_with:

@@ -50,4 +50,16 @@ BiasName = Annotated[str, one_of(Bias)]
 PerName = Annotated[str, one_of(Per)]
 BatchNormName = Annotated[str, one_of(BatchNorm)]
 InitStatus = Annotated[str, _statuses(Status.WITHIN, Status.OUTSIDE)]
+SkippedStatus = Annotated[
+    str,
+    one_of(
+        (
+            Status.UNREACHABLE,
+            Status.SHARED,
+            Status.EXCLUDED,
+            Status.FIXED,
+            Status.UNSCALABLE,
+        )
+    ),
+]
 VerifyStatus = Annotated[str, _statuses(Status.CONVERGED, Status.MAX_ITERATIONS)]

@@ -116,6 +116,7 @@ def layer(name: str, weight: str) -> Layer:
         bias_name=None,
         bias_shape=(),
         bias_values=frozenset(),
+        has_fixed_bias=False,
         foreign_addend=False,
         foreign_use="",
         dtype=np.dtype(np.float32),
