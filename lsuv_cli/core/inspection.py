@@ -78,7 +78,8 @@ class Inspection:
         parameters: elements of all tensors in a weights file.
         inputs: the inputs to feed.
         layers: in execution order.
-        left_alone: nodes that look like layers but are left as they are, as `name (operator)`.
+        left_alone: nodes that look like layers but are left as they are, as
+            `name (operator): reason`.
         plan: the expected costs of a run; None where they were not requested.
     """
 

@@ -250,7 +250,8 @@ class RunReport:
         available_samples: samples that were found.
         skipped_samples: (file, reason) of what could not be read.
         inputs: the measured values of each input.
-        left_alone: nodes that look like layers but are left as they are, as `name (operator)`.
+        left_alone: nodes that look like layers but are left as they are, as
+            `name (operator): reason`.
     """
 
     version: str

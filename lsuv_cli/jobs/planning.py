@@ -36,7 +36,7 @@ class ModelPlan:
         layer_nodes: its layers, in execution order, with their written names.
         naming: the tensors of a file with its weights.
         others: values of those of them that are no parameters of the graph.
-        left_alone: what looks like a layer but is left as it is, as `name (operator)`.
+        left_alone: what looks like a layer but is left as it is, as `name (operator): reason`.
         layers: what is done with each layer.
     """
 
@@ -71,7 +71,7 @@ def plan_model(inputs: OpenedInputs) -> ModelPlan:
         )
     left_alone = layers_left_alone(model)
     if left_alone:
-        inputs.events.warn(f"these are left as they are: {', '.join(left_alone)}")
+        inputs.events.warn(f"these are left as they are: {'; '.join(left_alone)}")
     unusable = [one.unusable for one in layer_nodes]
     layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options)
     return ModelPlan(layer_nodes, naming, others, left_alone, layers)

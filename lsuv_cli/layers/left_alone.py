@@ -1,43 +1,111 @@
-"""Nodes that look like layers but are not initialised."""
+"""Nodes that multiply by something that is not computed from the samples, and are no layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 
-from lsuv_cli.graph.nodes import bodies, node_name
-from lsuv_cli.graph.operators.products import WeightInfos
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, bodies, node_name
 from lsuv_cli.graph.operators.table import names_of, operator_of
+from lsuv_cli.layers.data_values import values_from_inputs
+from lsuv_cli.layers.products import find_products
 from lsuv_cli.reading.model import OnnxModel
+
+UNSUPPORTED = {"Einsum": "its equation is no product by a matrix"}
+
+# Operators that choose rows of their first input by an index.
+CHOOSING = frozenset(("Gather", "GatherElements", "GatherND"))
 
 
 def layers_left_alone(model: OnnxModel) -> list[str]:
-    """Return the nodes that look like layers but are not initialised, as `name (operator)`."""
-    layer_like = names_of(lambda operator: operator.looks_like_a_layer)
+    """Return the nodes that multiply by a weight but are not initialised, with the reason.
+
+    Products of two activations, as in attention, are not among them.
+
+    Returns:
+        `name (operator): reason` for each.
+    """
+    rows = {one.node.output[0] for one in find_products(model)}
+    search = _Search(model)
     found = [
-        f"{node_name(node)} ({node.op_type})"
+        f"{node_name(node)} ({node.op_type}): {reason}"
         for node in model.nodes
-        if node.op_type in layer_like
-        and operator_of(node).product is None
-        and any(_is_matrix(name, model.weight_values) for name in node.input[:3])
+        if next(iter(node.output), "") not in rows and (reason := search.reason(node))
     ]
-    return found + _nested(model.nodes, layer_like)
+    return found + list(_nested(model.nodes, search.layer_like))
 
 
-def _is_matrix(name: str, weights: WeightInfos) -> bool:
-    return name in weights and len(weights[name].shape) > 1
+class _Search:
+    """Tells why a node that multiplies by a weight is no layer."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self._model = model
+        self._from_samples = values_from_inputs(model)
+        self.layer_like = names_of(lambda operator: operator.looks_like_a_layer)
+
+    def reason(self, node: onnx.NodeProto) -> str:
+        """Return why a node is left alone; "" for one that multiplies by no weight."""
+        factors = self._factors(node)
+        if self._from_samples.isdisjoint(factors):
+            return ""
+        others = [name for name in factors if name not in self._from_samples]
+        if not others:
+            return self._of_samples_alone(node, factors)
+        if any(name in self._model.activations for name in others):
+            return "it multiplies by the output of a layer that parameters feed"
+        if operator_of(node).product is None:
+            return UNSUPPORTED.get(node.op_type, "this operator is not initialised")
+        return self._of_weight(others[0])
+
+    def _factors(self, node: onnx.NodeProto) -> list[str]:
+        """Return the values that a node multiplies with each other."""
+        if node.op_type not in self.layer_like:
+            return []
+        if node.op_type == "Attention" and node.domain in DEFAULT_DOMAINS:
+            return []  # it multiplies queries by keys
+        inputs = node.input if node.op_type == "Einsum" else node.input[:2]
+        return [name for name in inputs if name]
+
+    def _of_samples_alone(self, node: onnx.NodeProto, factors: Sequence[str]) -> str:
+        if "Conv" in node.op_type:
+            return "its weight is computed from the samples"
+        if any(map(self._is_chosen, factors)):
+            return "its weight is chosen by the samples"
+        return ""
+
+    def _is_chosen(self, value: str) -> bool:
+        """Return whether a value is a matrix that the samples choose among those of a parameter."""
+        node = self._model.uses.producer(value)
+        while node is not None and operator_of(node).rearranges:
+            node = self._model.uses.producer(node.input[0])
+        if node is None or node.op_type not in CHOOSING:
+            return False
+        info = self._model.weight_values.get(node.input[0])
+        return info is not None and len(info.shape) > 2
+
+    def _of_weight(self, value: str) -> str:
+        model = self._model
+        info, computed = model.weight_values.get(value), model.computed_weights.get(value)
+        shape = info.shape if info is not None else computed.shape if computed is not None else None
+        if shape is None:
+            read = {name for node in model.uses.needed([value]) for name in node.input}
+            if read.isdisjoint(model.weight_values):
+                return "it multiplies by a constant that no parameter enters"
+            return "the shape of its weight is not known"
+        if 0 in shape:
+            return "its weight is empty"
+        if len(shape) < 2:
+            return "its weight is a vector"
+        return f"its weight has {len(shape)} axes"
 
 
-def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> list[str]:
-    """Return the nodes inside the bodies of If, Loop and Scan that look like layers."""
-    names = []
+def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> Iterator[str]:
+    """Yield the nodes inside the bodies of If, Loop and Scan that look like layers."""
     for node in nodes:
         for body in bodies(node):
-            names += [
-                f"{node_name(n)} ({n.op_type} inside {node.op_type})"
-                for n in body.node
-                if n.op_type in layer_like
-            ]
-            names += _nested(body.node, layer_like)
-    return names
+            for inner in body.node:
+                if inner.op_type in layer_like:
+                    reason = f"it is inside {node.op_type}, which can't be unrolled"
+                    yield f"{node_name(inner)} ({inner.op_type}): {reason}"
+            yield from _nested(body.node, layer_like)

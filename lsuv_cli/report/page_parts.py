@@ -103,7 +103,7 @@ def run_notes(report: RunReport) -> list[str]:
     """Return the notes on layers left as they are, and on samples left out."""
     notes = []
     if report.left_alone:
-        notes.append(f"left as they are: {', '.join(report.left_alone)}")
+        notes.append(f"left as they are: {'; '.join(report.left_alone)}")
     if report.skipped_samples:
         skipped = "; ".join(f"{path}: {reason}" for path, reason in report.skipped_samples)
         notes.append(f"left out, since they can't be read: {skipped}")
