@@ -27,11 +27,12 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
         `name (operator): reason` for each.
     """
     rows = {one.node.output[0] for one in find_products(model)}
+    rows.update(matrix.node for matrix in model.recurrent_matrices)
     search = _Search(model)
     found = [
         f"{node_name(node)} ({node.op_type}): {reason}"
         for node in model.nodes
-        if next(iter(node.output), "") not in rows and (reason := search.reason(node))
+        if rows.isdisjoint(node.output) and (reason := search.reason(node))
     ]
     return found + list(_nested(model.nodes, search.layer_like))
 
