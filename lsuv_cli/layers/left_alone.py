@@ -107,6 +107,6 @@ def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> Iter
         for body in bodies(node):
             for inner in body.node:
                 if inner.op_type in layer_like:
-                    reason = f"it is inside {node.op_type}, which can't be unrolled"
+                    reason = f"it is inside {node.op_type}, which is not unrolled here"
                     yield f"{node_name(inner)} ({inner.op_type}): {reason}"
             yield from _nested(body.node, layer_like)

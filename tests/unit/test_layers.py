@@ -106,7 +106,7 @@ def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
     model, _ = read_model(save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6)))
     assert layers_left_alone(model) == [
         "sum (Einsum): its equation is no product by a matrix",
-        *["hidden (MatMul): it is inside If, which can't be unrolled"] * 2,
+        *["hidden (MatMul): it is inside If, which is not unrolled here"] * 2,
     ]
 
 
