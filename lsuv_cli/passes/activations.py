@@ -23,6 +23,7 @@ from lsuv_cli.passes.pipeline import Pass
 NON_LINEAR = frozenset(("Softmax", "LayerNormalization", "Erf", "Sin", "Cos"))
 # PyTorch's module that computes the parameters of another one.
 PARAMETRIZATIONS = "parametrizations"
+VECTOR, MATRIX = 1, 2
 SUMS = frozenset(("Add", "Sub"))
 
 
@@ -62,9 +63,9 @@ class _Finder:
     def _is_layer(self, product: onnx.NodeProto) -> bool:
         """Return whether a product of constants is more than a part of a weight."""
         used = False
-        for reader, value in self._readers(product):
+        for reader, value, is_term in self._readers(product):
             if not self._from_samples.intersection(reader.output):
-                if _is_non_linear(reader) or self._adds_vector(reader, value):
+                if not is_term and (_is_non_linear(reader) or self._adds(reader, value, VECTOR)):
                     return True
                 continue
             used = True
@@ -75,27 +76,32 @@ class _Finder:
                 return True
         return not used
 
-    def _readers(self, product: onnx.NodeProto) -> Iterator[tuple[onnx.NodeProto, str]]:
-        """Yield the nodes behind a product with the value they read, up to the samples."""
-        pending, seen = list(product.output), set(product.output)
+    def _readers(self, product: onnx.NodeProto) -> Iterator[tuple[onnx.NodeProto, str, bool]]:
+        """Yield the nodes behind a product, the value they read, and if it is a term of a sum.
+
+        Beyond the samples none is yielded. A sum counts where its other term may be a matrix.
+        """
+        terms: dict[str, bool] = dict.fromkeys(product.output, False)
+        pending = list(product.output)
         while pending:
             value = pending.pop()
             for reader in self._graph.readers(value):
-                yield reader, value
-                if not self._from_samples.intersection(reader.output):
-                    new = set(reader.output) - seen
-                    seen |= new
-                    pending += new
+                yield reader, value, terms[value]
+                if self._from_samples.intersection(reader.output):
+                    continue
+                is_term = terms[value] or self._adds(reader, value, MATRIX)
+                new = [name for name in reader.output if name not in terms]
+                terms |= dict.fromkeys(new, is_term)
+                pending += new
 
-    def _adds_vector(self, node: onnx.NodeProto, value: str) -> bool:
-        """Return whether a node adds a bias to a value."""
-        if operator_of(node).product is not None:
+    def _adds(self, node: onnx.NodeProto, value: str, rank: int) -> bool:
+        """Return whether a node adds a vector to a value (rank 1), or possibly a matrix (2)."""
+        if node.op_type not in SUMS:
             return False
-        others = [name for name in node.input if name != value]
-        shapes = [self._graph.shape(name) for name in others]
-        return node.op_type in SUMS and any(
-            shape is not None and len(shape) == 1 and shape[0] > 1 for shape in shapes
-        )
+        shapes = [self._graph.shape(name) for name in node.input if name != value]
+        # Of a computed value the shape is not known; a bias would be a parameter.
+        ranks = [MATRIX if shape is None else min(len(shape), MATRIX) for shape in shapes]
+        return rank in ranks
 
     def _has_own_module(self, product: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
         """Return whether a product is made in a module that has its weight, and is used outside."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.distribution import Distribution
 from lsuv_cli.core.records import Layer
-from lsuv_cli.report.numbers import number, percentage, weight_shape
+from lsuv_cli.report.numbers import number, parameter_names, percentage, weight_shape
 
 
 class Tone(StrEnum):
@@ -112,7 +112,7 @@ def weight_columns(layers: Sequence[Layer]) -> tuple[LayerColumn, ...]:
     """Return the columns on the layers' weights: `weight`, its shape, and `parameter`, its name."""
     return (
         text_column("weight", map(weight_shape, layers)),
-        text_column("parameter", (layer.weight_name for layer in layers), Holds.NAME),
+        text_column("parameter", map(parameter_names, layers), Holds.NAME),
     )
 
 

@@ -19,6 +19,7 @@ from lsuv_cli.report.columns import (
     text_column,
     weight_columns,
 )
+from lsuv_cli.report.numbers import parameter_names
 from lsuv_cli.report.terminal import select, terminal_table
 
 
@@ -60,6 +61,8 @@ def _note(one: InspectedLayer) -> str:
     if one.planned.skipped:
         is_fixed = one.planned.skipped_status is Status.FIXED
         parts.append(f"{'fixed' if is_fixed else 'left as it is'}: {one.planned.skipped}")
+    if one.planned.layer.computed_weight and not one.planned.skipped:
+        parts.append(f"computed; {parameter_names(one.planned.layer)}")
     if one.planned.layer.recurrent:
         parts.append("recurrent: orthonormal, not scaled")
     if one.shares_with:

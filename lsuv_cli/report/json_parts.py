@@ -105,6 +105,13 @@ class SampleMembers(TypedDict):
     left_alone: list[str]
 
 
+class ComputedFacts(TypedDict):
+    """Parameters of a computed weight: the one that is drawn, and those that are scaled."""
+
+    drawn: str | None
+    scaled: list[str]
+
+
 class LayerFacts(TypedDict):
     """Members of a layer that are known before anything is measured."""
 
@@ -112,6 +119,7 @@ class LayerFacts(TypedDict):
     name: str
     op: str
     weight: str
+    computed: ComputedFacts | None
     bias: str | None
     dtype: WeightDtype
     shape: list[PositiveCount]
@@ -180,11 +188,21 @@ def layer_facts(index: int, layer: Layer) -> LayerFacts:
         "name": layer.name,
         "op": layer.op,
         "weight": layer.weight_name,
+        "computed": _computed_facts(layer),
         "bias": layer.bias_name,
         "dtype": layer.dtype.name,
         "shape": list(layer.layout.shape),
         "groups": layer.layout.groups,
         "parameters": layer.parameter_count,
+    }
+
+
+def _computed_facts(layer: Layer) -> ComputedFacts | None:
+    if not layer.computed_weight:
+        return None
+    return {
+        "drawn": layer.weight_name if layer.is_drawn else None,
+        "scaled": [part.name for part in layer.scaled_parts],
     }
 
 

@@ -44,6 +44,16 @@ def weight_shape(layer: Layer) -> str:
     return f"{shape} g{layer.layout.groups}" if layer.layout.groups > 1 else shape
 
 
+def parameter_names(layer: Layer) -> str:
+    """Return the name of the weight's parameter, or those that a computed weight is made of."""
+    if not layer.computed_weight:
+        return layer.weight_name
+    parts = [f"drawn: {layer.weight_name}"] if layer.is_drawn else []
+    if layer.scaled_parts:
+        parts.append(f"scaled: {', '.join(part.name for part in layer.scaled_parts)}")
+    return "; ".join(parts) or layer.weight_name
+
+
 def mean_of(moments: Moments | None) -> float | None:
     """Return the mean over all channels; None where nothing was measured."""
     return None if moments is None else moments.blob_mean

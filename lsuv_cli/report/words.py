@@ -9,7 +9,7 @@ from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.comparison import Comparison, growth
 from lsuv_cli.core.records import LayerResult, Report
 from lsuv_cli.core.verification import Verdict, Verification
-from lsuv_cli.report.numbers import MISSING
+from lsuv_cli.report.numbers import MISSING, parameter_names
 
 # Where the weights went, in place of a path.
 STDOUT = "-"
@@ -70,8 +70,22 @@ def init_summary(report: Report, seconds: float) -> list[str]:
     """Return the lines below the table of `lsuv init`: details of statuses, then the outcome."""
     return [
         *details(report.layers),
+        *_computed(report.layers),
         f"{init_outcome(report)}; {written(report)} in {seconds:.1f} s on {report.device}",
     ]
+
+
+def _computed(layers: Iterable[LayerResult]) -> list[str]:
+    """Return which parameters were drawn and scaled of weights that are computed, in a line."""
+    computed = [
+        one.planned.layer
+        for one in layers
+        if one.planned.layer.computed_weight and one.planned.skipped is None
+    ]
+    if not computed:
+        return []
+    more = f", and {len(computed) - 1} more computed weights" if len(computed) > 1 else ""
+    return [f"computed weight of {computed[0].name}: {parameter_names(computed[0])}{more}"]
 
 
 def verification_details(verification: Verification) -> list[str]:
