@@ -73,7 +73,10 @@ def test_weight_normalisation(tmp_path: Path, inputs: int) -> None:
 
 
 def test_an_equalised_learning_rate(tmp_path: Path) -> None:
-    weights = {"v": random_weight(INPUTS, OUTPUTS), "c": np.float32(0.25)}
+    weights: dict[str, Array] = {
+        "v": random_weight(INPUTS, OUTPUTS),
+        "c": np.array(0.25, np.float32),
+    }
     result, written, output = initialise(tmp_path, [node("Mul", "v c", "w")], weights)
     assert names_scaled(result) == ["v"]
     assert output.var() == pytest.approx(1, abs=1e-5)
@@ -121,7 +124,7 @@ def test_a_rearranged_parameter_inside(tmp_path: Path) -> None:
     weights = {
         "v": random_weight(OUTPUTS, 2, INPUTS // 2),
         "shape": i64(OUTPUTS, INPUTS),
-        "c": np.float32(3),
+        "c": np.array(3, np.float32),
     }
     result, written, output = initialise(tmp_path, nodes, weights)
     assert output.var() == pytest.approx(1, abs=1e-5)
