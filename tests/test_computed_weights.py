@@ -352,3 +352,32 @@ def test_degrees() -> None:
     assert degree_in("y", [node("Add", "x nil", "y")], {"x"}, {"nil": 0.0}) == 1
     assert degree_in("y", [node("Add", "x one", "y")], {"x"}, {"one": 1.0}) is None
     assert degree_in("y", [node("Where", "c x nil", "y")], {"x"}, {"nil": 0.0}) == 1
+
+
+@pytest.mark.parametrize("bias", list(Bias))
+@pytest.mark.parametrize("op", ["Gemm", "Add"])
+def test_a_computed_bias(tmp_path: Path, bias: Bias, op: str) -> None:
+    """It becomes zero with the parameters that it is computed from, unless it is to stay."""
+    made = [
+        onnx.helper.make_node("Constant", [], ["c"], value_float=0.5),
+        *(node("Concat", "q k", "qk", axis=0), node("Mul", "qk c", "b")),
+    ]
+    last = [node("Gemm", "x w b", "y")]
+    if op == "Add":
+        last = [node("MatMul", "x w", "z"), node("Add", "z b", "y")]
+    half = OUTPUTS // 2
+    weights = {
+        "w": random_weight(INPUTS, OUTPUTS),
+        "q": random_weight(half),
+        "k": random_weight(half, seed=1),
+    }
+    path = save_graph(tmp_path / "m.onnx", [*made, *last], weights, ("n", INPUTS))
+    samples = save_samples(tmp_path, (INPUTS,))
+    report, written = run(path, samples, bias=bias, tol=1e-4)
+    assert report.layers[0].status is Status.CONVERGED
+    for name in ("q", "k"):
+        kept = weights[name] if bias is Bias.KEEP else np.zeros(half)
+        np.testing.assert_array_equal(written[name], kept)
+    measured = "y" if op == "Gemm" or bias is not Bias.KEEP else "z"
+    variance = forward(path, written, {"x": np.load(samples)}, measured).var()
+    assert variance == pytest.approx(1, abs=1e-4)

@@ -151,7 +151,9 @@ def _needs_more_sweeps(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bo
     """Return whether the weight is also read where the sweep does not follow its scale."""
     return (
         bool(one.layer.foreign_use)
-        or one.layer.foreign_addend
+        or (
+            one.layer.foreign_addend and not (one.layer.computed_bias and one.bias is not Bias.KEEP)
+        )
         or any(
             other.layer.weight_value in one.layer.weight_values and not other.swept
             for other in planned

@@ -64,6 +64,7 @@ class Layer:
             that is a parameter.
         scaled_parts: the parameters of a computed weight that are multiplied by its scale.
         is_drawn: whether `weight_value` is drawn: not where no parameter holds the matrix.
+        computed_bias: the values whose zeros make zero of a bias that is computed from them.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Layer:
     computed_weight: str = ""
     scaled_parts: tuple[ScaledPart, ...] = ()
     is_drawn: bool = True
+    computed_bias: tuple[str, ...] = ()
 
     @property
     def weight_values(self) -> frozenset[str]:

@@ -19,9 +19,12 @@ from lsuv_cli.layers.biases import stored_bias
 
 
 def clear_biases(setup: Setup, weights: Parameters) -> None:
-    """Set the biases to zero of those layers that a sweep does not measure."""
+    """Set the biases to zero that a sweep does not set."""
     for planned in setup.plan.layers:
         layer = planned.layer
+        if not planned.skipped and planned.bias is not Bias.KEEP:
+            for name in layer.computed_bias:
+                weights.set(name, np.zeros_like(weights[name]))
         if not (planned.skipped or planned.swept or planned.bias is Bias.KEEP) and layer.bias_value:
             weights.set(layer.bias_value, np.zeros(layer.bias_shape, np.float32))
 

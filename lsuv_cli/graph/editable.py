@@ -45,6 +45,7 @@ class EditableGraph(Uses):
         recurrent_cells: recurrent operators as they were in the file.
         activations: the values that depend on the samples, or on a layer; set by a pass.
         computed_weights: the weights that are computed from parameters, by their values.
+        computed_biases: the parameters of biases that are computed, by what the layer's node makes.
         fixed: the parameters that training does not change, as far as the file tells, and why not,
             as "is a buffer".
         trained: the names of tensors of which the file tells that training changes them.
@@ -89,6 +90,7 @@ class EditableGraph(Uses):
         self.recurrent_cells: list[RecurrentCell] = []
         self.activations: frozenset[str] = frozenset()
         self.computed_weights: dict[str, ComputedWeight] = {}
+        self.computed_biases: dict[str, tuple[str, ...]] = {}
         self.fixed: dict[str, str] = {}
         self.trained: frozenset[str] = frozenset()
         self.types: dict[int, int] = {}

@@ -123,6 +123,7 @@ def _layer(
         computed_weight=computed.value if computed is not None else "",
         scaled_parts=tuple(ScaledPart(part, uses.parameter_name(part)) for part in parts),
         is_drawn=computed is None or bool(computed.matrix),
+        computed_bias=() if bias else model.computed_biases.get(node.output[0], ()),
     )
 
 

@@ -81,6 +81,7 @@ def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
             layer_node.layer.weight_value,
             layer_node.layer.bias_value,
             *(part.value for part in layer_node.layer.scaled_parts),
+            *layer_node.layer.computed_bias,
         )
         if name
     ]

@@ -11,20 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, shape_inference
 
-from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.homogeneous import scaling_set
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, values_read
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, values_read
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.views import Reshaped, View, overlap
+from lsuv_cli.passes.numbers import numbers_read
 from lsuv_cli.passes.pipeline import Pass
 from lsuv_cli.passes.rearrangements import ViewSteps, view_steps
-
-# Constants of more elements are weights, and are not looked at.
-MAX_CONSTANT = 1 << 16
 
 # Operators that only change the shape, whatever their arguments.
 RESHAPING = frozenset(("Flatten", "Reshape", "Squeeze", "Unsqueeze"))
@@ -75,7 +72,7 @@ class _Search:
         self._nodes = nodes
         self._parameters = parameters
         self._shapes = shapes
-        self._numbers = _numbers(graph, nodes)
+        self._numbers = numbers_read(graph, nodes)
 
     def found(self) -> ComputedWeight:
         """Return the weight."""
@@ -176,37 +173,6 @@ def _is_mask(graph: EditableGraph, parameter: str, *, alone: bool) -> bool:
         return False
     value = graph.parameters[parameter].read()
     return bool(np.all((value == 0) | (value == 1)))
-
-
-def _numbers(graph: EditableGraph, nodes: Sequence[onnx.NodeProto]) -> dict[str, float]:
-    """Return the values that some nodes read and that are one number, or zero everywhere."""
-    numbers: dict[str, float] = {}
-    for name in {name for node in nodes for name in node.input if name}:
-        value = None
-        node = graph.producer(name)
-        if name in graph.constants and graph.parameters[name].info.nbytes <= MAX_CONSTANT:
-            value = graph.parameters[name].read()
-        elif node is not None and node.op_type in ("Constant", "ConstantOfShape"):
-            value = _constant(node)
-        if (
-            value is not None
-            and value.size
-            and value.dtype.kind == "f"
-            and np.all(value == value.flat[0])
-            and (value.size == 1 or value.flat[0] == 0)
-        ):
-            numbers[name] = float(value.flat[0])
-    return numbers
-
-
-def _constant(node: onnx.NodeProto) -> FloatArray:
-    """Return the value of a Constant node, or a ConstantOfShape's single element."""
-    found = attributes(node)
-    tensor = next(iter(found.values()), 0.0)
-    if isinstance(tensor, onnx.TensorProto):
-        tensor = numpy_helper.to_array(tensor)
-    value: FloatArray = np.asarray(tensor)
-    return value
 
 
 def _shapes(

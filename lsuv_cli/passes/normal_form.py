@@ -11,6 +11,7 @@ from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.passes import (
     activations,
+    computed_biases,
     computed_weights,
     computing_types,
     constant_parameters,
@@ -54,6 +55,7 @@ PASSES: tuple[Pass, ...] = (
     inference_mode.PASS,
     activations.PASS,
     computed_weights.PASS,
+    computed_biases.PASS,
     computing_types.PASS,
 )
 

@@ -47,6 +47,8 @@ class OnnxModel:
             does not tell.
         activations: the values that depend on the samples, or on a layer that parameters feed.
         computed_weights: the weights that are computed from parameters, by their values.
+        computed_biases: the parameters of biases that are computed from them, by the value that the
+            layer's node makes; where they are zero, so is the bias.
         fixed: the parameters that training does not change, as far as the file tells, and why not,
             as "is a buffer".
     """
@@ -68,6 +70,7 @@ class OnnxModel:
     signature: ExportedSignature | None
     activations: frozenset[str]
     computed_weights: Mapping[str, ComputedWeight]
+    computed_biases: Mapping[str, tuple[str, ...]]
     fixed: Mapping[str, str]
 
     @property
@@ -128,6 +131,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         signature=source.signature,
         activations=graph.activations,
         computed_weights=graph.computed_weights,
+        computed_biases=graph.computed_biases,
         fixed={name: why for name, why in graph.fixed.items() if name in infos},
     )
     return model, Parameters(graph.parameters, graph.views, dtypes)
