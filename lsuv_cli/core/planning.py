@@ -151,14 +151,17 @@ def _needs_more_sweeps(one: PlannedLayer, planned: Sequence[PlannedLayer]) -> bo
     """Return whether the weight is also read where the sweep does not follow its scale."""
     return (
         bool(one.layer.foreign_use)
-        or (
-            one.layer.foreign_addend and not (one.layer.computed_bias and one.bias is not Bias.KEEP)
-        )
+        or (one.layer.foreign_addend and not _gets_zero_bias(one))
         or any(
             other.layer.weight_value in one.layer.weight_values and not other.swept
             for other in planned
         )
     )
+
+
+def _gets_zero_bias(one: PlannedLayer) -> bool:
+    """Return whether a layer's bias is computed from parameters that become zero."""
+    return bool(one.layer.computed_bias) and one.bias is not Bias.KEEP
 
 
 def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import Per
+from lsuv_cli.core.choices import Bias, Per
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.events import Events
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
 from lsuv_cli.engine.channel_axes import with_channel_axes
@@ -74,7 +75,22 @@ def plan_model(inputs: OpenedInputs) -> ModelPlan:
         inputs.events.warn(f"these are left as they are: {'; '.join(left_alone)}")
     unusable = [one.unusable for one in layer_nodes]
     layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options)
+    _warn_of_computed_biases(layers, inputs.events)
     return ModelPlan(layer_nodes, naming, others, left_alone, layers)
+
+
+def _warn_of_computed_biases(plan: Plan, events: Events) -> None:
+    """Warn of biases that are to be kept, and are not counted in their layers' outputs."""
+    kept = [
+        one.layer.name
+        for one in plan.layers
+        if one.layer.computed_bias and one.bias is Bias.KEEP and one.skipped is None
+    ]
+    if kept:
+        events.warn(
+            f"--bias keep: these have a bias that is computed from parameters, and are scaled to "
+            f"their target without it: {some_of(kept)}"
+        )
 
 
 def _name_layers(
