@@ -151,7 +151,7 @@ class _Search:
         if node.op_type in RESHAPING:
             steps = [(Reshaped(shape),)]
         elif source is not None:
-            steps = view_steps(node, source, self._graph)
+            steps = view_steps(node, source, self._graph.integers)
         if steps:
             more = steps[list(node.output).index(value)]
             inner = self._views(node.input[0], known)

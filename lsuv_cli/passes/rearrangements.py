@@ -18,31 +18,60 @@ from onnx import TensorProto
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, attributes
 from lsuv_cli.graph.views import EVERYTHING, Reshaped, Sliced, Transposed, View, ViewStep
+from lsuv_cli.passes.known_sizes import SIZE_OPERATORS, KnownSizes
 from lsuv_cli.passes.pipeline import Pass
 
 
 def resolve_rearrangements(graph: EditableGraph) -> None:
-    """Replace each node that only rearranges a parameter by views of the parameter."""
+    """Replace each node that only rearranges a parameter by views of the parameter.
+
+    Where computed sizes have turned out to be known, those behind them may be known as well.
+    """
+    again = True
+    while again:
+        again = _resolve(graph, KnownSizes(graph))
+
+
+def _resolve(graph: EditableGraph, sizes: KnownSizes) -> bool:
+    """Go through the nodes once; return whether going through them again may resolve more."""
+    found_known = left_unknown = False
     for node in graph.nodes:
         view = graph.view(node.input[0]) if node.input else None
         if view is None or not graph.outputs.isdisjoint(node.output):
             continue
         elements = np.empty(graph.info(view).shape, np.int8)  # takes no memory
-        steps = view_steps(node, view.of(elements).shape, graph)
-        made = [View(view.parameter, (*view.steps, *more)) for more in steps]
-        # Reshaping a transposed array may take a copy, which is no view.
-        if made and all(np.may_share_memory(one.of(elements), elements) for one in made):
-            graph.remove(node)
-            for name, one in zip(node.output, made, strict=True):
-                graph.add_view(name, one)
+        # What a parameter is expanded to by computed sizes is a batch: not worth inferring.
+        known = graph.integers if node.op_type == "Expand" else sizes.integers
+        try:
+            steps = _steps(node, view.of(elements).shape, known)
+            made = [View(view.parameter, (*view.steps, *more)) for more in steps]
+            # Reshaping a transposed array may take a copy, which is no view.
+            is_view = all(np.may_share_memory(one.of(elements), elements) for one in made)
+        except _UnknownError:
+            left_unknown = left_unknown or node.op_type != "Expand"
+            continue
+        except (ValueError, IndexError):
+            continue  # the shapes don't fit; ONNX Runtime says so
+        if not made or not is_view:
+            continue
+        computed = [name for name in node.input[1:] if name and graph.integers(name) is None]
+        graph.remove(node)
+        for name, one in zip(node.output, made, strict=True):
+            graph.add_view(name, one)
+        graph.remove_unread(computed, SIZE_OPERATORS)
+        found_known = found_known or bool(computed)
+    return found_known and left_unknown
 
 
 # The steps from a node's first input to each of its outputs.
 ViewSteps = list[tuple[ViewStep, ...]]
 
+# Returns an integer value of the graph by its name; None where it is not known.
+Integers = Callable[[str], NDArray[Any] | None]
 
-class _NotConstantError(Exception):
-    """An input of a node is no integer constant."""
+
+class _UnknownError(Exception):
+    """An input of a node is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +81,7 @@ class _Rearrangement:
     node: onnx.NodeProto
     shape: tuple[int, ...]
     attributes: Mapping[str, Any]
-    graph: EditableGraph
+    known: Integers
 
     def integers(self, position: int, attribute: str) -> tuple[int, ...]:
         """Return an input or, in older opsets, an attribute; () where there is neither."""
@@ -64,9 +93,9 @@ class _Rearrangement:
 
     def constant(self, position: int) -> NDArray[Any]:
         """Return the value of an input."""
-        value = self.graph.integers(self.node.input[position])
+        value = self.known(self.node.input[position])
         if value is None:
-            raise _NotConstantError
+            raise _UnknownError
         return value
 
     def axis(self, default: int) -> int:
@@ -74,15 +103,30 @@ class _Rearrangement:
         return int(self.attributes.get("axis", default)) % len(self.shape)
 
 
-def view_steps(node: onnx.NodeProto, shape: tuple[int, ...], graph: EditableGraph) -> ViewSteps:
-    """Return the steps to each output of a node that rearranges; [] for any other node."""
+def view_steps(node: onnx.NodeProto, shape: tuple[int, ...], integers: Integers) -> ViewSteps:
+    """Return the steps to each output of a node that rearranges; [] for any other node.
+
+    Args:
+        node: the node.
+        shape: the shape of its first input.
+        integers: returns a value of the graph, int32 or int64; None where it is not known.
+    """
+    try:
+        return _steps(node, shape, integers)
+    except _UnknownError:
+        return []
+
+
+def _steps(node: onnx.NodeProto, shape: tuple[int, ...], integers: Integers) -> ViewSteps:
+    """Return the steps to each output of a node that rearranges; see `view_steps`.
+
+    Raises:
+        _UnknownError: they depend on an integer that is not known.
+    """
     rule = _RULES.get(node.op_type)
     if rule is None or node.domain not in DEFAULT_DOMAINS:
         return []
-    try:
-        return rule(_Rearrangement(node, shape, attributes(node), graph))
-    except _NotConstantError:
-        return []
+    return rule(_Rearrangement(node, shape, attributes(node), integers))
 
 
 def _cast(node: _Rearrangement) -> ViewSteps:
@@ -103,6 +147,13 @@ def _reshape(node: _Rearrangement) -> ViewSteps:
         rest = math.prod(node.shape) // -math.prod(target)
         target = tuple(rest if size == -1 else size for size in target)
     return [(Reshaped(target),)]
+
+
+def _expand(node: _Rearrangement) -> ViewSteps:
+    """Return new axes of size 1; the copies of a parameter along an axis are no view of it."""
+    target = node.integers(1, "shape")
+    shape = np.broadcast_shapes(target, node.shape)
+    return [(Reshaped(shape),)] if math.prod(shape) == math.prod(node.shape) else []
 
 
 def _flatten(node: _Rearrangement) -> ViewSteps:
@@ -166,6 +217,7 @@ def _gather(node: _Rearrangement) -> ViewSteps:
 
 _RULES: dict[str, Callable[[_Rearrangement], ViewSteps]] = {
     "Cast": _cast,
+    "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
     "Identity": lambda _: [()],
