@@ -241,5 +241,6 @@ PASS = Pass(
         "identity_copies",
         "torch_sharing",
         "keras_sharing",
+        "split_sequences",
     ),
 )
