@@ -114,7 +114,7 @@ def test_packed_projections_are_drawn_and_scaled_each(tmp_path: Path) -> None:
         assert (np.load(samples) @ part.T).var() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_packed_weight_that_the_file_slices_is_sliced_no_further(tmp_path: Path) -> None:
+def test_keys_and_values_that_the_file_slices_together_are_two_layers(tmp_path: Path) -> None:
     """Cross-attention: queries are multiplied on their own, keys and values together."""
     nodes = [
         helper.make_node("Split", ["in_proj_weight", "parts"], ["q", "kv"], axis=0),
@@ -124,10 +124,12 @@ def test_a_packed_weight_that_the_file_slices_is_sliced_no_further(tmp_path: Pat
     ]
     weights = {"in_proj_weight": W(18, 6), "parts": i64(6, 12), "v": W(18, 4)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
-    layer_nodes = find_layers(read_model(path)[0])
-    assert [layer_node.layer.weight_name for layer_node in layer_nodes] == [
-        *("in_proj_weight[0:6]", "in_proj_weight[6:18]", "v")
-    ]
+    report, written = run(path, save_samples(tmp_path, (6,)))
+    parts = ["in_proj_weight[0:6]", "in_proj_weight[6:12]", "in_proj_weight[12:18]"]
+    assert [r.planned.layer.weight_name for r in report.layers] == [*parts, "v"]
+    for part, result in zip(np.split(written["in_proj_weight"], 3), report.layers, strict=False):
+        drawn = part / result.scale
+        np.testing.assert_allclose(drawn @ drawn.T, np.eye(6), atol=1e-5)
 
 
 @pytest.mark.parametrize("between", [True, False])

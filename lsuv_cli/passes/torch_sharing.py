@@ -11,6 +11,9 @@ from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.torch_origin import MADE_UP, is_from_torch, scopes
 from lsuv_cli.passes.pipeline import Pass
 
+# The parameters of nn.MultiheadAttention that it splits where queries and keys have two sources.
+PACKED = ("in_proj_weight", "in_proj_bias")
+
 
 def separate_modules(graph: EditableGraph) -> None:
     """Give modules that share a stored parameter, without being tied, one each.
@@ -20,6 +23,7 @@ def separate_modules(graph: EditableGraph) -> None:
     """
     if not is_from_torch(graph.model):
         return
+    _separate_packed(graph)
     nodes = graph.nodes
     embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}
     paths = {_path(node) for node in nodes} - {""}
@@ -44,6 +48,47 @@ def separate_modules(graph: EditableGraph) -> None:
             if own not in ("", path) and not inside and new not in graph.stored:
                 graph.add_copy(new, name)
                 graph.set_input(node, position, new)
+
+
+def _separate_packed(graph: EditableGraph) -> None:
+    """Give modules of attention that share a parameter which is split one each.
+
+    The dynamo exporter writes no module to such a Split, but to what reads the parts.
+    """
+    paths = {_path(node) for node in graph.nodes} - {""}
+    for node in graph.nodes:
+        name = node.input[0] if node.op_type == "Split" else ""
+        own = _owner(name, paths)
+        if name not in graph.stored or not own or name.removeprefix(f"{own}.") not in PACKED:
+            continue
+        for path in sorted({_path(one) for part in node.output for one in graph.readers(part)}):
+            if path not in ("", own):
+                new = path + name.removeprefix(own)
+                if new not in graph.stored:
+                    graph.add_copy(new, name)
+                    _split_for(path, new, node, graph)
+
+
+def _split_for(path: str, parameter: str, node: onnx.NodeProto, graph: EditableGraph) -> None:
+    """Have the nodes of a module read the parts of a parameter of its own.
+
+    Args:
+        path: the module's path.
+        parameter: its parameter.
+        node: the Split of another module's parameter; it stays as it is.
+        graph: modified.
+    """
+    own = onnx.NodeProto()
+    own.CopyFrom(node)
+    own.name = f"/{path}/{node.name}"
+    own.input[0] = parameter
+    for index, part in enumerate(node.output):
+        own.output[index] = graph.new_name(f"/{path}/{part}")
+        for reader in graph.readers(part):
+            for position, value in enumerate(reader.input):
+                if value == part and _path(reader) == path:
+                    graph.set_input(reader, position, own.output[index])
+    graph.replace(node, [node, own])
 
 
 def _path(node: onnx.NodeProto) -> str:
