@@ -3,8 +3,8 @@
 A layer may take a parameter or a constant instead of samples: a table of positions, learned queries
 or coordinates. Its output is an activation like any other. But a product of parameters may also be
 part of a weight, as the B A of W + B A. Where its result becomes the weight of a product with
-samples, it is a layer only if it belongs to a module of its own, or if a bias or an activation
-follows.
+samples, it is a layer only if it belongs to a module of its own or to attention, or if a bias or an
+activation follows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.torch_origin import module_path, scopes
+from lsuv_cli.passes.packed_projections import WEIGHT
 from lsuv_cli.passes.pipeline import Pass
 
 # What a layer feeds and a weight does not.
@@ -58,7 +59,7 @@ class _Finder:
         parameters = [view.parameter for view in views if view is not None]
         if not parameters or len(set(parameters)) < len(parameters):
             return False
-        return self._is_layer(node)
+        return any(WEIGHT in name for name in parameters) or self._is_layer(node)
 
     def _is_layer(self, product: onnx.NodeProto) -> bool:
         """Return whether a product of constants is more than a part of a weight."""

@@ -6,6 +6,7 @@ the code that made it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ FACTORS: dict[str, tuple[int, ...]] = {
 }
 # Their outputs depend on the sizes of their inputs, not on the values.
 SIZES = frozenset(("Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"))
+_PROJECTION = re.compile(r"\.(query|key|value)$")
+REPEATS = frozenset(("Expand", "Tile"))
 PICKS = frozenset(("Gather", "GatherND", "GatherElements"))
 # What is picked from a table of matrices stays a matrix picked from a table behind these.
 VIEWS = frozenset(("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice"))
@@ -72,11 +75,13 @@ class _Values:
         data: those that depend on the values of the model's inputs.
         picked: those of them that are matrices which the data pick from a table.
         ranks: ranks of the values whose rank can be told.
+        sizes: values computed from the sizes of the data, not from their values.
     """
 
     data: set[str]
     picked: set[str] = field(default_factory=set)
     ranks: dict[str, int] = field(default_factory=dict)
+    sizes: set[str] = field(default_factory=set)
 
 
 def products(model: Path, inputs: Inputs) -> list[Product]:
@@ -105,7 +110,8 @@ def products(model: Path, inputs: Inputs) -> list[Product]:
 
 def unaccounted(found: list[Product], report: Mapping[str, Any]) -> list[Product]:
     """Return the products that are neither a row of a report nor left alone with a reason."""
-    rows = {layer["name"] for layer in report["layers"]}
+    # A product with several projections of attention is a row for each of them.
+    rows = {_PROJECTION.sub("", layer["name"]) for layer in report["layers"]}
     return [one for one in found if one.name not in rows and not _left_alone(one, report)]
 
 
@@ -135,7 +141,12 @@ def _walk(graph: onnx.GraphProto, values: _Values) -> Iterator[Product]:
 
 
 def _visit(node: onnx.NodeProto, values: _Values) -> Iterator[Product]:
+    if node.op_type in REPEATS and values.sizes.intersection(node.input[1:]):
+        values.data.update(node.output)  # as many as there are samples
+        return
     if node.op_type in SIZES or not values.data.intersection(node.input):
+        if values.sizes.union(values.data).intersection(node.input):
+            values.sizes.update(node.output)
         return
     values.data.update(filter(None, node.output))
     first = node.input[0]
@@ -164,7 +175,9 @@ def _walk_bodies(
     carried = _carried(node, bodies)
     fed = {inner for inner, outer in carried if outer in values.data}
     while True:
-        inner = _Values(values.data | fed, set(values.picked), dict(values.ranks))
+        inner = _Values(
+            values.data | fed, set(values.picked), dict(values.ranks), set(values.sizes)
+        )
         found = [one for body in bodies.values() for one in _walk(body, inner)]
         more = {
             name
