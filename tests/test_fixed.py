@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lsuv_cli.core.choices import Bias
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.options import InspectOptions, SampleOptions
+from lsuv_cli.jobs.inspect import inspect_model
 from support.command import Run
+from support.graphs import save_graph
 from support.layer_outputs import off_target, outputs_by_layer, variance
 from support.promise import Initialised, initialised, load_strictly
 from support.refusals import check_refused
@@ -95,6 +101,16 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.head(self.trained(self.frozen(x)[0])[0])
+
+
+class Warnings(Silent):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.texts.append(text)
 
 
 def run_of(
@@ -254,3 +270,61 @@ def test_every_command_shows_what_is_fixed(tmp_path: Path, lsuv: Run) -> None:
     applied = lsuv("apply", model, "o.safetensors", "--out", "applied.pt")
     assert applied.returncode == 0, applied.stderr
     assert LOAD(tmp_path / "applied.pt").frozen.weight.requires_grad is False
+
+
+class Integral(nn.Module):
+    """The mean of a distribution over 16 bins, by a matrix that is a parameter like any other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.bins = nn.Linear(12, 16), nn.Linear(16, 1, bias=False)
+        self.bins.weight.data.copy_(torch.arange(16.0))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.bins(self.head(x).softmax(-1))
+
+
+def test_a_weight_that_looks_made_is_named(tmp_path: Path, lsuv: Run) -> None:
+    model = by_road(Integral().eval(), VECTORS, "dynamo", tmp_path)
+    data = save_samples(model, VECTORS)
+    words = (
+        "warning: these weights look made by hand, and the file does not tell whether training "
+        "changes them: bins.weight (whole multiples of 1); they are initialised like any other "
+        "unless you give --exclude bins.weight"
+    )
+
+    def told(*arguments: object) -> bool:
+        process = lsuv(*arguments)
+        assert process.returncode in (0, 4), process.stderr
+        return words in " ".join(process.stderr.split())
+
+    init = ("init", model, "--data", data, "--out", "o.safetensors", "--force")
+    assert told(*init)
+    assert told("inspect", model)
+    assert told("compare", model, "--data", data, "--inits", "he")
+    assert not told(*init, "--exclude", "bins.weight")
+    assert not told("verify", model, "--data", data)
+    traced = by_road(Integral().eval(), VECTORS, "trace", tmp_path)
+    assert not told("inspect", traced, "--input-shape", "x:12")
+
+
+def test_of_a_large_weight_only_a_part_is_read(tmp_path: Path) -> None:
+    rows, columns = 2100, 1024
+    windows = np.arange(1, rows + 1)[:, None, None] * np.hanning(columns)
+    kernels = windows.astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
+    path = save_graph(tmp_path / "m.onnx", [node], {"w": kernels}, ("n", 1, columns))
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin")
+    read: list[int] = []
+    whole = np.fromfile
+
+    def count(file: Path, dtype: Any, size: int, **more: Any) -> Any:
+        read.append(size)
+        return whole(file, dtype, size, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "fromfile", count)
+        events = Warnings()
+        inspect_model(InspectOptions(model=path, samples=SampleOptions(()), device="cpu"), events)
+    assert any("w (nowhere negative)" in text for text in events.texts)
+    assert sum(read) < kernels.nbytes / 100

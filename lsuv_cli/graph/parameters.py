@@ -19,10 +19,19 @@ class ParameterSource:
     Attributes:
         info: its shape and dtype, known without reading it.
         read: returns its value, not to be modified; it may be read from a file at each call.
+        read_first: returns so many of its first elements, (count,), where that takes less time
+            than reading all; None where it does not.
     """
 
     info: TensorInfo
     read: Callable[[], FloatArray]
+    read_first: Callable[[int], FloatArray] | None = None
+
+    def first(self, count: int) -> FloatArray:
+        """Return the first elements in C order, (count,), fewer where there are fewer."""
+        if self.read_first is not None:
+            return self.read_first(count)
+        return self.read().reshape(-1)[:count]
 
 
 ParameterSources = Mapping[str, ParameterSource]
@@ -117,6 +126,11 @@ class Parameters(Mapping[str, FloatArray]):
             self._changed.pop(view.parameter, None)
         elif view.parameter in self._changed:
             self.set(name, view.of(self._sources[view.parameter].read()))
+
+    def first(self, name: str, count: int) -> FloatArray:
+        """Return the first elements of a parameter in C order, (count,), as it is stored."""
+        changed = self._changed.get(name)
+        return self._sources[name].first(count) if changed is None else changed.reshape(-1)[:count]
 
     def stored(self, name: str, dtype: np.dtype[np.generic]) -> FloatArray:
         """Return a parameter in the dtype it is stored with."""

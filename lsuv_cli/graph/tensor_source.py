@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -75,18 +76,22 @@ def _external_source(tensor: TensorProto, info: TensorInfo, model_path: Path) ->
     if file.stat().st_size < offset + info.nbytes:
         raise too_short
 
-    def read() -> FloatArray:
+    def read_first(count: int) -> FloatArray:
         # Read, not mapped: pages of a mapped file stay resident, and count, until it is unmapped.
+        nbytes = min(count * info.dtype.itemsize, info.nbytes)
         try:
-            content = np.fromfile(file, np.uint8, info.nbytes, offset=offset)
+            content = np.fromfile(file, np.uint8, nbytes, offset=offset)
         except OSError as error:
             raise ModelError(f"can't read {file}: {error.strerror}") from None
-        if content.size != info.nbytes:
+        if content.size != nbytes:
             raise too_short
-        array: FloatArray = content.view(info.dtype).reshape(info.shape)
+        array: FloatArray = content.view(info.dtype)
         return array
 
-    return ParameterSource(info, read)
+    def read() -> FloatArray:
+        return read_first(math.prod(info.shape)).reshape(info.shape)
+
+    return ParameterSource(info, read, read_first)
 
 
 def inlined(tensor: TensorProto, path: Path) -> TensorProto:

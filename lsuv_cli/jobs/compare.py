@@ -18,6 +18,7 @@ from lsuv_cli.engine.iterate import scale_and_measure
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.backward import BackwardPass
+from lsuv_cli.jobs.handmade import warn_of_handmade
 from lsuv_cli.jobs.opening import open_inputs
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import prepare_run
@@ -38,7 +39,9 @@ def compare_inits(
         LsuvError: the model, the samples or an option can't be used.
     """
     with open_inputs(options, events, group, find) as inputs:
-        run = prepare_run(inputs, plan_model(inputs))
+        plan = plan_model(inputs)
+        warn_of_handmade(inputs, plan)
+        run = prepare_run(inputs, plan)
         with run.open_setup({}) as setup:
             forecast = partial(run.report_forecast, setup)
             backward = BackwardPass(options, run, setup)

@@ -19,6 +19,7 @@ from lsuv_cli.engine.iterate import Iterations
 from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
+from lsuv_cli.jobs.handmade import warn_of_handmade
 from lsuv_cli.jobs.init_outputs import checked_outputs, plan_outputs
 from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
 from lsuv_cli.jobs.planning import plan_model
@@ -65,6 +66,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
     # Plan, before anything takes long: layers, names, files and memory.
     _refuse_resuming_branches(options, inputs)
     plan = plan_model(inputs)
+    warn_of_handmade(inputs, plan)
     outputs = plan_outputs(options, inputs, plan)
     run = prepare_run(inputs, plan)
     outputs.refuse_samples(run.samples)

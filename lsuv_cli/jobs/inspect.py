@@ -19,6 +19,7 @@ from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import Feeds, InputSpec, PlannedLayer
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.jobs.handmade import warn_of_handmade
 from lsuv_cli.jobs.opening import OpenedInputs, device_of
 from lsuv_cli.jobs.planning import ModelPlan, plan_model
 from lsuv_cli.jobs.preparing import divide_memory, make_setup
@@ -51,6 +52,7 @@ def inspect_model(options: InspectOptions, events: Events) -> Inspection:
         events.stage("reading the model")
         source = _read_without_samples(options, inputs)
         plan = plan_model(inputs)
+        warn_of_handmade(inputs, plan)
         model = inputs.model
         specs = with_shapes(model.inputs, options.samples.input_shapes)
         run = _plan_run(options, inputs, plan, specs) if options.plan else None
