@@ -64,6 +64,7 @@ LAYER = {
     "name": "conv1",
     "op": "Conv",
     "weight": "w",
+    "computed": None,
     "bias": None,
     "dtype": "float32",
     "shape": [8, 3, 3, 3],
