@@ -10,10 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lsuv_cli.core.choices import Bias
+from support.graphs import i64, node, random_weight, save_graph
 from support.layer_outputs import TOLERANCE, Probe, off_target, outputs_by_layer
 from support.promise import Initialised, initialised, load_strictly
 from support.roads import Inputs, by_road, save_samples
@@ -228,3 +230,32 @@ def test_a_model_of_copied_decoders_is_written_with_weights_of_their_own(tmp_pat
     with torch.no_grad():
         expected = module(*inputs).numpy()
     np.testing.assert_allclose(session.run(None, feeds)[0], expected, atol=1e-4)
+
+
+def test_queries_of_parameters_alone_are_a_layer_without_a_bias(tmp_path: Path) -> None:
+    """As in a file of a fixed batch, in which the learned queries are folded into a constant."""
+    nodes = [
+        helper.make_node("Split", ["in_proj_weight", "parts"], ["q", "k", "v"], axis=0),
+        *(node("Transpose", name, f"{name}t") for name in "qkv"),
+        node("MatMul", "latents qt", "queries"),
+        node("MatMul", "x kt", "keys"),
+        node("MatMul", "x vt", "values"),
+        node("Transpose", "keys", "turned", perm=[0, 2, 1]),
+        node("MatMul", "queries turned", "scores"),
+        node("Softmax", "scores", "shares"),
+        node("MatMul", "shares values", "y"),
+    ]
+    weights = {
+        "latents": random_weight(3, WIDTH),
+        "in_proj_weight": random_weight(3 * WIDTH, WIDTH),
+        "parts": i64(WIDTH, WIDTH, WIDTH),
+    }
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 7, WIDTH))
+    run = initialised(path, save_samples(path, one()))
+    assert run.code == 0, run.texts
+    assert set(run.statuses) == set(PARTS)
+    np.testing.assert_array_equal(run.tensors["latents"], weights["latents"])
+    queries = weights["latents"] @ run.tensors["in_proj_weight"][:WIDTH].T
+    assert queries.var() == pytest.approx(1, abs=1e-5)
+    (left,) = run.report["left_alone"]
+    assert left.startswith("MatMul_scores (MatMul): it multiplies by the output of a layer")
