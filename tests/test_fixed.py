@@ -142,6 +142,21 @@ def test_a_plain_attribute_is_a_constant(tmp_path: Path, road: str) -> None:
     assert not off_target(outputs_by_layer(module, PICTURES))
 
 
+def test_a_constant_that_a_tool_has_made_an_initializer(tmp_path: Path) -> None:
+    path = by_road(Smoothed().eval(), PICTURES, "script", tmp_path)
+    model = onnx.load(path)
+    (constant,) = [node for node in model.graph.node if node.op_type == "Constant"]
+    tensor = constant.attribute[0].t
+    tensor.name = constant.output[0]
+    model.graph.initializer.append(tensor)
+    model.graph.node.remove(constant)
+    onnx.save(model, path)
+    run = initialised(path, save_samples(path, PICTURES))
+    assert list(run.statuses.values()) == ["converged", "fixed", "converged"]
+    assert not any("not written" in text or "not PyTorch's" in text for text in run.texts)
+    assert not off_target(outputs_by_layer(load_strictly(run, Smoothed), PICTURES))
+
+
 @pytest.mark.parametrize("road", ["dynamo", "unopt", "trace"])
 def test_a_buffer_is_fixed(tmp_path: Path, road: str) -> None:
     run, before = run_of(Rotated, VECTORS, road, tmp_path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from lsuv_cli.core.choices import AUTO_NAMES
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
+from lsuv_cli.graph.fixed import IS_CONSTANT
 from lsuv_cli.graph.written_tensors import (
     Naming,
     onnx_names,
@@ -62,7 +63,9 @@ def choose_names(
     left_out = [
         f"{name} {list(info.shape)}"
         for name, info in parameters.items()
-        if name not in written and math.prod(info.shape) > 1
+        if name not in written
+        and math.prod(info.shape) > 1
+        and model.fixed.get(name) != IS_CONSTANT
     ]
     if left_out:
         events.warn(
