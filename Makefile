@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check schemas pins bench docker-test clean
+.PHONY: demo test lint types check schemas pins bench zoo docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -39,6 +39,10 @@ schemas: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py
 
+# Initialises real architectures by every road; one line of JSON a run, for minutes.
+zoo: $(VENV)/.zoo
+	PYTHONPATH=tests $(BIN)/python benchmarks/zoo.py
+
 # Builds the Dockerfile without a registry and runs what comes out; as root, for minutes.
 docker-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -p no:randomly tests/docker/docker_image.py
@@ -59,4 +63,8 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@
+
+$(VENV)/.zoo: $(VENV)/.dev pyproject.toml
+	$(BIN)/python -m pip install -q -c constraints.txt --group zoo
 	@touch $@

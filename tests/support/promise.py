@@ -108,19 +108,26 @@ def load_strictly(
         make: makes the module.
         passed_over: tensors that the file may have too many.
     """
+    module = emptied(make)
+    state = written_state(run)
+    module.load_state_dict(
+        {name: value for name, value in state.items() if name not in passed_over}, strict=True
+    )
+    for name, value in module.state_dict().items():
+        assert state[name].dtype == value.dtype, name
+    return module
+
+
+def emptied(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return a new module in eval mode, its state NaN."""
     module = make().eval()
-    state = {
-        name: torch.from_numpy(np.array(value))
-        for name, value in run.tensors.items()
-        if name not in passed_over
-    }
-    own = module.state_dict()
     with torch.no_grad():
-        for value in own.values():
+        for value in module.state_dict().values():
             if value.is_floating_point():
                 value.fill_(torch.nan)
-    module.load_state_dict(state, strict=True)
-    assert {name: value.dtype for name, value in state.items()} == {
-        name: value.dtype for name, value in own.items()
-    }
     return module
+
+
+def written_state(run: Initialised) -> dict[str, torch.Tensor]:
+    """Return what was written as PyTorch's tensors."""
+    return {name: torch.from_numpy(np.array(value)) for name, value in run.tensors.items()}

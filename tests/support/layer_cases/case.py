@@ -29,7 +29,6 @@ class LayerCase:
         looks_made: whether the weights of those layers look made by hand, so that `lsuv` warns of
             them where nothing tells.
         probe: gives the outputs of the layers that are no modules of their own.
-        aside: modules whose outputs are a weight, and not a layer's.
         refused: roads on which the file does not have the weights, with a part of the sentence.
         closed: roads that PyTorch itself can't take the module by.
         transient: buffers that are not part of the state_dict.
@@ -41,7 +40,6 @@ class LayerCase:
     fixed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     looks_made: bool = True
     probe: Probe | None = None
-    aside: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     closed: frozenset[str] = NOWHERE
     transient: tuple[str, ...] = ()

@@ -85,10 +85,5 @@ CASES = {
     "parameter_fed-latents": LayerCase(Latents, lambda: rows(5)),
     "coordinate_mlp": LayerCase(Coordinates, lambda: rows(4)),
     "coordinate_mlp-frequencies": LayerCase(Frequencies, lambda: pictures(3)),
-    "coordinate_mlp-generated": LayerCase(
-        Generated,
-        lambda: rows(8),
-        probe=lambda net, inputs: {"out": net(*inputs)},
-        aside=("make",),
-    ),
+    "coordinate_mlp-generated": LayerCase(Generated, lambda: rows(8)),
 }
