@@ -76,6 +76,8 @@ def degree_in(
     degrees: dict[str, Degree] = dict.fromkeys(scaled, 1.0)
     degrees |= {name: EVERY_DEGREE for name, number in numbers.items() if number == 0}
     for node in nodes:
+        if any(name in numbers for name in node.output):
+            continue
         found = _degree(node, [degrees.get(name, 0.0) for name in node.input], numbers)
         degrees.update(dict.fromkeys(filter(None, node.output), found))
     return degrees.get(value, 0.0)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from lsuv_cli.graph.dataflow import SIZE_READERS, values_from
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import values_read
 from lsuv_cli.graph.operators.table import operator_of
@@ -31,13 +32,11 @@ SUMS = frozenset(("Add", "Sub"))
 def find_activations(graph: EditableGraph) -> None:
     """Record the activations of a graph, its inputs among them."""
     inputs = {value.name for value in graph.model.graph.input} - graph.parameters.keys()
-    from_samples = set(inputs)
-    for node in graph.nodes:
-        if from_samples.intersection(values_read(node)):
-            from_samples.update(node.output)
-    finder = _Finder(graph, from_samples)
+    finder = _Finder(graph, values_from(inputs, graph.nodes))
     activations = set(inputs)
     for node in graph.nodes:
+        if node.op_type in SIZE_READERS:
+            continue
         if activations.intersection(values_read(node)) or finder.is_fed_by_parameters(node):
             activations.update(filter(None, node.output))
     graph.activations = frozenset(activations)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, shape_inference
 
 from lsuv_cli.graph.computed_weight import ComputedWeight
 from lsuv_cli.graph.editable import EditableGraph
@@ -19,6 +18,7 @@ from lsuv_cli.graph.homogeneous import scaling_set
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, values_read
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.views import Reshaped, View, overlap
+from lsuv_cli.passes.constant_shapes import shapes_of_constants
 from lsuv_cli.passes.numbers import numbers_read
 from lsuv_cli.passes.pipeline import Pass
 from lsuv_cli.passes.rearrangements import ViewSteps, view_steps
@@ -33,11 +33,13 @@ def find_computed_weights(graph: EditableGraph) -> None:
     if not values:
         return
     nodes = graph.needed(values)
-    shapes = _shapes(graph, nodes, values)
+    inputs = {value.name for value in graph.model.graph.input}
+    shapes = shapes_of_constants(graph, nodes, values)
     for value in values:
         own = graph.needed([value])
         parameters = [name for node in own for name in node.input if graph.is_weight(name)]
-        if value in shapes and parameters:
+        reads_sizes = any(inputs.intersection(values_read(node)) for node in own)
+        if value in shapes and parameters and not reads_sizes:
             search = _Search(graph, value, own, list(dict.fromkeys(parameters)), shapes)
             graph.computed_weights[value] = search.found()
 
@@ -173,44 +175,6 @@ def _is_mask(graph: EditableGraph, parameter: str, *, alone: bool) -> bool:
         return False
     value = graph.parameters[parameter].read()
     return bool(np.all((value == 0) | (value == 1)))
-
-
-def _shapes(
-    graph: EditableGraph, nodes: Sequence[onnx.NodeProto], values: Sequence[str]
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the values that some nodes read and make, as far as they are known."""
-    read = {name for node in nodes for name in values_read(node)}
-    weights = {
-        name: (graph.info(view), shape)
-        for name in read
-        if (view := graph.view(name)) is not None and (shape := graph.shape(name)) is not None
-    }
-    known = {name: shape for name, (_, shape) in weights.items()}
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "weights",
-            [
-                helper.make_tensor_value_info(
-                    name, helper.np_dtype_to_tensor_dtype(info.dtype), shape
-                )
-                for name, (info, shape) in weights.items()
-            ],
-            [onnx.ValueInfoProto(name=name) for name in values],
-            [tensor for tensor in graph.model.graph.initializer if tensor.name in read],
-        ),
-        opset_imports=graph.model.opset_import,
-    )
-    try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    except (shape_inference.InferenceError, ValueError):
-        return known
-    for value in (*inferred.value_info, *inferred.output):
-        tensor = value.type.tensor_type
-        sizes = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        if tensor.HasField("shape") and None not in sizes:
-            known[value.name] = tuple(size for size in sizes if size is not None)
-    return known
 
 
 PASS = Pass("computed_weights", find_computed_weights, requires=("activations", "gemm_addends"))

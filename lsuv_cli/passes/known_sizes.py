@@ -14,15 +14,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from lsuv_cli.graph.dataflow import SIZE_READERS
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
 from lsuv_cli.passes.inferred_shapes import Sizes, inferred_sizes
 from lsuv_cli.passes.size_arithmetic import ARITHMETIC, MOVERS, PartlyKnown, all_known, evaluate
 
-# Operators that read the sizes of a value rather than the value.
-READERS = frozenset(("Shape", "Size"))
 # Operators of which the computation of a size consists.
-SIZE_OPERATORS = READERS | MOVERS | ARITHMETIC
+SIZE_OPERATORS = SIZE_READERS | MOVERS | ARITHMETIC
 
 
 class KnownSizes:
@@ -87,7 +86,9 @@ class KnownSizes:
     def _operands(self, value: str) -> list[str]:
         """Return the values that a value is computed from; none for a constant and for sizes."""
         node = self._graph.producer(value)
-        return [] if node is None or node.op_type in READERS else list(filter(None, node.input))
+        if node is None or node.op_type in SIZE_READERS:
+            return []
+        return list(filter(None, node.input))
 
     def _evaluated(self, value: str) -> PartlyKnown | None:
         """Return a value whose operands have been evaluated."""
@@ -97,7 +98,7 @@ class KnownSizes:
         node = self._graph.producer(value)
         if node is None:
             return None
-        if node.op_type in READERS:
+        if node.op_type in SIZE_READERS:
             return self._read(node)
         found = {name: self._found[name] for name in self._operands(value)}
         inputs = {name: array for name, array in found.items() if array is not None}
