@@ -72,11 +72,11 @@ class Generated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.code = nn.Parameter(torch.randn(6))
+        self.latent = nn.Parameter(torch.randn(6))
         self.make, self.fc = nn.Linear(6, 40), nn.Linear(8, 8)
 
     def forward(self, x: Tensor) -> Any:
-        return functional.linear(torch.relu(self.fc(x)), self.make(self.code).view(5, 8))
+        return functional.linear(torch.relu(self.fc(x)), self.make(self.latent).view(5, 8))
 
 
 CASES = {

@@ -39,7 +39,7 @@ PENDING: dict[str, dict[str, str]] = {
         "parameter_fed-latents": "dynamo",
         "coordinate_mlp": "dynamo",
         "coordinate_mlp-frequencies": "dynamo",
-        "coordinate_mlp-generated": "dynamo unopt",
+        "coordinate_mlp-generated": "dynamo",
     },
     "excluded": {
         "cosine": "unopt",
