@@ -71,7 +71,7 @@ def initialize(
     """Initialise a model's weights by LSUV, as `lsuv init` does.
 
     Args:
-        model: an ONNX or TorchScript file, or its bytes.
+        model: an ONNX, .pt2 or TorchScript file, or its bytes.
         samples: a path (file, folder, glob) as for `--data`; an array or tensor (n, ...) for a
             model with one input; a mapping of arrays by the inputs' names; or an iterable of
             batches, such as a DataLoader, of which a batch may also be a sequence that begins with
@@ -137,7 +137,7 @@ def _path(name: str, value: object) -> Path:
     if name == "model":
         raise UsageError(
             f"model: a value of the type {kind} is neither a path nor bytes; "
-            "export the model as ONNX, or save it as TorchScript"
+            "export it by torch.export.save or to ONNX"
         )
     raise UsageError(f"{name}: a value of the type {kind} is no path")
 

@@ -31,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bias center": {"bias": Bias.CENTER},
     "target": {"target_std": 2.0},
 }
+SUFFIXES = frozenset((".onnx", ".pt", ".pt2"))
 Exported = Callable[[str, str], Path]
 
 
@@ -43,7 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Expo
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            written = [path for path in folder.glob(f"{road}.*") if path.suffix in {".onnx", ".pt"}]
+            written = [path for path in folder.glob(f"{road}.*") if path.suffix in SUFFIXES]
             return written[0] if written else by_road(made(name), samples(name), road, folder)
 
     return export

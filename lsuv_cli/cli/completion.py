@@ -10,7 +10,7 @@ from pathlib import Path
 from lsuv_cli.core.option_texts import PRESETS
 from lsuv_cli.names.exporters import names_words
 
-MODEL_SUFFIXES = frozenset((".onnx", ".pt", ".pth", ".ts", ".torchscript"))
+MODEL_SUFFIXES = frozenset((".onnx", ".pt", ".pt2", ".pth", ".ts", ".torchscript"))
 WEIGHT_SUFFIXES = frozenset((".json", ".pt", ".pth", ".safetensors"))
 
 

@@ -61,7 +61,7 @@ class WorkOptions:
     """The options of all commands that run a model on samples.
 
     Attributes:
-        model: the ONNX or TorchScript file; what to call it where `content` holds it.
+        model: the ONNX, .pt2 or TorchScript file; what to call it where `content` holds it.
         content: the model's bytes; None to read the file. External data lies beside `model`.
         samples: which samples, and how they are read.
         seed: seeds the draws of the weights.
@@ -248,7 +248,7 @@ class ApplyOptions:
     """The options of `lsuv apply`.
 
     Attributes:
-        model: the ONNX or TorchScript file; what to call it where `content` holds it.
+        model: the ONNX, .pt2 or TorchScript file; what to call it where `content` holds it.
         content: the model's bytes; None to read the file.
         weights: a file of weights.
         out: the model to write, in the same format.

@@ -49,6 +49,7 @@ class EditableGraph(Uses):
         fixed: the parameters that training does not change, as far as the file tells, and why not,
             as "is a buffer".
         trained: the names of tensors of which the file tells that training changes them.
+        ties_are_known: see `ModelSource`.
         types: the type in which each floating-point type of the file is computed; empty until a
             pass has decided.
     """
@@ -92,6 +93,7 @@ class EditableGraph(Uses):
         self.computed_weights: dict[str, ComputedWeight] = {}
         self.computed_biases: dict[str, tuple[str, ...]] = {}
         self.fixed: dict[str, str] = {}
+        self.ties_are_known = False
         self.trained: frozenset[str] = frozenset()
         self.types: dict[int, int] = {}
         self._names = NewNames(names_in(model.graph) | stored.keys())

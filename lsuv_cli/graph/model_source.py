@@ -29,6 +29,8 @@ class ModelSource:
         fixed: the tensors that training does not change, as far as the file tells, and why not, as
             "is a buffer".
         trained: the names of those of which the file tells that training changes them.
+        ties_are_known: whether a parameter that several modules read is known to be tied; else an
+            exporter may have stored equal ones once.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class ModelSource:
     signature: ExportedSignature | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
     trained: frozenset[str] = frozenset()
+    ties_are_known: bool = False
 
     @property
     def producer(self) -> str:

@@ -40,7 +40,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     _check_output(options, options.out)
     events.stage("reading the model")
     file = open_model_file(options.model, options.content)
-    refuse_model_name(options.out, is_torch=file.state is not None)
+    refuse_model_name(options.out, file.state)
     if file.state is not None:
         return _apply_to_state(options, file.state)
     source = hoist_constants(file.source({}))
@@ -61,7 +61,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
 
 
 def _apply_to_state(options: ApplyOptions, state: ModelState) -> list[Path]:
-    """Write a model whose file has tensors and names of its own, as TorchScript has."""
+    """Write a model whose file has tensors and names of its own, as PyTorch's have."""
     tensors = open_checkpoint(options.weights)
     refuse_overwriting(options.out, "a file of weights", tensors.files)
     shapes = {name: info.shape for name, info in tensors.infos.items()}

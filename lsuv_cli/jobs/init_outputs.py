@@ -189,7 +189,7 @@ def plan_outputs(options: InitOptions, inputs: OpenedInputs, plan: ModelPlan) ->
     files = [options.out_model]
     if inputs.state is None:
         files = model_files(model, options.out_model)
-    refuse_model_name(options.out_model, is_torch=inputs.state is not None)
+    refuse_model_name(options.out_model, inputs.state)
     for path in files:
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)

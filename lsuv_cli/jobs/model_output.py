@@ -11,25 +11,26 @@ from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.reading.model import OnnxModel
+from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.runtime.try_model import try_model
 from lsuv_cli.weights.atomic_files import explaining, rename_all
 from lsuv_cli.weights.onnx_output import model_files, refuse_invalid, save_model, with_values
 from lsuv_cli.weights.output_checks import refuse_misleading_name
 
 
-def refuse_model_name(out: Path, *, is_torch: bool) -> None:
+def refuse_model_name(out: Path, state: ModelState | None) -> None:
     """Refuse a name under which a model can't be written.
 
     Args:
         out: the model to write.
-        is_torch: whether it is TorchScript and not ONNX.
+        state: the model file's own tensors and names; None for ONNX.
 
     Raises:
         UsageError: its ending stands for another kind of file.
         OutputError: it is ONNX, whose own checker can't open it.
     """
-    refuse_misleading_name(out, "PyTorch's" if is_torch else "ONNX")
-    if is_torch:
+    refuse_misleading_name(out, "ONNX" if state is None else state.kind)
+    if state is not None:
         return
     try:
         str(out.absolute()).encode()

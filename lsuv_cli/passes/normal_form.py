@@ -81,6 +81,7 @@ def normal_form(source: ModelSource) -> EditableGraph:
     graph = EditableGraph(skeleton, source.parameters, source.path, source.opset, source.signature)
     graph.fixed.update(source.fixed)
     graph.trained = source.trained
+    graph.ties_are_known = source.ties_are_known
     run_passes(PASSES, graph)
     graph.write_nodes()
     return graph

@@ -21,7 +21,7 @@ def separate_modules(graph: EditableGraph) -> None:
     A module that is called several times has the same path each time and keeps one parameter. An
     embedding is shared on purpose.
     """
-    if not is_from_torch(graph.model):
+    if graph.ties_are_known or not is_from_torch(graph.model):
         return
     _separate_packed(graph)
     nodes = graph.nodes

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from lsuv_cli.reading.model_format import ModelFile, ModelFormat
 from lsuv_cli.reading.onnx_file import ONNX
+from lsuv_cli.reading.pt2 import PT2
 from lsuv_cli.reading.torchscript import TORCHSCRIPT
 
 # In the order in which they are asked; ONNX has no signature and takes what nobody else claims.
 FORMATS: tuple[ModelFormat, ...] = (
+    PT2,
     TORCHSCRIPT,
     ONNX,
 )

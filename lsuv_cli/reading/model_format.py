@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ EXAMPLES = 2
 
 class ModelState(Protocol):
     """The tensors of a model file that has names of its own for them, as a `state_dict` has."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the files that `with_values` makes, as in `output_checks.KIND_OF_SUFFIX`."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -122,6 +128,12 @@ def open_bytes(path: Path, content: bytes | None) -> io.BufferedIOBase:
     return path.open("rb") if content is None else io.BytesIO(content)
 
 
+def file_sha256(path: Path, content: bytes | None) -> str:
+    """Return the SHA-256 of a file, or of its bytes if they have been read already."""
+    with open_bytes(path, content) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def first_bytes(path: Path, content: bytes | None, count: int) -> bytes:
     """Return the first bytes of a file; b"" where it can't be read."""
     try:
@@ -129,3 +141,24 @@ def first_bytes(path: Path, content: bytes | None, count: int) -> bytes:
             return file.read(count)
     except OSError:
         return b""
+
+
+def zip_members(path: Path, content: bytes | None) -> list[str] | None:
+    """Return the names in a zip file; None where it is none, or is cut short.
+
+    Args:
+        path: the file.
+        content: its bytes, if they have been read already.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    try:
+        with open_bytes(path, content) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile:
+        return None
+    # Without its end, an archive may end like a smaller one that is a member of it.
+    if min((member.header_offset for member in members), default=0) > 0:
+        return None
+    return [member.filename for member in members]

@@ -78,13 +78,16 @@ def read_source(path: Path, content: bytes | None = None) -> ModelSource:
     return source_of(*parse(path, content), path)
 
 
-def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
+def source_of(
+    model: onnx.ModelProto, sha256: str, path: Path, elsewhere: ParameterSources | None = None
+) -> ModelSource:
     """Return a model in memory as `read_source` returns one in a file.
 
     Args:
         model: the model.
         sha256: the SHA-256 of the file it was read or converted from, in hexadecimal.
         path: that file, beside which external data lies.
+        elsewhere: floating-point initializers that the model lacks, and that are kept elsewhere.
 
     Raises:
         ModelError: it holds no graph or no weights, is broken, or external data is missing.
@@ -92,7 +95,7 @@ def source_of(model: onnx.ModelProto, sha256: str, path: Path) -> ModelSource:
     opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
     if not model.graph.node or opset is None:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
-    weights: dict[str, ParameterSource] = {}
+    weights: dict[str, ParameterSource] = dict(elsewhere or {})
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOAT_TYPES:
             weights[tensor.name] = tensor_source(tensor, path)

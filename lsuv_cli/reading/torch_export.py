@@ -44,7 +44,7 @@ def export(
     register: Callable[..., None] = getattr(torch.onnx, "register_custom_op_symbolic")  # noqa: B009 - not in the stubs
     register("aten::unflatten", _unflatten, 13)
     buffer = io.BytesIO()
-    with _quiet() as caught:
+    with quiet() as caught:
         try:
             torch.onnx.export(
                 module,
@@ -74,7 +74,7 @@ def trace(
     import torch
 
     tracing: Callable[..., torch.jit.ScriptModule] = torch.jit.trace
-    with _quiet():
+    with quiet():
         try:
             return tracing(module, examples, check_trace=False)
         except RuntimeError as error:
@@ -111,7 +111,7 @@ def why_it_does_not_run(module: torch.jit.ScriptModule, examples: tuple[torch.Te
     """Return PyTorch's error when the module itself is run; "" where it runs."""
     import torch
 
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             module(*examples)
         except RuntimeError as error:
@@ -119,7 +119,7 @@ def why_it_does_not_run(module: torch.jit.ScriptModule, examples: tuple[torch.Te
     return ""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error of PyTorch's, without the traces in it."""
     text = str(error) or type(error).__name__
     if text.startswith(INTERPRETER):
@@ -130,7 +130,7 @@ def first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[IO[bytes]]:
+def quiet() -> Iterator[IO[bytes]]:
     """Catch what the exporter prints: warnings and, where it fails, the whole graph.
 
     Some of it is written by C++ and not through Python's streams; so the file descriptors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +29,27 @@ def storage(value: torch.Tensor) -> Storage:
 
 
 class TorchState:
-    """The state_dict of a TorchScript module, which is a `ModelState`."""
+    """The state_dict of a module or program, which is a `ModelState`.
 
-    def __init__(self, module: torch.jit.ScriptModule) -> None:
-        self._module = module
+    Attributes:
+        kind: the kind of its files, as in `output_checks.KIND_OF_SUFFIX`.
+        renamed: the names in the graph of tensors that have another one there, by their own.
+    """
+
+    def __init__(
+        self, kind: str, state: Mapping[str, torch.Tensor], save: Callable[[io.BytesIO], object]
+    ) -> None:
+        """Keep a state_dict.
+
+        Args:
+            kind: see the attribute.
+            state: the module's own tensors, by name; `with_values` changes them.
+            save: writes the module to a file.
+        """
+        self.kind = kind
+        self._state = state
+        self._save = save
+        self.renamed: Mapping[str, str] = {}
 
     def naming(self, model: OnnxModel, parameters: Parameters) -> tuple[Naming, dict[str, Array]]:
         """Return the tensor of each name, and the values of those that the graph does not hold.
@@ -43,15 +60,18 @@ class TorchState:
         naming: dict[str, WrittenTensor] = {}
         others: dict[str, Array] = {}
         by_storage: dict[Storage, str] = {}
-        state: Mapping[str, torch.Tensor] = self._module.state_dict()
+        state = self._state
         for name, value in state.items():
-            if name in model.parameters:
-                by_storage[storage(value)] = name
+            parameter = self.renamed.get(name, name)
+            if parameter in model.parameters:
+                by_storage[storage(value)] = parameter
         nameless = {n: v for n, v in state.items() if storage(v) not in by_storage}
         for name, parameter in _by_value(model, parameters, nameless).items():
             by_storage[storage(state[name])] = parameter
         for name, value in state.items():
-            source = name if name in model.parameters else by_storage.get(storage(value), "")
+            parameter = self.renamed.get(name, name)
+            is_own = parameter in model.parameters
+            source = parameter if is_own else by_storage.get(storage(value), "")
             if source:
                 naming[name] = written_as(source, model.parameters[source])
             else:
@@ -61,22 +81,23 @@ class TorchState:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor of the module's state_dict."""
-        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
+        """The shape of each tensor of the state_dict."""
+        return {name: tuple(value.shape) for name, value in self._state.items()}
 
     def with_values(self, tensors: Mapping[str, Array]) -> bytes:
-        """Return the bytes of a TorchScript file of the module with other values.
+        """Return the bytes of a file of the module with other values.
 
         Args:
             tensors: a value for each name of its state_dict, in any precision.
         """
         import torch
 
-        state = {name: as_tensor(np.array(tensors[name])) for name in self._module.state_dict()}
-        self._module.load_state_dict(state, strict=True)
+        with torch.no_grad():
+            for name, value in self._state.items():
+                value.copy_(as_tensor(np.array(tensors[name])))
         # Saved to a path, the file would hold that path's name.
         buffer = io.BytesIO()
-        torch.jit.save(self._module, buffer)
+        self._save(buffer)
         return buffer.getvalue()
 
 

@@ -5,10 +5,9 @@ torch is imported only once such a file is opened.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,13 @@ from lsuv_cli.core.errors import DataError, ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import rename_captured
-from lsuv_cli.reading.model_format import EXAMPLES, ModelFormat, first_bytes, open_bytes
+from lsuv_cli.reading.model_format import (
+    EXAMPLES,
+    ModelFormat,
+    file_sha256,
+    first_bytes,
+    zip_members,
+)
 from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.torch_export import (
     ConversionError,
@@ -71,7 +76,9 @@ class TorchScript:
             raise ModelError(
                 f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
             ) from None
-        self.state = TorchState(self._module)
+        self.state = TorchState(
+            "PyTorch's", self._module.state_dict(), partial(torch.jit.save, self._module)
+        )
         forward: Any = self._module.forward
         arguments = forward.schema.arguments[1:]
         self.example_inputs = tuple(
@@ -113,9 +120,7 @@ class TorchScript:
                 self._refuse_misfit(tensors)
                 raise self._refusal(str(scripted), str(error)) from None
         self._tie(proto)
-        with open_bytes(self.path, self._content) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        source = source_of(proto, sha256, self.path)
+        source = source_of(proto, file_sha256(self.path, self._content), self.path)
         parameters = dict(self._module.named_parameters(remove_duplicate=False))
         return with_fixed(source, self._module.state_dict(), parameters)
 
@@ -183,20 +188,18 @@ def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
     Raises:
         ModelError: it is a checkpoint, another zip file, or cut short.
     """
-    try:
-        with open_bytes(path, content) as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile:
+    names = zip_members(path, content)
+    if names is None:
         names = []
-        with open_bytes(path, content) as file:
-            if not file.read(2).startswith(PICKLE_PROTOCOL_2):
-                raise ModelError(f"{path} is cut short: its end is missing") from None
+        if not first_bytes(path, content, 2).startswith(PICKLE_PROTOCOL_2):
+            raise ModelError(f"{path} is cut short: its end is missing")
     if any("/code/" in name or name.startswith("code/") for name in names):
         return
     if names and not any(name.endswith("data.pkl") for name in names):
-        raise ModelError(f"{path} is a zip file, neither ONNX nor TorchScript")
+        raise ModelError(f"{path} is a zip file, neither TorchScript nor an exported program")
     raise ModelError(
-        f"{path} is a checkpoint of weights without the network; give TorchScript, made by "
+        f"{path} is a checkpoint of weights without the network; give the program, saved by "
+        "torch.export.save(torch.export.export(module.eval(), (x,)), ...), or TorchScript, made by "
         "torch.jit.trace(model, example).save(...), or ONNX, made by torch.onnx.export(...)"
     )
 

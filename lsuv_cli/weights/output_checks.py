@@ -9,10 +9,11 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import OutputError, UsageError
 
-# The kind of file that a suffix stands for; this program writes the first three kinds.
+# The kind of file that a suffix stands for; this program writes the first four kinds.
 KIND_OF_SUFFIX = {
     ".safetensors": "safetensors",
     ".onnx": "ONNX",
+    ".pt2": "an exported program",
     ".pt": "PyTorch's",
     ".pth": "PyTorch's",
     ".ts": "PyTorch's",

@@ -18,6 +18,7 @@ from onnx import helper, inliner, shape_inference
 from support.roads import (
     UNFOLDED,
     Inputs,
+    converted,
     export_script,
     load_script,
     script_input_names,
@@ -88,11 +89,13 @@ def products(model: Path, inputs: Inputs) -> list[Product]:
     """Return a model's products of data with something that is not data, bodies included.
 
     Args:
-        model: an ONNX file, or TorchScript, which is converted as `lsuv` documents.
+        model: an ONNX file, or one of PyTorch's, which is converted as `lsuv` documents.
         inputs: samples, to convert TorchScript on.
     """
     if model.suffix == ".onnx":
         proto = onnx.load(model, load_external_data=False)
+    elif model.suffix == ".pt2":
+        proto = converted(model)
     else:
         with silenced():
             script = load_script(model)

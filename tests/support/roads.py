@@ -63,6 +63,8 @@ def input_names(model: Path) -> list[str]:
         initializers = {tensor.name for tensor in graph.initializer}
         return [value.name for value in graph.input if value.name not in initializers]
     with silenced():
+        if model.suffix == ".pt2":
+            return list(torch.export.load(model).graph_signature.user_inputs)
         return script_input_names(load_script(model))
 
 
@@ -145,6 +147,25 @@ def _trace(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
     return path
 
 
+def converted(program: Path) -> onnx.ModelProto:
+    """Return a file of torch.export.save as ONNX."""
+    with silenced(), mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(registry)):
+        made = torch.onnx.export(
+            torch.export.load(program), (), None, dynamo=True, optimize=False, verbose=False
+        )
+    assert made is not None
+    proto: onnx.ModelProto = made.model_proto
+    return proto
+
+
+def _pt2(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs)
+    path = folder / "program.pt2"
+    torch.export.save(torch.export.export(module, inputs, dynamic_shapes=shapes), path)
+    return path
+
+
 # Making the table of operators takes half the time of an export, and it is always the same.
 registry = functools.cache(ONNXRegistry.from_torchlib)
 
@@ -153,13 +174,14 @@ UNFOLDED: dict[str, Any] = {
     "do_constant_folding": False,
 }
 
-# A module in memory and torch.export's .pt2 files get their rows once `lsuv` takes them.
+# A module in memory gets its row once `lsuv` takes it.
 ROADS: dict[str, Road] = {
     "script": _script,
     "folded": _folded,
     "dynamo": _dynamo,
     "unopt": _unopt,
     "trace": _trace,
+    "pt2": _pt2,
 }
 
 

@@ -14,6 +14,6 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         autocompletion=files_ending(MODEL_SUFFIXES),
-        help="The model: an ONNX or TorchScript file, or - to read it from stdin.",
+        help="The model: an ONNX, .pt2 or TorchScript file, or - to read it from stdin.",
     ),
 ]

@@ -283,7 +283,7 @@ CASES = {
         _orthogonal,
         lambda: rows(8),
         statuses={"0": "unscalable"},
-        refused={"trace": "can't convert"},
+        refused={"trace": "can't convert", "pt2": "can't convert"},
         closed=frozenset((*OLDER, "dynamo", "unopt")),
     ),
     "cosine": LayerCase(

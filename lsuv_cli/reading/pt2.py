@@ -1,0 +1,95 @@
+"""Files of torch.export.save (`.pt2`): converted to ONNX in memory, with the program's state_dict.
+
+Loading one runs no code but PyTorch's own, and imports nothing that the file names; torch is
+imported only once such a file is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.reading.model_format import ModelFormat, file_sha256
+from lsuv_cli.reading.onnx_file import source_of
+from lsuv_cli.reading.open_batch import fixed_batch, with_open_batch
+from lsuv_cli.reading.pt2_archive import archive_members, check_archive, is_program
+from lsuv_cli.reading.torch_export import ConversionError
+from lsuv_cli.reading.torch_program import convert, load_program, without_clashes
+from lsuv_cli.reading.torch_state import TorchState
+
+EXPORT_CALL = (
+    'torch.export.export(module.eval(), (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))'
+)
+
+
+class Pt2File:
+    """An open file of torch.export.save.
+
+    Attributes:
+        path: the file.
+        example_inputs: none; the program tells its inputs' shapes.
+        state: the program's state_dict.
+    """
+
+    example_inputs: tuple[InputSpec, ...] = ()
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Open a file.
+
+        Args:
+            path: the file.
+            content: its bytes, if they have been read already.
+
+        Raises:
+            ModelError: it is no exported program, could only be loaded by running code of its own,
+                or is broken.
+        """
+        archive = check_archive(path, content)
+        import torch
+
+        self.path = path
+        self._content = content
+        self._program = load_program(path, content, archive)
+        self.state = TorchState(
+            PT2.name, self._program.state_dict, partial(torch.export.save, self._program)
+        )
+
+    def source(self, _examples: Feeds) -> ModelSource:
+        """Convert to ONNX, nothing folded and nothing renamed.
+
+        Raises:
+            ModelError: PyTorch's exporter can't convert it.
+        """
+        program = without_clashes(self._program)
+        size = fixed_batch(program)
+        if size is not None:
+            opened = with_open_batch(program)
+            if opened is None:
+                raise ModelError(
+                    f"{self.path} was exported for batches of exactly {size}; export it with a "
+                    f"dynamic batch axis, on two samples or more: {EXPORT_CALL}"
+                )
+            program = opened
+        try:
+            converted = convert(program)
+        except ConversionError as error:
+            raise ModelError(
+                f"PyTorch's exporter can't convert {self.path} to ONNX: {error}; replace the "
+                "operation, or export the model to ONNX yourself"
+            ) from None
+        self.state.renamed = converted.renamed
+        sha256 = file_sha256(self.path, self._content)
+        source = source_of(converted.skeleton, sha256, self.path, converted.parameters)
+        trained = frozenset(converted.parameters.keys() - converted.fixed.keys())
+        return replace(source, fixed=converted.fixed, trained=trained, ties_are_known=True)
+
+
+def _is_program(path: Path, content: bytes | None) -> bool:
+    return is_program(archive_members(path, content))
+
+
+PT2 = ModelFormat("an exported program", _is_program, Pt2File)
