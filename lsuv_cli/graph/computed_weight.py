@@ -18,7 +18,8 @@ class ComputedWeight:
             weight one by one, and which therefore holds the matrix to draw; "" where there is none.
         scaled: a smallest set of the parameters that scales the weight: multiplied by p > 0 each,
             they multiply it by p. Empty where no such set is known.
-        operators: the operators that compute it, in order, each once.
+        operators: the operators that compute it, in order, each once; without those that only make
+            constants or change shapes.
     """
 
     value: str

@@ -80,7 +80,7 @@ def _unscalable(computed: ComputedWeight | None) -> Reason | None:
     if computed is None or computed.scaled:
         return None
     operators = ", ".join(computed.operators)
-    return f"no parameter scales its weight, computed by {operators}", Status.UNSCALABLE
+    return f"no parameter scales its weight (computed by {operators})", Status.UNSCALABLE
 
 
 def _layer(

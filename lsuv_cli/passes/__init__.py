@@ -8,6 +8,9 @@ Before the normal form, on a model file as it was read: `control_flow` finds If,
 layers inside, `hoist` moves their constants out, and `unroll` replaces them by what they do on the
 samples.
 
+Some passes change nothing and record what later stages need: `activations` tells activations from
+weights, and `computed_weights` how a weight follows from the parameters it is computed from.
+
 A new pattern of an exporter: one file here that defines `PASS`, and one line in
 `normal_form.PASSES`.
 """

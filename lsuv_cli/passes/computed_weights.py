@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from lsuv_cli.graph.computed_weight import ComputedWeight
+from lsuv_cli.graph.dataflow import SIZE_READERS
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.homogeneous import scaling_set
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, values_read
@@ -94,7 +95,7 @@ class _Search:
             parameters=tuple(self._parameters),
             matrix=name,
             scaled=scaling_set(value, self._nodes, candidates, preferred, self._numbers),
-            operators=tuple(dict.fromkeys(node.op_type for node in self._nodes)),
+            operators=tuple(dict.fromkeys(node.op_type for node in self._nodes if _computes(node))),
         )
 
     def _source(self, name: str) -> str:
@@ -167,6 +168,12 @@ class _Search:
     def _is_view(self, view: View) -> bool:
         elements = np.empty(self._graph.info(view).shape, np.int8)  # takes no memory
         return np.may_share_memory(view.of(elements), elements)
+
+
+def _computes(node: onnx.NodeProto) -> bool:
+    """Return whether a node does more than give a constant, a size or another shape."""
+    is_constant = node.op_type in ("Constant", "ConstantOfShape", "Concat", *SIZE_READERS)
+    return not is_constant and not operator_of(node).rearranges
 
 
 def _is_mask(graph: EditableGraph, parameter: str, *, alone: bool) -> bool:
