@@ -113,6 +113,12 @@ class NewNodes:
         self.nodes.append(constant_node(axes, np.array([axis], np.int64)))
         return self.node("Unsqueeze", [value, axes], output=made)
 
+    def squeeze(self, value: str, axis: int, hint: str) -> str:
+        """Append a Squeeze that drops an axis of size 1; return the result's name."""
+        if self._opset < AXES_INPUT_OPSET:
+            return self.node("Squeeze", [value], hint, axes=[axis])
+        return self.node("Squeeze", [value, self.integers([axis], "integers")], hint)
+
     def reduce_sum(self, value: str, axes: Sequence[int], hint: str) -> str:
         """Append a ReduceSum that drops some axes; return the result's name."""
         if self._opset < AXES_INPUT_OPSET:

@@ -31,15 +31,23 @@ SUMS = frozenset(("Add", "Sub"))
 
 def find_activations(graph: EditableGraph) -> None:
     """Record the activations of a graph, its inputs among them."""
-    inputs = {value.name for value in graph.model.graph.input} - graph.parameters.keys()
-    finder = _Finder(graph, values_from(inputs, graph.nodes))
-    activations = set(inputs)
+    finder = _Finder(graph, values_from_samples(graph))
+    activations = _inputs(graph)
     for node in graph.nodes:
         if node.op_type in SIZE_READERS:
             continue
         if activations.intersection(values_read(node)) or finder.is_fed_by_parameters(node):
             activations.update(filter(None, node.output))
     graph.activations = frozenset(activations)
+
+
+def values_from_samples(graph: EditableGraph) -> set[str]:
+    """Return the values of a graph that are computed from its inputs, these included."""
+    return values_from(_inputs(graph), graph.nodes)
+
+
+def _inputs(graph: EditableGraph) -> set[str]:
+    return {value.name for value in graph.model.graph.input} - graph.parameters.keys()
 
 
 class _Finder:

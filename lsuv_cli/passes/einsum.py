@@ -21,8 +21,9 @@ def write_products(graph: EditableGraph) -> None:
 
     `bti,io->bto` is a Linear, `bchw,oc->bohw` a convolution with a kernel of one; `btd,dhk->bthk`
     and `bthk,hkd->btd` are attention's projections to and from its heads; `btgi,gio->btgo` has one
-    matrix for each group. Left as they are: a parameter that is summed by itself or only scales the
-    data, data of which no axis is kept, and a matrix that would be a copy of the parameter.
+    matrix for each group, and `td,edf->tef` one for each expert. Left as they are: a parameter that
+    is summed by itself or only scales the data, data of which no axis is kept, and a matrix that
+    would be a copy of the parameter.
     """
     for node in graph.nodes:
         product = einsum_product(node, graph)
@@ -48,14 +49,15 @@ def _matrix(product: EinsumProduct, graph: EditableGraph) -> tuple[View, dict[st
         return None
     sizes = dict(zip(product.weight, shape, strict=True))
     batch = [sizes[label] for label in product.batch]
-    # One for each kept axis but the last, which stands beside the matrix's inputs.
-    batch += [1] * (len(product.kept) - 1) if batch else []
+    # One for each kept axis; but the last stands beside the matrix's inputs, if not before others.
+    batch += [1] * (len(product.kept) - (not product.stacked)) if batch else []
     target = (
         *batch,
+        *(sizes[label] for label in product.stacked),
         math.prod(sizes[label] for label in product.contracted),
-        math.prod(sizes[label] for label in product.new),
+        math.prod(sizes[label] for label in product.outputs),
     )
-    order = product.batch + product.contracted + product.new
+    order = product.batch + product.stacked + product.contracted + product.outputs
     steps: tuple[ViewStep, ...] = (
         Transposed(_permutation(product.weight, order)),
         Reshaped(target),
@@ -89,11 +91,17 @@ def _write(
         value = new.node("Transpose", [value], "transposed", perm=order)
     if len(product.contracted) > 1:
         value = _reshape(new, value, rows, [math.prod(sizes[one] for one in product.contracted)])
+    # One axis for each that the data does not have, and one for a row by itself.
+    for _ in f"{product.stacked}." if product.stacked else "":
+        value = new.unsqueeze(value, -2)
     value = new.node("MatMul", [value, weight], "product", name=node_name(node))
-    if len(product.new) > 1:
-        value = _reshape(new, value, rows, [sizes[label] for label in product.new])
-    if rows + product.new != product.out:
-        order = _permutation(rows + product.new, product.out)
+    rows += product.stacked
+    if product.stacked:
+        value = new.squeeze(value, -2, "squeezed")
+    if len(product.outputs) > 1:
+        value = _reshape(new, value, rows, [sizes[label] for label in product.outputs])
+    if rows + product.outputs != product.out:
+        order = _permutation(rows + product.outputs, product.out)
         new.node("Transpose", [value], "ordered", perm=order)
     new.nodes[-1].output[0] = node.output[0]
 
@@ -117,5 +125,5 @@ PASS = Pass(
     "einsum",
     write_products,
     # A view of a parameter that is tied with another one later would have lost it.
-    requires=("rearrangements", "transposed_embeddings", "repeated_calls"),
+    requires=("rearrangements", "transposed_embeddings", "repeated_calls", "einsum_pairs"),
 )

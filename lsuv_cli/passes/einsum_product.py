@@ -56,8 +56,22 @@ class EinsumProduct:
         return only("".join(label for label in self.weight if label in self.data), self.out)
 
     @property
-    def new(self) -> str:
+    def stacked(self) -> str:
+        """Labels of weight and output alone that stand before the matrix, as experts do.
+
+        There is one matrix for each index, and all of them multiply the same data.
+        """
+        before = self.weight[: min(map(self.weight.index, self.contracted))]
+        first = only(before, without=self.data)
+        return first if len(first) < len(self._new) else first[:-1]
+
+    @property
+    def outputs(self) -> str:
         """The matrix's outputs, in the weight's order."""
+        return only(self._new, without=self.stacked)
+
+    @property
+    def _new(self) -> str:
         return only(self.weight, without=self.data)
 
 
@@ -70,7 +84,7 @@ def einsum_product(node: onnx.NodeProto, graph: EditableGraph) -> EinsumProduct 
     """Read an Einsum of data and a parameter; None where a node is no such matrix product."""
     if node.op_type != "Einsum" or node.domain not in DEFAULT_DOMAINS or len(node.input) != 2:
         return None
-    terms = _terms(attributes(node)["equation"].decode())
+    terms = einsum_terms(attributes(node)["equation"].decode())
     constant = [graph.is_weight(name) for name in node.input]
     if terms is None or sum(constant) != 1:
         return None
@@ -81,22 +95,23 @@ def einsum_product(node: onnx.NodeProto, graph: EditableGraph) -> EinsumProduct 
         found = EinsumProduct(node.input[0], node.input[1], left, right, out)
     summed_weight = set(found.weight) - set(found.data) - set(out)
     made_of_nothing = set(out) - set(found.data) - set(found.weight)
-    if summed_weight or made_of_nothing or not (found.contracted and found.new and found.kept):
+    if summed_weight or made_of_nothing or not (found.contracted and found.kept):
+        return None
+    if not set(found.weight) - set(found.data):
         return None
     return found if _ellipsis_stays(found) else None
 
 
-def _terms(equation: str) -> tuple[str, str, str] | None:
-    """Return the labels of both operands and of the output; None where one has a label twice."""
+def einsum_terms(equation: str) -> tuple[str, ...] | None:
+    """Return the labels of each operand and of the output; None where one has a label twice."""
     operands, arrow, out = equation.replace(" ", "").replace("...", ELLIPSIS).partition("->")
-    left, _, right = operands.partition(",")
     if not arrow:
-        labels = (left + right).replace(ELLIPSIS, "")
+        labels = operands.replace(",", "").replace(ELLIPSIS, "")
         if not (labels.islower() or labels.isupper()):
             return None  # which of both cases comes first, runtimes see differently
         once = sorted(label for label in labels if labels.count(label) == 1)
         out = ELLIPSIS * (ELLIPSIS in operands) + "".join(once)
-    terms = left, right, out
+    terms = (*operands.split(","), out)
     if not all(TERM.fullmatch(term) and len(set(term)) == len(term) for term in terms):
         return None
     return terms
@@ -109,7 +124,7 @@ def _ellipsis_stays(found: EinsumProduct) -> bool:
     return (
         ELLIPSIS in found.kept
         and not found.batch
-        and len(found.contracted) == len(found.new) == 1
+        and len(found.contracted) == len(found.outputs) == 1
         and only(found.data, found.summed) == found.kept + found.contracted
-        and found.out == found.kept + found.new
+        and found.out == found.kept + found.stacked + found.outputs
     )
