@@ -24,36 +24,48 @@ W = random_weight
 SIZES = {"b": 8, "t": 5, "s": 5, "h": 4, "w": 3, "c": 6, "i": 6, "d": 8, "k": 2, "o": 7, "e": 7}
 SIZES |= {"n": 3, "g": 3, "j": 6, "T": 5}
 
-# The equation; its layer's groups, inputs and outputs; the operators it becomes.
+# The equation; its layer's inputs and outputs; the operators it becomes.
 PRODUCTS = [
-    ("bti,io->bto", (1, 6, 7), "MatMul"),
-    ("bti,oi->bto", (1, 6, 7), "MatMul"),
-    ("bij,kj->bik", (1, 6, 2), "MatMul"),
-    ("bi,io->bo", (1, 6, 7), "MatMul"),
-    ("btd,dhk->bthk", (1, 8, 8), "MatMul Reshape"),
-    ("bthk,hkd->btd", (1, 8, 8), "Reshape MatMul"),
-    ("bhtk,hkd->btd", (1, 8, 8), "Transpose Reshape MatMul"),
-    ("btd,dhk->bhtk", (1, 8, 8), "MatMul Reshape Transpose"),
-    ("btkh,dhk->btd", (1, 8, 8), "Transpose Reshape MatMul"),
-    ("bchw,oc->bohw", (1, 6, 7), "Transpose MatMul Transpose"),
-    ("bnd,nde->bne", (3, 8, 7), "Transpose MatMul Transpose"),
-    ("nbd,nde->nbe", (3, 8, 7), "MatMul"),
-    ("btgi,gio->btgo", (3, 6, 7), "Transpose MatMul Transpose"),
-    ("btgi,goi->bgto", (3, 6, 7), "Transpose MatMul Transpose"),
-    ("btgi,giok->btgko", (3, 6, 14), "Transpose MatMul Reshape Transpose"),
-    ("bsd,de->be", (1, 8, 7), "ReduceSum MatMul"),
-    ("bsdt,ed->bet", (1, 8, 7), "ReduceSum Transpose MatMul Transpose"),
-    ("io,bti->bto", (1, 6, 7), "MatMul"),
-    ("oc,bchw->bohw", (1, 6, 7), "Transpose MatMul Transpose"),
-    ("gio,btgi->btgo", (3, 6, 7), "Transpose MatMul Transpose"),
-    ("bti,io", (1, 6, 7), "MatMul Transpose"),  # -> bot
-    ("dce,bcd", (1, 48, 7), "Transpose Reshape MatMul"),  # -> be
-    ("b t i , i o -> b t o", (1, 6, 7), "MatMul"),
-    ("...i,io->...o", (1, 6, 7), "MatMul"),
-    ("b...i,io->b...o", (1, 6, 7), "MatMul"),
-    ("...i,io", (1, 6, 7), "MatMul"),
-    ("b...si,oi->b...o", (1, 6, 7), "ReduceSum MatMul"),
-    ("bs...i,oi->b...o", (1, 6, 7), "ReduceSum MatMul"),
+    ("bti,io->bto", (6, 7), "MatMul"),
+    ("bti,oi->bto", (6, 7), "MatMul"),
+    ("bij,kj->bik", (6, 2), "MatMul"),
+    ("bi,io->bo", (6, 7), "MatMul"),
+    ("btd,dhk->bthk", (8, 8), "MatMul Reshape"),
+    ("bthk,hkd->btd", (8, 8), "Reshape MatMul"),
+    ("bhtk,hkd->btd", (8, 8), "Transpose Reshape MatMul"),
+    ("btd,dhk->bhtk", (8, 8), "MatMul Reshape Transpose"),
+    ("btkh,dhk->btd", (8, 8), "Transpose Reshape MatMul"),
+    ("bchw,oc->bohw", (6, 7), "Transpose MatMul Transpose"),
+    ("bsd,de->be", (8, 7), "ReduceSum MatMul"),
+    ("bsdt,ed->bet", (8, 7), "ReduceSum Transpose MatMul Transpose"),
+    ("io,bti->bto", (6, 7), "MatMul"),
+    ("oc,bchw->bohw", (6, 7), "Transpose MatMul Transpose"),
+    ("bti,io", (6, 7), "MatMul Transpose"),  # -> bot
+    ("dce,bcd", (48, 7), "Transpose Reshape MatMul"),  # -> be
+    ("b t i , i o -> b t o", (6, 7), "MatMul"),
+    ("...i,io->...o", (6, 7), "MatMul"),
+    ("b...i,io->b...o", (6, 7), "MatMul"),
+    ("...i,io", (6, 7), "MatMul"),
+    ("b...si,oi->b...o", (6, 7), "ReduceSum MatMul"),
+    ("bs...i,oi->b...o", (6, 7), "ReduceSum MatMul"),
+]
+# The equation with several matrices; the axis of the output that has one index for each; a matrix's
+# inputs and outputs.
+STACKED = [
+    ("bnd,nde->bne", 1, (8, 7)),
+    ("nbd,nde->nbe", 0, (8, 7)),
+    ("btgi,gio->btgo", 2, (6, 7)),
+    ("btgi,goi->bgto", 1, (6, 7)),
+    ("btgi,giok->btgko", 2, (6, 14)),
+    ("gio,btgi->btgo", 2, (6, 7)),
+    # The data have no axis for them.
+    ("bi,gio->bgo", 1, (6, 7)),
+    ("bi,goi->bgo", 1, (6, 7)),
+    ("bti,goi->gbto", 0, (6, 7)),
+    ("bti,giok->bgtko", 1, (6, 14)),
+    ("bthk,ghko->btgo", 2, (8, 7)),
+    ("...i,goi->...go", -2, (6, 7)),
+    ("bs...i,gio->b...go", -2, (6, 7)),
 ]
 
 
@@ -88,10 +100,8 @@ def save_einsum(
     return save_graph(path, nodes, weights, data, opset=opset, **more), data
 
 
-@pytest.mark.parametrize(("equation", "matrices", "operators"), PRODUCTS)
-def test_products(
-    tmp_path: Path, equation: str, matrices: tuple[int, int, int], operators: str
-) -> None:
+@pytest.mark.parametrize(("equation", "matrix", "operators"), PRODUCTS)
+def test_products(tmp_path: Path, equation: str, matrix: tuple[int, int], operators: str) -> None:
     """Each computes what it did, is drawn orthonormal, and comes out with unit variance."""
     path, data = save_einsum(tmp_path / "m.onnx", equation, output="e")
     x = W(*data, seed=3) * np.float32(1.5) + np.float32(0.25)
@@ -106,20 +116,53 @@ def test_products(
     assert [r.planned.layer.name for r in report.layers] == ["sum", "MatMul_z"]
     assert {r.status for r in report.layers} == {Status.CONVERGED}
     layout = report.layers[0].planned.layer.layout
-    assert (layout.matrices[0], layout.in_channels, layout.out_channels) == matrices
+    assert (layout.matrices[0], layout.in_channels, layout.out_channels) == (1, *matrix)
     for output in ("e", "z"):
         variance = forward(path, written, {"x": x}, output).var()
         assert variance == pytest.approx(1, abs=1e-5), output
     check_orthonormal(written["w"] / report.layers[0].scale, equation)
 
 
+@pytest.mark.parametrize(("equation", "axis", "matrix"), STACKED)
+def test_each_of_several_matrices_is_a_layer(
+    tmp_path: Path, equation: str, axis: int, matrix: tuple[int, int]
+) -> None:
+    """The whole computes what it did, and each part of its output has unit variance."""
+    path, data = save_einsum(tmp_path / "m.onnx", equation, output="e")
+    x = W(*data, seed=3) * np.float32(1.5) + np.float32(0.25)
+    (expected,) = outputs_of(onnx.load(path), {"x": x})
+    (value,) = outputs_of(in_normal_form(path), {"x": x})
+    np.testing.assert_allclose(value, expected, atol=1e-6 * np.abs(expected).max())
+    np.save(tmp_path / "x.npy", x)
+    for options in ({}, {"batch_size": 3}):
+        report, written = run(path, tmp_path / "x.npy", count=len(x), **options)
+        names = [r.planned.layer.name for r in report.layers]
+        assert names == ["sum.0", "sum.1", "sum.2", "MatMul_z"]
+        assert {r.status for r in report.layers} == {Status.CONVERGED}
+        for result in report.layers[:3]:
+            layout = result.planned.layer.layout
+            assert (layout.matrices[0], layout.in_channels, layout.out_channels) == (1, *matrix)
+        output = forward(path, written, {"x": x}, "e")
+        for part in np.moveaxis(output, axis, 0):
+            assert part.var() == pytest.approx(1, abs=1e-5)
+        assert forward(path, written, {"x": x}, "z").var() == pytest.approx(1, abs=1e-5)
+        scales = [float(result.scale) for result in report.layers[:3]]
+        shape = [
+            -1 if label == stacked_label(equation) else 1 for label in operands_of(equation)[1]
+        ]
+        check_orthonormal(written["w"] / np.reshape(scales, shape), equation)
+
+
+def stacked_label(equation: str) -> str:
+    return "n" if "n" in equation else "g"
+
+
 def check_orthonormal(weight: Any, equation: str) -> None:
     """By the equation alone: the weight with itself over the longer side is the identity."""
     data, labels = operands_of(equation)
-    out = equation.partition("->")[2]
-    groups = [label for label in labels if label in data and label in out]
+    groups = [label for label in labels if label in (*"ng",)]
     inputs = [label for label in labels if label in data and label not in groups]
-    outputs = [label for label in labels if label not in data]
+    outputs = [label for label in labels if label not in data and label not in groups]
     size = {label: weight.shape[labels.index(label)] for label in labels}
     count = [int(np.prod([size[label] for label in part])) for part in (groups, inputs, outputs)]
     order = [labels.index(label) for label in groups + inputs + outputs]

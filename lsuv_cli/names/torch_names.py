@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsuv_cli.core.layout import Order, TensorInfo
+from lsuv_cli.core.records import Layer
 from lsuv_cli.graph.torch_origin import MADE_UP, module_path, scopes
 from lsuv_cli.graph.views import Transposed, ViewStep
 from lsuv_cli.graph.written_tensors import Naming, WrittenTensor, written_as
@@ -142,6 +143,8 @@ def _step_counters(model: OnnxModel, naming: Naming) -> list[str]:
 def _recover(model: OnnxModel, layer_node: LayerNode, *, is_bias: bool) -> _ModuleTensor | None:
     """Recover the tensor of a layer's weight or bias; None if nothing tells its module."""
     layer = layer_node.layer
+    if _is_one_of_several(model, layer, is_bias=is_bias):
+        return None
     known = model.view(layer.bias_value).parameter if layer.bias_value else ""
     prefix = ""
     steps = (Transposed((1, 0)),) if layer.layout.order is Order.IN_OUT else ()
@@ -156,3 +159,10 @@ def _recover(model: OnnxModel, layer_node: LayerNode, *, is_bias: bool) -> _Modu
     if is_bias:
         return _ModuleTensor(f"{prefix}bias")
     return _ModuleTensor(f"{prefix}weight", steps)
+
+
+def _is_one_of_several(model: OnnxModel, layer: Layer, *, is_bias: bool) -> bool:
+    """Return whether a weight or bias is stacked with others in a parameter, named by its user."""
+    view = model.view((layer.bias_value if is_bias else layer.weight_value) or "")
+    rank = len(model.parameters[view.parameter].shape)
+    return bool(view.part) and rank > (1 if is_bias else 2)

@@ -35,13 +35,14 @@ def divide_by_matrix(graph: EditableGraph) -> None:
     """Replace each product with chosen matrices by one product for each of them."""
     if graph.opset < SIZES_INPUT_OPSET or not any(map(_chooses, graph.nodes)):
         return
-    ranks, from_samples = Ranks(graph), values_from_samples(graph)
-    chosen = ChosenValues(graph, from_samples, ranks)
+    ranks = Ranks(graph)
+    chosen = ChosenValues(graph, values_from_samples(graph), ranks)
     for node in graph.nodes:
         if node.op_type == "Gemm":
             _separate_gemm(node, graph, chosen)
+    from_samples = values_from_samples(graph)
+    divider = _Divider(graph, ChosenValues(graph, from_samples, ranks), ranks)
     for node in graph.nodes:
-        divider = _Divider(graph, chosen, ranks)
         product = divider.product(node)
         if product is not None and product.data in from_samples:
             divider.divide(product)

@@ -116,8 +116,9 @@ class ChosenValues:
         found = attributes(node)
         if node.op_type == "Expand":
             shape = self._graph.producer(node.input[1])
-            is_own = shape is not None and shape.op_type == "Shape"
-            return is_own and self.source(shape.input[0]) == self.source(node.input[0])
+            if shape is None or shape.op_type != "Shape":
+                return False
+            return self.source(shape.input[0]) == self.source(node.input[0])
         if node.op_type == "Transpose":
             perm: Sequence[int] = found.get("perm", (1, 0))
             return list(perm) == list(range(len(perm)))

@@ -35,7 +35,7 @@ def _inferred(graph: EditableGraph) -> dict[str, int]:
     proto.CopyFrom(graph.model)
     del proto.graph.node[:], proto.functions[:]
     proto.graph.node.extend(graph.nodes)
-    held = {value.name for value in (*given.input, *given.initializer)}
+    held = {value.name for value in given.input} | {tensor.name for tensor in given.initializer}
     for name in (*graph.parameters, *graph.views):
         view, shape = graph.view(name), graph.shape(name)
         if name not in held and view is not None and shape is not None:
@@ -43,10 +43,12 @@ def _inferred(graph: EditableGraph) -> dict[str, int]:
             proto.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
     try:
         inferred = shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (RuntimeError, ValueError):  # as for an operator that ONNX does not know
+    except (shape_inference.InferenceError, ValueError):  # as for an operator that is not known
         inferred = given
+    values: list[onnx.ValueInfoProto] = [*given.value_info, *inferred.value_info]
+    values += [*inferred.output, *inferred.input]
     return {
         value.name: len(value.type.tensor_type.shape.dim)
-        for value in (*given.value_info, *inferred.value_info, *inferred.output, *inferred.input)
+        for value in values
         if value.type.tensor_type.HasField("shape")
     }

@@ -8,7 +8,7 @@ orthonormal matrix and a scale of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,7 @@ def _bias(stacked: _Stacked, graph: EditableGraph, ranks: Ranks) -> Addition | N
     shape = None if found is None else graph.shape(found.other)
     if found is None or not shape or len(shape) > len(found.labels):
         return None
-    sizes = dict(enumerate(stacked.batch))
+    sizes: dict[Label, int] = dict(enumerate(stacked.batch))
     meant = found.labels[len(found.labels) - len(shape) :]
     for label, size in zip(meant, shape, strict=True):
         expected = stacked.channels if label == CHANNELS else sizes.get(label, 1)
@@ -172,7 +172,7 @@ class _Writer:
         stacked, new = self._stacked, self._new
         suffix = "".join(f".{one}" for one in index)
         weight = new.name("weight")
-        places = dict(zip(self._axes, index, strict=True))
+        places: dict[Label, int] = dict(zip(self._axes, index, strict=True))
         one = tuple(_one(places.get(axis, 0)) for axis in range(len(stacked.batch)))
         steps = (*stacked.view.steps, Sliced(one), Reshaped(stacked.matrix))
         self._graph.add_view(weight, View(stacked.view.parameter, steps))
@@ -187,7 +187,7 @@ class _Writer:
         terms = [product.output[0], self._vector(self._bias, places)]
         return new.node("Add", terms, "sum", name=f"{self._bias.node.name}{suffix}")
 
-    def _vector(self, bias: Addition, places: dict[int, int]) -> str:
+    def _vector(self, bias: Addition, places: Mapping[Label, int]) -> str:
         """Return the name of a view of what is added to one product."""
         graph = self._graph
         view, shape = graph.view(bias.other), graph.shape(bias.other)

@@ -46,7 +46,7 @@ FACTORS: dict[str, tuple[int, ...]] = {
 }
 # Their outputs depend on the sizes of their inputs, not on the values.
 SIZES = frozenset(("Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"))
-_PROJECTION = re.compile(r"\.(query|key|value)$")
+_MATRIX = re.compile(r"(\.(\d+|query|key|value))+$")
 REPEATS = frozenset(("Expand", "Tile"))
 PICKS = frozenset(("Gather", "GatherND", "GatherElements"))
 # What is picked from a table of matrices stays a matrix picked from a table behind these.
@@ -113,8 +113,9 @@ def products(model: Path, inputs: Inputs) -> list[Product]:
 
 def unaccounted(found: list[Product], report: Mapping[str, Any]) -> list[Product]:
     """Return the products that are neither a row of a report nor left alone with a reason."""
-    # A product with several projections of attention is a row for each of them.
-    rows = {_PROJECTION.sub("", layer["name"]) for layer in report["layers"]}
+    names = [layer["name"] for layer in report["layers"]]
+    # A product with several matrices, as of experts or attention's projections, is a row for each.
+    rows = {_MATRIX.sub("", name) for name in names} | set(names)
     return [one for one in found if one.name not in rows and not _left_alone(one, report)]
 
 

@@ -71,6 +71,88 @@ class Looped(nn.Module):
         return found
 
 
+class TopTwo(nn.Module):
+    """Two experts with biases for each sample, weighed by the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 4)
+        self.up = nn.Parameter(torch.randn(4, 32, 16))
+        self.up_bias = nn.Parameter(torch.randn(4, 32))
+        self.down = nn.Parameter(torch.randn(4, 16, 32))
+        self.down_bias = nn.Parameter(torch.randn(4, 16))
+
+    def pick(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the shares and the numbers of each sample's experts, (n, 2) each."""
+        return torch.topk(self.gate(x).softmax(-1), 2)
+
+    def forward(self, x: Tensor) -> Any:
+        shares, top = self.pick(x)
+        hidden = torch.matmul(self.up[top], x[:, None, :, None])[..., 0] + self.up_bias[top]
+        hidden = nn.functional.gelu(hidden)[..., None]
+        made = torch.matmul(self.down[top], hidden)[..., 0] + self.down_bias[top]
+        return (made * shares[..., None]).sum(1)
+
+
+class Summed(TopTwo):
+    """The same with Einsum, as gpt-oss has it."""
+
+    def forward(self, x: Tensor) -> Any:
+        shares, top = self.pick(x)
+        hidden = torch.einsum("beck,bk->bec", self.up[top, ...], x) + self.up_bias[top, ...]
+        hidden = nn.functional.gelu(hidden)
+        made = torch.einsum("beck,bek->bec", self.down[top, ...], hidden)
+        return torch.einsum("bec,be->bc", made + self.down_bias[top, ...], shares)
+
+
+class Batched(TopTwo):
+    """The same with a row for each choice, as transformers has it for export."""
+
+    def forward(self, x: Tensor) -> Any:
+        shares, top = self.pick(x)
+        samples = torch.arange(x.shape[0]).unsqueeze(1).expand(-1, 2).reshape(-1)
+        flat = top.reshape(-1)
+        hidden = torch.bmm(self.up[flat], x[samples].unsqueeze(-1)).squeeze(-1)
+        hidden = nn.functional.gelu(hidden + self.up_bias[flat])
+        made = torch.bmm(self.down[flat], hidden.unsqueeze(-1)).squeeze(-1) + self.down_bias[flat]
+        return (made * shares.reshape(-1, 1)).view(x.shape[0], 2, -1).sum(1)
+
+
+class Gathered(TopTwo):
+    """Experts are modules, called one after the other on the rows that chose them."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.gate = nn.Linear(16, 4)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(16, 32), nn.SiLU(), nn.Linear(32, 16)) for _ in range(4)
+        )
+
+    def forward(self, x: Tensor) -> Any:
+        shares, top = self.pick(x)
+        found = torch.zeros_like(x)
+        chosen = nn.functional.one_hot(top, 4).permute(2, 1, 0)
+        for number, expert in enumerate(self.experts):
+            place, rows = torch.where(chosen[number])
+            found.index_add_(0, rows, expert(x[rows]) * shares[rows, place, None])
+        return found
+
+
+class Biased(Mixed):
+    """All experts see all samples, and each has its biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up_bias = nn.Parameter(torch.randn(3, 1, 20))
+        self.down_bias = nn.Parameter(torch.randn(3, 1, 8))
+
+    def forward(self, x: Tensor) -> Any:
+        shares = self.gate(x).softmax(-1)
+        hidden = torch.relu(x @ self.up.transpose(1, 2) + self.up_bias)
+        made = torch.bmm(hidden, self.down.transpose(1, 2)) + self.down_bias
+        return (made * shares.t()[..., None]).sum(0)
+
+
 def _routed_outputs(net: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """Return the outputs of each expert on the samples that reach it."""
     assert isinstance(net, Routed)
@@ -82,6 +164,21 @@ def _routed_outputs(net: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
         hidden = chosen @ net.up[index].T
         found[f"up[{index}]"] = hidden
         found[f"down[{index}]"] = torch.relu(hidden) @ net.down[index].T
+    return found
+
+
+def _picked_outputs(net: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+    """Return the outputs of each of two experts on the samples that reach it."""
+    assert isinstance(net, TopTwo)
+    (x,) = inputs
+    found = {}
+    _, top = net.pick(x)
+    for index in range(4):
+        chosen = x[(top == index).any(1)]
+        hidden = chosen @ net.up[index].T + net.up_bias[index]
+        found[f"up[{index}]"] = hidden
+        found[f"down[{index}]"] = nn.functional.gelu(hidden) @ net.down[index].T
+        found[f"down[{index}]"] += net.down_bias[index]
     return found
 
 
@@ -113,6 +210,11 @@ CASES = {
         statuses={"up[3": "unreachable", "down[3": "unreachable"},
         probe=_routed_outputs,
     ),
+    "experts-top": LayerCase(TopTwo, lambda: rows(16, 96), probe=_picked_outputs),
+    "experts-summed": LayerCase(Summed, lambda: rows(16, 96), probe=_picked_outputs),
+    "experts-batched": LayerCase(Batched, lambda: rows(16, 96), probe=_picked_outputs),
+    "experts-gathered": LayerCase(Gathered, lambda: rows(16, 96)),
     "experts-mixed": LayerCase(Mixed, lambda: rows(12), probe=_mixed_outputs),
+    "experts-biased": LayerCase(Biased, lambda: rows(12), probe=_mixed_outputs),
     "experts-looped": LayerCase(Looped, lambda: rows(16), probe=_looped_outputs),
 }
