@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from lsuv_cli.core.choices import Bias, Per, Status
+from lsuv_cli.core.choices import Bias, Init, Per, Status
 from lsuv_cli.core.events import Silent
-from lsuv_cli.core.options import SampleOptions, VerifyOptions
+from lsuv_cli.core.options import CompareOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.records import Report
+from lsuv_cli.jobs.compare import compare_inits
 from lsuv_cli.jobs.verify import verify_weights
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.left_alone import layers_left_alone
@@ -309,3 +310,28 @@ def test_what_is_left_alone_is_said(tmp_path: Path, name: str) -> None:
     (expected,) = outputs_of(onnx.load(path), {"x": x})
     (found,) = outputs_of(in_normal_form(path), {"x": x})
     np.testing.assert_array_equal(found, expected)
+
+
+def test_compare_has_gradients_of_what_samples_reach(tmp_path: Path) -> None:
+    """PyTorch's autograd runs through the parts that the experts are taken apart into."""
+    mixture = Mixture(choices=2, deserted=True, biased=True)
+    mixture.save(tmp_path / "m.onnx")
+    data = save_samples(tmp_path, mixture.input_shape, SAMPLES)
+    options = CompareOptions(
+        model=tmp_path / "m.onnx",
+        samples=SampleOptions(data=(str(data),), count=None),
+        device="cpu",
+        inits=(Init.LSUV, Init.HE),
+    )
+    found = compare_inits(options, Silent())
+    assert not found.no_gradients
+    for one in found.inits:
+        pairs = zip(found.forward(one), found.backward(one), strict=True)
+        for planned, (forth, back) in zip(found.layers, pairs, strict=True):
+            deserted = planned.layer.name.endswith(f".{mixture.experts - 1}")
+            # Which experts are chosen has no gradient.
+            choosing = planned.layer.name == "MatMul_logits"
+            assert (forth is None, back is None) == (deserted, deserted or choosing)
+            if one.init is Init.LSUV and forth is not None:
+                assert forth == pytest.approx(1, abs=1e-5)
+            assert back is None or back > 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import onnx
 
+from lsuv_cli.graph.dataflow import SIZE_READERS
 from lsuv_cli.graph.nodes import bodies, values_read
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.reading.model import OnnxModel
 
-# Their outputs depend on the sizes of their inputs alone.
-MEASURES = ("Shape", "Size")
 # Their outputs have the shape of the first input, however many elements the others put into it.
 SHAPED_LIKE_FIRST = ("Scatter", "ScatterElements", "ScatterND")
 
@@ -43,7 +42,7 @@ class _Sizes:
         """Take the next node, in execution order."""
         made = [name for name in node.output if name]
         read = values_read(node)
-        if node.op_type in MEASURES:
+        if node.op_type in SIZE_READERS:
             if not read.isdisjoint(self.dependent):
                 self._data.update(made)
             return

@@ -6,7 +6,8 @@ from collections import defaultdict
 
 import onnx
 
-from lsuv_cli.graph.views import overlap
+from lsuv_cli.graph.overlaps import Overlaps
+from lsuv_cli.graph.views import View
 from lsuv_cli.reading.model import OnnxModel
 
 
@@ -21,19 +22,18 @@ class ParameterUses:
     def __init__(self, model: OnnxModel) -> None:
         self.model = model
         self.graph = model.uses
-        self._values: dict[str, list[str]] = defaultdict(list)
+        views: dict[str, dict[str, View]] = defaultdict(dict)
         for name in model.weight_values:
-            self._values[model.view(name).parameter].append(name)
+            view = model.view(name)
+            views[view.parameter][name] = view
+        self._overlaps = {
+            parameter: Overlaps(of_one, model.parameters[parameter].shape)
+            for parameter, of_one in views.items()
+        }
 
     def overlapping(self, value: str) -> list[str]:
         """Return the weight values that have elements in common with one, itself included."""
-        view = self.model.view(value)
-        shape = self.model.parameters[view.parameter].shape
-        return [
-            other
-            for other in self._values[view.parameter]
-            if other == value or overlap(view, self.model.view(other), shape)
-        ]
+        return self._overlaps[self.model.view(value).parameter].of(value)
 
     def readers(self, value: str) -> list[onnx.NodeProto]:
         """Return the nodes that read elements of a weight value."""

@@ -195,7 +195,7 @@ class _Divider:
         names = []
         for position in range(shape[chosen.axis]):
             steps = (_one_of(chosen.axis, position), flat, *turned)
-            names.append(self._view(new, "weight", chosen.view, steps))
+            names.append(self._view(new, f"weight.{position}", chosen.view, steps))
         return names
 
     def _view(self, new: NewNodes, hint: str, view: View, steps: Iterable[ViewStep]) -> str:
@@ -223,7 +223,7 @@ class _Divider:
             expected = [outputs if one == CHANNELS else 1 for one in meant]
             if list(sizes) != expected or CHANNELS not in meant:
                 return None
-            return [self._view(new, "bias", view, (flat,)) for _ in range(number)]
+            return [self._view(new, f"bias.{place}", view, (flat,)) for place in range(number)]
         vectors = self._chosen.of(addition.other)
         if vectors is None or vectors.index != chosen.index or vectors.axis != 0:
             return None
@@ -236,7 +236,7 @@ class _Divider:
         ):
             return None
         return [
-            self._view(new, "bias", vectors.view, (_one_of(0, position), flat))
+            self._view(new, f"bias.{position}", vectors.view, (_one_of(0, position), flat))
             for position in range(number)
         ]
 

@@ -139,11 +139,11 @@ class _Writer:
         name = new.node(
             "MatMul",
             [data, routes.weights[position]],
-            "product",
+            f"product.{position}",
             name=f"{node_name(routes.node)}.{position}",
         )
         new.nodes[-1].metadata_props.extend(routes.node.metadata_props)
         if routes.biases is None:
             return name
         terms = [name, routes.biases[position]]
-        return new.node("Add", terms, "sum", name=f"{routes.adder}.{position}")
+        return new.node("Add", terms, f"sum.{position}", name=f"{routes.adder}.{position}")

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from lsuv_cli.graph.editable import EditableGraph
@@ -157,21 +156,21 @@ class _Writer:
         """Append the size of an axis, (1,)."""
         new = self._new
         shape = new.node("Shape", [data], "shape")
-        stop = axis + 1 if axis < -1 else np.iinfo(np.int64).max
-        limits = [new.integers([number], "integers") for number in (axis, stop)]
+        limits = [new.integers([number], "integers") for number in (axis, axis + 1)]
         return new.node("Slice", [shape, *limits], "length")
 
     def _picked(self, data: str, index: int, length: str, axis: int) -> str:
         """Append the data for one matrix; where there is only one for all, it is that."""
         new = self._new
-        place = new.node("Mod", [new.integers([index], "integers"), length], "place")
-        return new.node("Gather", [data, place], "picked", axis=axis)
+        number = new.integers([index], f"number.{index}")
+        place = new.node("Mod", [number, length], f"place.{index}")
+        return new.node("Gather", [data, place], f"picked.{index}", axis=axis)
 
     def _product(self, data: str, index: tuple[int, ...]) -> str:
         """Append the product with one matrix, and its bias."""
         stacked, new = self._stacked, self._new
         suffix = "".join(f".{one}" for one in index)
-        weight = new.name("weight")
+        weight = new.name(f"weight{suffix}")
         places: dict[Label, int] = dict(zip(self._axes, index, strict=True))
         one = tuple(_one(places.get(axis, 0)) for axis in range(len(stacked.batch)))
         steps = (*stacked.view.steps, Sliced(one), Reshaped(stacked.matrix))
@@ -180,14 +179,14 @@ class _Writer:
         product.CopyFrom(stacked.node)
         product.name = node_name(stacked.node) + suffix
         product.input[:] = [weight, data] if stacked.is_left else [data, weight]
-        product.output[0] = new.name("product")
+        product.output[0] = new.name(f"product{suffix}")
         new.nodes.append(product)
         if self._bias is None:
             return product.output[0]
-        terms = [product.output[0], self._vector(self._bias, places)]
-        return new.node("Add", terms, "sum", name=f"{self._bias.node.name}{suffix}")
+        terms = [product.output[0], self._vector(self._bias, places, suffix)]
+        return new.node("Add", terms, f"sum{suffix}", name=f"{self._bias.node.name}{suffix}")
 
-    def _vector(self, bias: Addition, places: Mapping[Label, int]) -> str:
+    def _vector(self, bias: Addition, places: Mapping[Label, int], suffix: str) -> str:
         """Return the name of a view of what is added to one product."""
         graph = self._graph
         view, shape = graph.view(bias.other), graph.shape(bias.other)
@@ -200,7 +199,7 @@ class _Writer:
         )
         channels = self._stacked.channels
         flat = Reshaped((channels, 1) if self._stacked.is_left else (channels,))
-        name = self._new.name("bias")
+        name = self._new.name(f"bias{suffix}")
         graph.add_view(name, View(view.parameter, (*view.steps, Sliced(part), flat)))
         return name
 
