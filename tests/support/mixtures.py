@@ -57,7 +57,7 @@ class Mixture:
         )
         weights = {
             "gate": random_weight(INPUTS, self.experts, seed=5),
-            "far": np.where(np.arange(self.experts) < self.experts - self.deserted, 0, -1e4).astype(
+            "far": np.where(np.arange(self.experts) < self.experts - self.deserted, 0, 1e4).astype(
                 np.float32
             ),
             "w": random_weight(self.experts, *first),
@@ -80,7 +80,7 @@ class Mixture:
         if self.form == "rows":
             nodes.append(node("ReduceMean", "x", "mean", axes=[1], keepdims=0))
             data = "mean"
-        nodes += [node("MatMul", f"{data} gate", "logits"), node("Add", "logits far", "scores")]
+        nodes += [node("MatMul", f"{data} gate", "logits"), node("Sub", "logits far", "scores")]
         if not self.choices:
             return [*nodes, node("ArgMax", "scores", "index", axis=-1, keepdims=0)]
         top = onnx.helper.make_node("TopK", ["scores", "number"], ["shares", "index"])
