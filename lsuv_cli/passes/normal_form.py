@@ -35,6 +35,7 @@ from lsuv_cli.passes import (
     torch_constants,
     torch_sharing,
     transposed_embeddings,
+    unit_factors,
 )
 from lsuv_cli.passes.pipeline import Pass, run_passes
 
@@ -49,6 +50,7 @@ PASSES: tuple[Pass, ...] = (
     torch_sharing.PASS,
     keras_sharing.PASS,
     split_sequences.PASS,
+    unit_factors.PASS,
     rearrangements.PASS,
     transposed_embeddings.PASS,
     repeated_calls.PASS,

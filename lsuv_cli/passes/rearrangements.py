@@ -242,5 +242,6 @@ PASS = Pass(
         "torch_sharing",
         "keras_sharing",
         "split_sequences",
+        "unit_factors",
     ),
 )

@@ -6,6 +6,7 @@ import importlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from onnx import helper, numpy_helper
 from lsuv_cli import passes
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import MICROSOFT_DOMAIN
-from lsuv_cli.passes import gemm_addends, packed_projections
+from lsuv_cli.passes import gemm_addends, packed_projections, unit_factors
 from lsuv_cli.passes.normal_form import PASSES, SHARING
 from lsuv_cli.passes.pipeline import Pass, check_order, run_passes
 from lsuv_cli.reading.onnx_file import read_source
@@ -185,3 +186,26 @@ def test_a_gemm_that_adds_data_times_beta_is_three_nodes(tmp_path: Path) -> None
     assert factor.dtype == np.float16
     assert factor == np.float16(0.1)
     assert graph.producer("y") is graph.nodes[-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "left"),
+    [
+        (np.array(1), ["MatMul", "Identity", "Add"]),
+        (np.array(2), ["MatMul", "Mul", "Mul", "Add"]),
+        (np.array([[1]]), ["MatMul", "Mul", "Mul", "Add"]),
+        (np.array(1.5, np.float32), ["MatMul", "Mul", "Mul", "Add"]),
+    ],
+)
+def test_only_a_factor_of_one_is_removed(tmp_path: Path, number: Any, left: list[str]) -> None:
+    """Both of a product and of what is added to it, as PyTorch's exporter writes baddbmm."""
+    nodes = [
+        *(constant("number", number), node("Cast", "number", "factor", to=1)),
+        *(node("MatMul", "x w", "p"), node("Mul", "p factor", "scaled")),
+        *(node("Mul", "factor b", "bias"), node("Add", "scaled bias", "y")),
+    ]
+    weights = {"w": random_weight(6, 6), "b": random_weight(6)}
+    graph = graph_of(save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6)))
+    unit_factors.PASS.run(graph)
+    assert [one.op_type for one in graph.nodes if "number" not in one.input][1:] == left
+    assert graph.nodes[-1].input[0] == "scaled"

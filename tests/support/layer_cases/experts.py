@@ -149,7 +149,7 @@ class Biased(Mixed):
     def forward(self, x: Tensor) -> Any:
         shares = self.gate(x).softmax(-1)
         hidden = torch.relu(x @ self.up.transpose(1, 2) + self.up_bias)
-        made = torch.bmm(hidden, self.down.transpose(1, 2)) + self.down_bias
+        made = torch.baddbmm(self.down_bias, hidden, self.down.transpose(1, 2))
         return (made * shares.t()[..., None]).sum(0)
 
 
