@@ -87,14 +87,15 @@ class _Forgetful(Exporter):
         return model.producer_name == "axes"
 
     def recover(self, *_: object, **__: object) -> RecoveredNames:
-        return RecoveredNames({}, ["w1 was lost", "w2 too"])
+        return RecoveredNames({}, reasons=["w1 was lost", "w2 too"])
 
 
 def test_reasons_refuse_the_names_or_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporters, "EXPORTERS", (_Forgetful(),))
     model, _ = read_model(save_model(tmp_path / "m.onnx", "axes"))
     layer_nodes, events = find_layers(model), _Warnings()
-    assert choose_names(model, layer_nodes, "auto", events).keys() == {"w1", "b1", "w2"}
+    chosen = choose_names(model, layer_nodes, "auto", events)
+    assert chosen.naming.keys() == {"w1", "b1", "w2"}
     assert events.texts == ["the written names are the ONNX file's, not Axes': w1 was lost; w2 too"]
     with pytest.raises(
         ModelError, match=r"can't recover Axes' names from .*m.onnx: w1 was lost; w2 too"

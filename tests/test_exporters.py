@@ -16,6 +16,7 @@ from lsuv_cli.graph.torch_origin import MADE_UP
 from support.command import Run
 from support.initialization import run
 from support.pickles import Trap
+from support.refusals import check_refused
 from support.sample_files import save_batch
 from support.torch_batch_norm import Residual
 from support.torch_convolutional import Depthwise
@@ -75,13 +76,24 @@ def test_folded_batch_norm_is_explained(
     export(model, inputs, tmp_path / "m.onnx", exporter)
     save_batch(tmp_path, inputs)
     arguments = ("init", "m.onnx", "--data", "batch.npz", "--out", "out")
-    process = lsuv(*arguments)
+    folded, remedy = {
+        "script": ("BatchNorm was folded into /", "do_constant_folding=False"),
+        "dynamo": ("were folded into other constants", "dynamo=True, optimize=False"),
+    }[exporter]
+    for names in ("auto", "torch"):
+        error = check_refused(lsuv(*arguments, "--names", names), 3, folded)
+        assert remedy in error
+        assert "--names onnx" in error
+    assert "input input0" not in lsuv(*arguments).stderr  # refused before samples are read
+    assert not (tmp_path / "out").exists()
+    for more in (("--names", "onnx"), ("--out-model", "new.onnx", "--force")):
+        process = lsuv(*arguments, *more)
+        assert process.returncode == 0, process.stderr
+        warned = any(folded in line and remedy in line for line in process.stderr.splitlines())
+        assert warned == ("--out-model" in more)
+    process = lsuv("inspect", "m.onnx")
     assert process.returncode == 0, process.stderr
-    (warning,) = [line for line in process.stderr.splitlines() if "BatchNorm was folded" in line]
-    assert "do_constant_folding=False" in warning
-    refused = lsuv(*arguments, "--force", "--names", "torch")
-    assert refused.returncode == 3
-    assert "BatchNorm was folded" in refused.stderr
+    assert folded in process.stderr
 
 
 def test_names_are_chosen_and_said(tmp_path: Path, forked: Run) -> None:
@@ -130,28 +142,28 @@ def test_like_a_checkpoint(tmp_path: Path, forked: Run) -> None:
 
 
 def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    from lsuv_cli.weights.checkpoint_shapes import read_shapes
+    from lsuv_cli.weights.formats import open_checkpoint
 
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "bad.pt")
     with pytest.raises(DataError, match=r"also holds a pickled \w+\.mkdir, which could run code"):
-        read_shapes(tmp_path / "bad.pt")
+        open_checkpoint(tmp_path / "bad.pt", "--like")
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_whole_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
-    from lsuv_cli.weights.checkpoint_shapes import read_shapes
+    from lsuv_cli.weights.formats import open_checkpoint
 
     path, model = tmp_path / "whole.pt", nn.Sequential(nn.Linear(2, 2))
     torch.save(model, path)
     with pytest.raises(DataError) as refused:
-        read_shapes(path)
+        open_checkpoint(path, "--like")
     assert str(refused.value) == (
         f"--like {path} holds a whole pickled module (torch.nn.modules.container.Sequential), not "
         "tensors; save its tensors, as torch.save(model.state_dict(), ...)"
     )
     torch.save({"model": model}, path)
     with pytest.raises(DataError, match=r"pickled torch\.nn\.modules\.container\.Sequential"):
-        read_shapes(path)
+        open_checkpoint(path, "--like")
     torch.jit.save(torch.jit.script(model), path)
     with pytest.raises(DataError, match="is TorchScript, not tensors"):
-        read_shapes(path)
+        open_checkpoint(path, "--like")

@@ -41,6 +41,10 @@ class EditableGraph(Uses):
         constants: the names of those that are Constant nodes in the file.
         copies: for each parameter that is only a copy of another in the file, the other's name.
         views: the values that are views of a parameter.
+        module_tensors: for the tensors of the exported module that the graph holds, the parameter
+            or integer initializer that does, and the steps from that to the tensor; empty without
+            a signature.
+        rearranged: the stored parameters that are others rearranged, and so tied with these.
         recurrent_matrices: the matrices of recurrent operators, in execution order.
         recurrent_cells: recurrent operators as they were in the file.
         activations: the values that depend on the samples, or on a layer; set by a pass.
@@ -87,6 +91,8 @@ class EditableGraph(Uses):
         self.constants: set[str] = set()
         self.copies: dict[str, str] = {}
         self.views: dict[str, View] = {}
+        self.module_tensors: dict[str, View] = {}
+        self.rearranged: dict[str, View] = {}
         self.recurrent_matrices: list[RecurrentMatrix] = []
         self.recurrent_cells: list[RecurrentCell] = []
         self.activations: frozenset[str] = frozenset()
@@ -116,6 +122,11 @@ class EditableGraph(Uses):
         """Have a node read another value."""
         with self._changed(node):
             node.input[position] = value
+
+    def add_input(self, node: onnx.NodeProto, value: str) -> None:
+        """Have a node read one more value."""
+        with self._changed(node):
+            node.input.append(value)
 
     def set_output(self, node: onnx.NodeProto, position: int, value: str) -> None:
         """Have a node give its value another name; its readers are not changed."""
@@ -158,6 +169,10 @@ class EditableGraph(Uses):
         """Have the value of a Constant node be a parameter; the node must be removed."""
         self.parameters[name] = source
         self.constants.add(name)
+
+    def add_parameter(self, name: str, source: ParameterSource) -> None:
+        """Add a parameter that the exporter has left out of the file."""
+        self.parameters[name] = source
 
     def add_copy(self, name: str, original: str) -> None:
         """Add a parameter that has its value from another one, and is not tied to it."""

@@ -18,6 +18,7 @@ import onnx
 SIGNATURE_KEY = "pkg.torch.export.ExportedProgram.graph_signature"
 KIND_KEY = "pkg.torch.export.graph_signature.InputSpec.kind"
 FOLDED_KEY = "pkg.onnxscript.optimizer.folded_from"
+RULES_KEY = "pkg.onnxscript.rewriter.rule_name"
 OPERATION_KEY = "pkg.torch.onnx.fx_node"
 
 # A line of the signature: `b_0_running_mean: BUFFER target='0.running_mean' persistent=True`.
@@ -148,6 +149,11 @@ def operation_of(node: onnx.NodeProto) -> Operation | None:
     text = next((p.value for p in node.metadata_props if p.key == OPERATION_KEY), "")
     match = _OPERATION.match(text)
     return Operation(match[1], match[2], tuple(_ARGUMENT.findall(match[3]))) if match else None
+
+
+def rules_of(node: onnx.NodeProto) -> str:
+    """Return the names of the rules by which the exporter has rewritten a node, as one text."""
+    return next((prop.value for prop in node.metadata_props if prop.key == RULES_KEY), "")
 
 
 def _listed(text: str) -> Iterable[tuple[str, ModuleTensor]]:

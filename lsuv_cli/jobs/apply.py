@@ -17,6 +17,8 @@ from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.weights.atomic_files import replacing_file
+from lsuv_cli.weights.checkpoint_fit import tell_passed_over
+from lsuv_cli.weights.checkpoint_names import tied_name, unwrapped
 from lsuv_cli.weights.checkpoint_shapes import shape_differences
 from lsuv_cli.weights.formats import open_checkpoint
 from lsuv_cli.weights.load import load_checkpoint
@@ -42,7 +44,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
     file = open_model_file(options.model, options.content)
     refuse_model_name(options.out, file.state)
     if file.state is not None:
-        return _apply_to_state(options, file.state)
+        return _apply_to_state(options, file.state, events)
     source = hoist_constants(file.source({}))
     model, weights = model_of(unroll_any(source))
     del source  # it holds the file's weights
@@ -51,7 +53,7 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
         _check_output(options, path)
         refuse_overwriting(path, "the model's external data", model.external_files)
     loaded = load_checkpoint(
-        options.weights, model, weights, find_layers(model), names=options.names
+        options.weights, model, weights, find_layers(model), events, names=options.names
     )
     for path in files:
         refuse_overwriting(path, "a file of weights", loaded.checkpoint.files)
@@ -60,17 +62,25 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
         return files
 
 
-def _apply_to_state(options: ApplyOptions, state: ModelState) -> list[Path]:
+def _apply_to_state(options: ApplyOptions, state: ModelState, events: Events) -> list[Path]:
     """Write a model whose file has tensors and names of its own, as PyTorch's have."""
-    tensors = open_checkpoint(options.weights)
+    tensors, prefix = unwrapped(open_checkpoint(options.weights), state.shapes)
     refuse_overwriting(options.out, "a file of weights", tensors.files)
-    shapes = {name: info.shape for name, info in tensors.infos.items()}
-    found = shape_differences(shapes, state.shapes)
+    own = state.shapes
+    known = sorted(own.keys() & tensors.infos.keys())
+    shapes = {
+        name: info.shape
+        for name, info in tensors.infos.items()
+        if name in own or not tied_name(tensors, name, known)
+    }
+    needed = state.needed(shapes)
+    found = shape_differences(shapes, {name: own[name] for name in own if name in needed})
     strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
     if strange:
         found = f"no type that can be read: {', '.join(strange)}"
     if found:
         raise DataError(f"{options.weights} does not fit the model {options.model}: {found}")
+    tell_passed_over(options.weights, prefix, sorted(state.doubtful - shapes.keys()), events)
     with replacing_file(options.out, force=options.force) as (file, _):
         file.write(state.with_values(tensors))
     return [options.out]

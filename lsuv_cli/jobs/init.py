@@ -51,12 +51,13 @@ def initialize_weights(
     ):
         while True:
             try:
-                return _initialize(checked, inputs)
+                # Of the processes only the first one has --out-model.
+                return _initialize(checked, inputs, names_required=options.out_model is None)
             except BranchesChanged as changed:
                 inputs.start_again(changed.decisions)
 
 
-def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
+def _initialize(options: InitOptions, inputs: OpenedInputs, *, names_required: bool) -> Report:
     """Initialise the layers on the branches that the samples take with the present weights.
 
     Raises:
@@ -65,7 +66,7 @@ def _initialize(options: InitOptions, inputs: OpenedInputs) -> Report:
     """
     # Plan, before anything takes long: layers, names, files and memory.
     _refuse_resuming_branches(options, inputs)
-    plan = plan_model(inputs)
+    plan = plan_model(inputs, names_required=names_required)
     warn_of_handmade(inputs, plan)
     outputs = plan_outputs(options, inputs, plan)
     run = prepare_run(inputs, plan)

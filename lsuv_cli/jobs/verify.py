@@ -73,6 +73,7 @@ def _plan_with_weights(
             inputs.model,
             inputs.weights,
             plan.layer_nodes,
+            inputs.events,
             state=inputs.state,
             names=options.names,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -50,3 +51,18 @@ class LayerNode:
         """Return whether the layer has an output that a run of the model makes."""
         unreachable = self.unusable is not None and self.unusable[1] is Status.UNREACHABLE
         return not (unreachable or self.layer.recurrent)
+
+
+def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
+    """Return the graph values that layers use as weight or bias."""
+    return [
+        name
+        for layer_node in layer_nodes
+        for name in (
+            layer_node.layer.weight_value,
+            layer_node.layer.bias_value,
+            *(part.value for part in layer_node.layer.scaled_parts),
+            *layer_node.layer.computed_bias,
+        )
+        if name
+    ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from lsuv_cli.core.choices import AUTO_NAMES
+from numpy.typing import NDArray
+
+from lsuv_cli.core.choices import AUTO_NAMES, ONNX_NAMES
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
+from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.fixed import IS_CONSTANT
 from lsuv_cli.graph.written_tensors import (
     Naming,
@@ -16,10 +20,40 @@ from lsuv_cli.graph.written_tensors import (
     tensors_by_parameter,
     written_name,
 )
-from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.names.exporter import Shapes, some_of
+from lsuv_cli.layers.layer_node import LayerNode, used_values
+from lsuv_cli.names.exporter import RecoveredNames, Shapes, some_of
 from lsuv_cli.names.exporters import exporter_called, exporter_of
 from lsuv_cli.reading.model import OnnxModel
+
+# Tensors that are lost, listed in the sentence that refuses a file.
+SHOWN_LOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenNames:
+    """The tensors of a written file.
+
+    Attributes:
+        naming: the tensors.
+        others: the values of those that are no parameters of the graph and not zero.
+        absent: the framework's tensors that the file does not have, as the network does not read
+            them.
+        guessed: the names that follow from the place of a node alone; see `RecoveredNames`.
+        framework: whose names they are; "" for the ONNX file's.
+        remedy: how to write the model so that nothing is guessed, for the end of a sentence.
+    """
+
+    naming: Naming
+    others: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    absent: Sequence[str] = ()
+    guessed: Sequence[str] = ()
+    framework: str = ""
+    remedy: str = ""
+
+    @property
+    def recovered(self) -> list[str]:
+        """The names that the ONNX file does not have."""
+        return [name for name, one in self.naming.items() if one.parameter not in ("", name)]
 
 
 def choose_names(
@@ -28,7 +62,9 @@ def choose_names(
     names: str,
     events: Events,
     like: Shapes | None = None,
-) -> Naming:
+    *,
+    required: bool = False,
+) -> ChosenNames:
     """Name the written file's tensors, and tell the user where they are not the ONNX file's.
 
     Args:
@@ -37,57 +73,66 @@ def choose_names(
         names: what the user asked for, a word of `names_words`.
         events: receives notes and warnings about the choice.
         like: names and shapes of the checkpoint that the written file is for, if given.
+        required: whether the ONNX file's names are of no use where the framework's are lost and the
+            model could be written with them.
 
     Raises:
-        ModelError: a framework's names were asked for and can't be recovered.
+        ModelError: a framework's names were asked for, or required, and can't be recovered.
     """
     parameters = model.written(used_values(layer_nodes))
     is_auto = names == AUTO_NAMES
     exporter = exporter_of(model.skeleton) if is_auto else exporter_called(names)
     if exporter is None:
-        return onnx_names(parameters)
+        return ChosenNames(onnx_names(parameters))
     framework = exporter.framework
     possessive = f"{framework}'" if framework.endswith("s") else f"{framework}'s"
     recovered = exporter.recover(model, layer_nodes, parameters, like)
-    reasons = "; ".join(recovered.reasons)
-    if reasons and not is_auto:
-        raise ModelError(f"can't recover {possessive} names from {model.path}: {reasons}")
+    absent = [name for name in recovered.absent if name not in (like or ())]
+    reasons = list(recovered.reasons)
+    must = required and bool(recovered.remedy)
+    if absent and must:
+        lacking = some_of(absent, SHOWN_LOST)
+        reasons.append(f"the network does not read {lacking}, so that the file lacks them")
+    text = "; ".join((*reasons, *filter(None, (recovered.remedy,))))
+    if reasons and (must or not is_auto):
+        instead = f"; --names {ONNX_NAMES} writes the ONNX file's names instead" if must else ""
+        raise ModelError(f"can't recover {possessive} names from {model.path}: {text}{instead}")
     if reasons:
-        events.warn(f"the written names are the ONNX file's, not {possessive}: {reasons}")
-        return onnx_names(parameters)
-    naming = recovered.naming
-    new = [name for name, tensor in naming.items() if tensor.parameter not in ("", name)]
-    if new:
-        events.note(f"recovered {len(new)} {framework} names ({some_of(new)})")
-    written = {tensor.parameter for tensor in naming.values()}
+        events.warn(f"the written names are the ONNX file's, not {possessive}: {text}")
+        return ChosenNames(onnx_names(parameters))
+    if absent:
+        events.warn(f"not written, because the file does not have them: {some_of(absent)}")
+    own = {name: one for name, one in parameters.items() if model.fixed.get(name) != IS_CONSTANT}
+    _warn_of_constants(recovered, own, framework, events)
+    return ChosenNames(
+        recovered.naming,
+        recovered.others,
+        recovered.absent,
+        recovered.guessed,
+        framework,
+        recovered.remedy,
+    )
+
+
+def _warn_of_constants(
+    recovered: RecoveredNames,
+    parameters: Mapping[str, TensorInfo],
+    framework: str,
+    events: Events,
+) -> None:
+    """Warn of constants that might be parameters of the framework, and are not written."""
+    written = {tensor.parameter for tensor in recovered.naming.values()}
     left_out = [
         f"{name} {list(info.shape)}"
         for name, info in parameters.items()
-        if name not in written
-        and math.prod(info.shape) > 1
-        and model.fixed.get(name) != IS_CONSTANT
+        if name not in written and math.prod(info.shape) > 1
     ]
-    if left_out:
+    left_out += recovered.unnamed
+    if left_out and not recovered.is_complete:
         events.warn(
             f"not written, because they have no name in {framework}: {some_of(left_out)}"
             f"{recovered.advice}"
         )
-    return naming
-
-
-def used_values(layer_nodes: Sequence[LayerNode]) -> list[str]:
-    """Return the graph values that layers use as weight or bias."""
-    return [
-        name
-        for layer_node in layer_nodes
-        for name in (
-            layer_node.layer.weight_value,
-            layer_node.layer.bias_value,
-            *(part.value for part in layer_node.layer.scaled_parts),
-            *layer_node.layer.computed_bias,
-        )
-        if name
-    ]
 
 
 def with_written_names(

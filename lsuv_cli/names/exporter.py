@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from lsuv_cli.core.layout import TensorInfo
     from lsuv_cli.graph.written_tensors import Naming
@@ -28,13 +29,29 @@ class RecoveredNames:
 
     Attributes:
         naming: the tensors.
+        others: the values of those tensors that are no parameters of the graph and not zero.
+        guessed: the names that follow from the place of a node alone; what it reads may have been
+            computed from the tensor that the framework has under this name.
         reasons: why these names can't be used, a sentence each; with any, none of them is used.
+        absent: the framework's tensors that the file does not have, because the network does not
+            read them.
+        is_complete: whether the file tells all of the framework's tensors, so that a constant of
+            the graph that is not among them is none.
+        unnamed: other constants that may be tensors of the framework, as `name [shape]`.
         advice: added to the warning about constants that have no name in the framework.
+        remedy: how to write the model with all that is lost or absent, for the end of a sentence;
+            with it a file that lacks something is refused where names matter.
     """
 
     naming: Naming
-    reasons: Sequence[str] = field(default_factory=tuple)
+    others: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    guessed: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    absent: Sequence[str] = ()
+    is_complete: bool = False
+    unnamed: Sequence[str] = ()
     advice: str = ""
+    remedy: str = ""
 
 
 class Exporter(Protocol):
@@ -108,8 +125,8 @@ class Exporter(Protocol):
         ...
 
 
-def some_of(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str], count: int = SHOWN_NAMES) -> str:
     """List the first names, and say how many more there are."""
-    listed = ", ".join(names[:SHOWN_NAMES])
-    more = len(names) - SHOWN_NAMES
+    listed = ", ".join(names[:count])
+    more = len(names) - count
     return f"{listed} and {more} more" if more > 0 else listed

@@ -41,7 +41,7 @@ class Keras(Exporter):
         from lsuv_cli.names.keras_paths import keras_names
 
         if not self.wrote(model.skeleton):
-            return RecoveredNames({}, ["tf2onnx did not write it"])
+            return RecoveredNames({}, reasons=["tf2onnx did not write it"])
         found = keras_names(model, layer_nodes, parameters, like)
         reasons = []
         if found.folded:
@@ -57,4 +57,4 @@ class Keras(Exporter):
                 f"nothing says whether {some_of(found.ambiguous)} counts in the paths of Keras' "
                 "variables, as a Functional model does not; --like FILE with the paths tells"
             )
-        return RecoveredNames(found.naming, reasons)
+        return RecoveredNames(found.naming, reasons=reasons)

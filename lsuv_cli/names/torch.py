@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lsuv_cli.names.exporter import Exporter, RecoveredNames, Shapes, some_of
+from lsuv_cli.names.exporter import Exporter, RecoveredNames, Shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from lsuv_cli.core.layout import TensorInfo
     from lsuv_cli.layers.layer_node import LayerNode
     from lsuv_cli.reading.model import OnnxModel
-
-UNFOLDED = (
-    "export with torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
-    "do_constant_folding=False, dynamo=False) to keep it"
-)
 
 
 class PyTorch(Exporter):
@@ -40,14 +35,9 @@ class PyTorch(Exporter):
         like: Shapes | None = None,  # noqa: ARG002 - the file alone tells
     ) -> RecoveredNames:
         """Recover names and shapes of the module's state_dict; see `Exporter.recover`."""
-        from lsuv_cli.names.torch_names import folded_norms, torch_names
+        from lsuv_cli.names.torch_exported import exported_names
+        from lsuv_cli.names.torch_names import torch_names
 
-        naming, lost = torch_names(model, layer_nodes, parameters)
-        folded = folded_norms(model, layer_nodes)
-        reasons = []
-        if folded:
-            reasons.append(f"BatchNorm was folded into {some_of(folded)}; {UNFOLDED}")
-        lost = [name for name in lost if name not in folded]
-        if lost:
-            reasons.append(f"nothing tells where {some_of(lost)} came from")
-        return RecoveredNames(naming, reasons, f"; if a parameter is among them, {UNFOLDED}")
+        if model.signature is not None:
+            return exported_names(model, model.signature, layer_nodes)
+        return torch_names(model, layer_nodes, parameters)

@@ -1,9 +1,9 @@
-"""Names of a PyTorch module's state_dict, for the parameters of an ONNX file.
+"""Names of a PyTorch module's state_dict, for an ONNX file without the program's signature.
 
-Both of PyTorch's exporters keep the names of most parameters. The weight of a Linear on an input of
-more than two axes becomes a transposed constant with a made-up name (`onnx::MatMul_289`, `val_17`);
-what remains of its module's path is in its bias's name, in the node's metadata (dynamo) or in the
-node's name (script).
+PyTorch's older exporter keeps the names of most parameters. Where it folds constants, the weight of
+a Linear on an input of more than two axes becomes a transposed constant with a made-up name
+(`onnx::MatMul_289`), and so do slopes with more axes; what remains of their modules' paths is in
+the names of the nodes. So does the result of any computation on parameters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,8 +22,17 @@ from lsuv_cli.graph.views import Transposed, ViewStep
 from lsuv_cli.graph.written_tensors import Naming, WrittenTensor, written_as
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import find_norms
+from lsuv_cli.names.exporter import RecoveredNames, some_of
+from lsuv_cli.names.torch_buffers import integer_buffers, unnamed_indices
 from lsuv_cli.names.torch_recurrent import recurrent_names
+from lsuv_cli.names.torch_ties import second_names
+from lsuv_cli.names.torch_vectors import vector_names
 from lsuv_cli.reading.model import OnnxModel
+
+UNFOLDED = (
+    "export with torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
+    "do_constant_folding=False, dynamo=False)"
+)
 
 # A bias's name, also of in_proj_bias and of a recurrent layer that an exporter has unrolled.
 BIAS = re.compile(r"(.*)bias((?:_[ih]h_l\d+(?:_reverse)?)?)")
@@ -31,29 +40,35 @@ BIAS = re.compile(r"(.*)bias((?:_[ih]h_l\d+(?:_reverse)?)?)")
 
 def torch_names(
     model: OnnxModel, layer_nodes: Sequence[LayerNode], parameters: Mapping[str, TensorInfo]
-) -> tuple[Naming, list[str]]:
+) -> RecoveredNames:
     """Name parameters as in the module's state_dict, in PyTorch's shapes.
 
     Constants with made-up names that no layer uses are left out, since they are not parameters of
-    the module. A BatchNorm's step counter, which ONNX files don't hold, is added.
+    the module. A BatchNorm's step counter, which ONNX files don't hold, is added, and so are
+    buffers of integers.
 
     Args:
         model: the model.
         layer_nodes: its layers.
         parameters: shape and dtype of each parameter to be written.
-
-    Returns:
-        The tensors by name, and the layers whose weight or bias has lost its name.
     """
     recurrent = recurrent_names(model)
-    recovered, lost = _recovered(model, layer_nodes, recurrent)
+    found = _recovered(model, layer_nodes, recurrent)
+    vectors = {
+        source: _ModuleTensor(name, steps)
+        for source, (name, steps) in vector_names(model).items()
+        if source not in found.tensors
+    }
     kept = [name for name in parameters if not MADE_UP.fullmatch(name)]
     gates = [name for tensors in recurrent.values() for name in tensors]
-    uses = Counter([*kept, *gates, *(tensor.name for tensor in recovered.values())])
+    uses = Counter([*kept, *gates, *(tensor.name for tensor in found.tensors.values())])
     for layer_node in layer_nodes:
-        tensor = recovered.get(model.view(layer_node.layer.weight_value).parameter)
+        tensor = found.tensors.get(model.view(layer_node.layer.weight_value).parameter)
         if tensor is not None and uses[tensor.name] > 1:
-            lost.append(layer_node.layer.name)
+            found.lost.append(layer_node.layer.name)
+    recovered = found.tensors | {
+        source: tensor for source, tensor in vectors.items() if not uses[tensor.name]
+    }
     naming: dict[str, WrittenTensor] = {}
     for source, info in parameters.items():
         for name, pieces in recurrent.get(source, {}).items():
@@ -63,9 +78,20 @@ def torch_names(
         if source in recovered or not MADE_UP.fullmatch(source):
             tensor = recovered.get(source, _ModuleTensor(source))
             naming[tensor.name] = written_as(source, info, (tensor.steps,))
-    for name in _step_counters(model, naming):
-        naming[name] = WrittenTensor("", (), TensorInfo((), np.dtype(np.int64)))
-    return naming, list(dict.fromkeys(lost))
+    naming |= second_names(model, naming)
+    others = integer_buffers(model)
+    others |= {name: np.zeros((), np.int64) for name in _step_counters(model, naming)}
+    for name, value in others.items():
+        naming[name] = WrittenTensor("", (), TensorInfo(value.shape, value.dtype))
+    return RecoveredNames(
+        naming,
+        others=others,
+        guessed=[*found.guessed, *(recovered[one].name for one in vectors if one in recovered)],
+        reasons=_reasons(model, layer_nodes, found),
+        unnamed=unnamed_indices(model),
+        advice=f"; if a parameter is among them, {UNFOLDED} to keep it",
+        remedy=UNFOLDED,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,43 +102,104 @@ class _ModuleTensor:
     steps: tuple[ViewStep, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Recovered:
+    """The tensors of parameters with made-up names.
+
+    Attributes:
+        tensors: by the parameters.
+        guessed: the names of those that are a layer's weight, which may be computed.
+        folded: the layers whose weight or bias is the result of a computation.
+        lost: the layers of whose weight or bias nothing tells the module.
+    """
+
+    tensors: dict[str, _ModuleTensor] = field(default_factory=dict)
+    guessed: list[str] = field(default_factory=list)
+    folded: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
 def _recovered(
     model: OnnxModel, layer_nodes: Sequence[LayerNode], known: Collection[str]
-) -> tuple[dict[str, _ModuleTensor], list[str]]:
-    """Recover the tensors of parameters with made-up names, and list the layers where that fails.
+) -> _Recovered:
+    """Recover the tensors of the layers' parameters that have made-up names.
 
     Args:
         model: the model.
         layer_nodes: its layers.
         known: parameters whose names are known otherwise.
     """
-    recovered: dict[str, _ModuleTensor] = {}
-    lost: list[str] = []
+    found = _Recovered()
     for layer_node in layer_nodes:
-        for name in filter(None, (layer_node.layer.weight_value, layer_node.layer.bias_value)):
-            source = model.view(name).parameter
-            if source in recovered or source in known or not MADE_UP.fullmatch(source):
+        layer = layer_node.layer
+        for value in filter(None, (layer.weight_value, layer.bias_value)):
+            source = model.view(value).parameter
+            if source in found.tensors or source in known or not MADE_UP.fullmatch(source):
                 continue
             if source in model.fixed:  # it is no parameter of the module
                 continue
+            is_bias = value == layer.bias_value
+            if _is_computed(layer_node, is_bias=is_bias):
+                found.folded.append(layer.name)
+                continue
             # `torch_recurrent` recovers a recurrent layer's names as a whole, or not at all.
-            found = (
-                None
-                if layer_node.layer.recurrent
-                else _recover(model, layer_node, is_bias=name == layer_node.layer.bias_value)
-            )
-            if found is None:
-                lost.append(layer_node.layer.name)
-            else:
-                recovered[source] = found
-    return recovered, lost
+            tensor = None if layer.recurrent else _recover(model, layer_node, is_bias=is_bias)
+            if tensor is None:
+                found.lost.append(layer.name)
+                continue
+            found.tensors[source] = tensor
+            if _is_from_script(layer_node):
+                found.guessed.append(tensor.name)
+        if layer.computed_weight and _reads_folded(model, layer.computed_weight):
+            found.folded.append(layer.name)
+    return found
+
+
+def _reads_folded(model: OnnxModel, weight: str) -> bool:
+    """Return whether a weight is computed from a constant that the exporter has computed itself."""
+    sources = {model.view(name).parameter for name in model.computed_weights[weight].parameters}
+    return any(
+        MADE_UP.fullmatch(name) and name not in model.constants and name not in model.fixed
+        for name in sources
+    )
+
+
+def _is_from_script(layer_node: LayerNode) -> bool:
+    """Return whether the older exporter has named a layer's node, after its module."""
+    return layer_node.node.name.startswith("/")
+
+
+def _is_computed(layer_node: LayerNode, *, is_bias: bool) -> bool:
+    """Return whether a layer's weight or bias with a made-up name must have been computed.
+
+    The older exporter stores the weights of convolutions, of Linears on matrices (Gemm) and all
+    biases as they are; only the weight in a MatMul has been transposed.
+    """
+    layer = layer_node.layer
+    if layer.recurrent or not _is_from_script(layer_node):
+        return False
+    return is_bias or layer.layout.is_convolution or layer.op == "Gemm"
+
+
+def _reasons(model: OnnxModel, layer_nodes: Sequence[LayerNode], found: _Recovered) -> list[str]:
+    norms = folded_norms(model, layer_nodes)
+    folded = list(dict.fromkeys(name for name in found.folded if name not in norms))
+    lost = list(dict.fromkeys(name for name in found.lost if name not in (*norms, *folded)))
+    reasons = []
+    if norms:
+        reasons.append(f"BatchNorm was folded into {some_of(norms)}")
+    if folded:
+        reasons.append(f"parameters of {some_of(folded)} were folded into other constants")
+    if lost:
+        reasons.append(f"nothing tells where {some_of(lost)} came from")
+    return reasons
 
 
 def folded_norms(model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> list[str]:
     """Return the names of convolutions into which the exporter has folded a BatchNorm.
 
-    The script exporter makes up new names for their weights, and does so for no other reason. The
-    dynamo exporter keeps the names, but the node then comes from the BatchNorm.
+    The older exporter makes up new names for their weights and biases. The dynamo exporter keeps
+    the names, but the node then comes from the BatchNorm.
     """
     return [
         layer_node.layer.name
@@ -121,8 +208,9 @@ def folded_norms(model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> list[str
         and (
             "batch_norm" in "".join(scopes(layer_node.node)[-1:])
             or (
-                layer_node.node.name.startswith("/")
+                _is_from_script(layer_node)
                 and MADE_UP.fullmatch(layer_node.layer.original_weight_name)
+                and MADE_UP.fullmatch(layer_node.layer.bias_name or "")
                 and model.view(layer_node.layer.weight_value).parameter not in model.fixed
             )
         )

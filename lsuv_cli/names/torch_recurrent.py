@@ -26,10 +26,10 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
     layers: dict[str, list[str]] = {}
     found: dict[str, Mapping[str, Pieces]] = {}
     # Where other parameters are in modules, a layer without a path has lost it.
-    in_modules = any("." in name for name in model.parameters if not MADE_UP.fullmatch(name))
+    in_modules = any("." in name for name in model.parameters if not _is_made_up(model, name))
     for cell in model.recurrent_cells:
         module = _module(cell)
-        if module is None or cell.weight in found or not MADE_UP.fullmatch(cell.weight):
+        if module is None or cell.weight in found or not _is_made_up(model, cell.weight):
             continue
         if not module and in_modules:
             continue
@@ -41,6 +41,12 @@ def recurrent_names(model: OnnxModel) -> dict[str, Mapping[str, Pieces]]:
         prefix = f"{module}." if module else ""
         found |= _tensors(cell, prefix, stem, model)
     return found
+
+
+def _is_made_up(model: OnnxModel, name: str) -> bool:
+    if model.signature is not None:
+        return not model.signature.is_unchanged(name)
+    return MADE_UP.fullmatch(name) is not None
 
 
 def _module(cell: RecurrentCell) -> str | None:

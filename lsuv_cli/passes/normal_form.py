@@ -34,6 +34,8 @@ from lsuv_cli.passes import (
     stacked_matrices,
     torch_constants,
     torch_sharing,
+    torch_tensors,
+    torch_ties,
     transposed_embeddings,
     unit_factors,
 )
@@ -47,6 +49,8 @@ PASSES: tuple[Pass, ...] = (
     constant_parameters.PASS,
     torch_constants.PASS,
     identity_copies.PASS,
+    torch_tensors.PASS,
+    torch_ties.PASS,
     torch_sharing.PASS,
     keras_sharing.PASS,
     split_sequences.PASS,

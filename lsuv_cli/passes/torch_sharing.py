@@ -9,6 +9,7 @@ import onnx
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.operators.table import operator_of
 from lsuv_cli.graph.torch_origin import MADE_UP, is_from_torch, scopes
+from lsuv_cli.graph.views import View
 from lsuv_cli.passes.pipeline import Pass
 
 # The parameters of nn.MultiheadAttention that it splits where queries and keys have two sources.
@@ -19,11 +20,18 @@ def separate_modules(graph: EditableGraph) -> None:
     """Give modules that share a stored parameter, without being tied, one each.
 
     A module that is called several times has the same path each time and keeps one parameter. An
-    embedding is shared on purpose.
+    embedding is shared on purpose. Where the file has the exported program's signature,
+    `torch_tensors` does this with certainty.
     """
     if graph.ties_are_known or not is_from_torch(graph.model):
         return
     _separate_packed(graph)
+    if graph.signature is None:
+        _separate_by_path(graph)
+
+
+def _separate_by_path(graph: EditableGraph) -> None:
+    """Give each module the parameters that nodes with its path read."""
     nodes = graph.nodes
     embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}
     paths = {_path(node) for node in nodes} - {""}
@@ -64,9 +72,11 @@ def _separate_packed(graph: EditableGraph) -> None:
         for path in sorted({_path(one) for part in node.output for one in graph.readers(part)}):
             if path not in ("", own):
                 new = path + name.removeprefix(own)
-                if new not in graph.stored:
+                if new not in graph.parameters:
                     graph.add_copy(new, name)
                     _split_for(path, new, node, graph)
+                    if graph.signature is not None and new in graph.signature.tensors:
+                        graph.module_tensors.setdefault(new, View(new))
 
 
 def _split_for(path: str, parameter: str, node: onnx.NodeProto, graph: EditableGraph) -> None:
@@ -104,4 +114,4 @@ def _owner(name: str, paths: Collection[str]) -> str:
     return module
 
 
-PASS = Pass("torch_sharing", separate_modules, requires=("identity_copies",), separates=True)
+PASS = Pass("torch_sharing", separate_modules, requires=("torch_tensors",), separates=True)

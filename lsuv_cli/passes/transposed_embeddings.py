@@ -24,7 +24,7 @@ def tie_transposed_embeddings(graph: EditableGraph) -> None:
         name: embedding
         for embedding in embeddings
         if embedding in stored
-        for name in sorted(factors & stored.keys())
+        for name in sorted(factors & stored.keys() - graph.views.keys())
         if stored[name].info.shape == stored[embedding].info.shape[::-1] != ()
         and _is_transpose(stored[name].read(), stored[embedding].read())
     }

@@ -45,6 +45,8 @@ class OnnxModel:
         recurrent_cells: recurrent operators as they were in the file.
         signature: the tensors of the PyTorch module that it was exported from; None where the file
             does not tell.
+        module_tensors: for those of them that the graph holds, the parameter or integer initializer
+            that does, and the steps from that to the tensor.
         activations: the values that depend on the samples, or on a layer that parameters feed.
         computed_weights: the weights that are computed from parameters, by their values.
         computed_biases: the parameters of biases that are computed from them, by the value that the
@@ -68,6 +70,7 @@ class OnnxModel:
     recurrent_matrices: tuple[RecurrentMatrix, ...]
     recurrent_cells: tuple[RecurrentCell, ...]
     signature: ExportedSignature | None
+    module_tensors: Mapping[str, View]
     activations: frozenset[str]
     computed_weights: Mapping[str, ComputedWeight]
     computed_biases: Mapping[str, tuple[str, ...]]
@@ -129,6 +132,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         recurrent_matrices=tuple(graph.recurrent_matrices),
         recurrent_cells=tuple(graph.recurrent_cells),
         signature=source.signature,
+        module_tensors=graph.module_tensors,
         activations=graph.activations,
         computed_weights=graph.computed_weights,
         computed_biases=graph.computed_biases,

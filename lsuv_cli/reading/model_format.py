@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,10 @@ class ModelState(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of each tensor, by name."""
 
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """The tensors of which the file does not tell whether the model's state has them."""
+
     def naming(
         self, model: OnnxModel, parameters: Parameters
     ) -> tuple[Naming, dict[str, NDArray[Any]]]:
@@ -44,11 +48,17 @@ class ModelState(Protocol):
             parameters: the values of its parameters.
         """
 
+    def needed(self, given: Collection[str]) -> frozenset[str]:
+        """Return the tensors that a file of weights must have, given the names that it has.
+
+        It may lack those in doubt, and a tied tensor under all but one of its names.
+        """
+
     def with_values(self, tensors: Mapping[str, NDArray[Any]]) -> bytes:
         """Return the bytes of the file with other values.
 
         Args:
-            tensors: a value for each name, in any precision.
+            tensors: a value for each name that is `needed`, in any precision.
         """
 
 

@@ -22,6 +22,7 @@ from lsuv_cli.graph.torch_signature import read_signature
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFormat
 from lsuv_cli.reading.sparse import sparse_as_constants
+from lsuv_cli.reading.torch_clashes import rename_clashing
 
 
 class OnnxFile:
@@ -110,6 +111,9 @@ def source_of(
         skeleton = _inlined_functions(skeleton, weights)
     external_files = _external_files(model.graph, path)
     signature = read_signature(model.graph)
+    if signature is not None:
+        others = (tensor.name for tensor in skeleton.graph.initializer)
+        rename_clashing(skeleton.graph, {*weights, *others}, signature)
     return ModelSource(
         path,
         sha256,

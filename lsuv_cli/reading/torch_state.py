@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 Array = NDArray[Any]
+
+# The buffers of a normalisation that keeps running statistics.
+NORM = ("running_mean", "running_var", "num_batches_tracked")
 Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
@@ -33,11 +36,16 @@ class TorchState:
 
     Attributes:
         kind: the kind of its files, as in `output_checks.KIND_OF_SUFFIX`.
+        doubtful: the names of those tensors that the state_dict may lack.
         renamed: the names in the graph of tensors that have another one there, by their own.
     """
 
     def __init__(
-        self, kind: str, state: Mapping[str, torch.Tensor], save: Callable[[io.BytesIO], object]
+        self,
+        kind: str,
+        state: Mapping[str, torch.Tensor],
+        save: Callable[[io.BytesIO], object],
+        doubtful: frozenset[str] = frozenset(),
     ) -> None:
         """Keep a state_dict.
 
@@ -45,8 +53,10 @@ class TorchState:
             kind: see the attribute.
             state: the module's own tensors, by name; `with_values` changes them.
             save: writes the module to a file.
+            doubtful: see the attribute.
         """
         self.kind = kind
+        self.doubtful = doubtful
         self._state = state
         self._save = save
         self.renamed: Mapping[str, str] = {}
@@ -84,21 +94,50 @@ class TorchState:
         """The shape of each tensor of the state_dict."""
         return {name: tuple(value.shape) for name, value in self._state.items()}
 
+    def needed(self, given: Collection[str]) -> frozenset[str]:
+        """Return the tensors that a file of weights must have; see `ModelState.needed`."""
+        state = self._state
+        held = {storage(value) for name, value in state.items() if name in given}
+        return frozenset(
+            name
+            for name, value in state.items()
+            if name in given or (storage(value) not in held and name not in self.doubtful)
+        )
+
     def with_values(self, tensors: Mapping[str, Array]) -> bytes:
         """Return the bytes of a file of the module with other values.
 
         Args:
-            tensors: a value for each name of its state_dict, in any precision.
+            tensors: a value for each name of its state_dict that is `needed`, in any precision.
         """
         import torch
 
+        own = self._state
+        given = {storage(value): tensors[name] for name, value in own.items() if name in tensors}
         with torch.no_grad():
-            for name, value in self._state.items():
-                value.copy_(as_tensor(np.array(tensors[name])))
+            for value in own.values():
+                if storage(value) in given:
+                    value.copy_(as_tensor(np.array(given[storage(value)])))
         # Saved to a path, the file would hold that path's name.
         buffer = io.BytesIO()
         self._save(buffer)
         return buffer.getvalue()
+
+
+def doubtful_buffers(module: torch.nn.Module) -> frozenset[str]:
+    """Return the buffers of a TorchScript module that its own state_dict may lack.
+
+    TorchScript forgets which buffers are persistent; a normalisation's statistics and step counter
+    always are.
+    """
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    return frozenset(
+        name for name in buffers if not {f"{_path(name)}{leaf}" for leaf in NORM} <= buffers
+    )
+
+
+def _path(name: str) -> str:
+    return name[: name.rfind(".") + 1]
 
 
 def _by_value(

@@ -34,7 +34,7 @@ from lsuv_cli.reading.torch_export import (
     why_it_does_not_run,
 )
 from lsuv_cli.reading.torch_fixed import with_fixed
-from lsuv_cli.reading.torch_state import Storage, TorchState, storage
+from lsuv_cli.reading.torch_state import Storage, TorchState, doubtful_buffers, storage
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,10 @@ class TorchScript:
                 f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
             ) from None
         self.state = TorchState(
-            "PyTorch's", self._module.state_dict(), partial(torch.jit.save, self._module)
+            "PyTorch's",
+            self._module.state_dict(),
+            partial(torch.jit.save, self._module),
+            doubtful_buffers(self._module),
         )
         forward: Any = self._module.forward
         arguments = forward.schema.arguments[1:]

@@ -14,6 +14,7 @@ class Checkpoint(Mapping[str, FloatArray]):
     Attributes:
         files: the files that hold it: one, or shards and their index, which is last.
         infos: shape and dtype of each tensor; a dtype that numpy lacks is a void dtype.
+        ties: for each tensor that is the same memory as another one before it, that one's name.
     """
 
     def __init__(
@@ -21,15 +22,30 @@ class Checkpoint(Mapping[str, FloatArray]):
         files: tuple[Path, ...],
         infos: Mapping[str, TensorInfo],
         read: Callable[[str], FloatArray],
+        ties: Mapping[str, str] | None = None,
     ) -> None:
         self.files = files
         self.infos = infos
+        self.ties = ties or {}
         self._read = read
 
     @property
     def path(self) -> Path:
         """The file, or the index of its shards."""
         return self.files[-1]
+
+    def without_prefix(self, prefix: str) -> Checkpoint:
+        """Return the tensors under names from which a prefix that all have is removed."""
+        cut = len(prefix)
+        return Checkpoint(
+            self.files,
+            {name[cut:]: info for name, info in self.infos.items()},
+            lambda name: self._read(prefix + name),
+            {name[cut:]: first[cut:] for name, first in self.ties.items()},
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.infos
 
     def __getitem__(self, name: str) -> FloatArray:
         if name not in self.infos:

@@ -6,16 +6,12 @@ from pathlib import Path
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.names.exporter import Shapes
-from lsuv_cli.weights.formats import open_checkpoint
+from lsuv_cli.weights.checkpoint import Checkpoint
 
 
-def read_shapes(path: Path) -> Shapes:
-    """Return the shape of each tensor in a checkpoint given as `--like`, by name.
-
-    Raises:
-        DataError: there is no such file, or it is not a checkpoint.
-    """
-    return {name: info.shape for name, info in open_checkpoint(path, "--like").infos.items()}
+def shapes_of(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a checkpoint, by name."""
+    return {name: info.shape for name, info in checkpoint.infos.items()}
 
 
 def shape_differences(ours: Shapes, theirs: Shapes) -> str:

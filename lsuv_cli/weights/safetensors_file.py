@@ -165,16 +165,20 @@ def _open(path: Path, called: str) -> Checkpoint:
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 part = file.get_slice(name)
                 infos[name] = TensorInfo(tuple(part.get_shape()), _dtype(part.get_dtype()))
+            # safetensors' save_model leaves out all but one name of a tied tensor, and notes it.
+            texts = file.metadata() or {}
+        ties = {name: kept for name, kept in texts.items() if kept in infos and name not in infos}
+        infos |= {name: infos[kept] for name, kept in ties.items()}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{called}: not a whole safetensors file: {error}") from None
 
     def read(name: str) -> FloatArray:
         try:
-            return _read_tensor(path, name)
+            return _read_tensor(path, ties.get(name, name))
         except (SafetensorError, OSError) as error:
             raise DataError(f"{called}: {name} can't be read any more: {error}") from None
 
-    return Checkpoint((path,), infos, read)
+    return Checkpoint((path,), infos, read, ties)
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -41,7 +41,22 @@ def _open(path: Path, called: str) -> Checkpoint:
         if isinstance(value, torch.Tensor)
     }
     infos = {name: TensorInfo(tuple(t.shape), _dtype_of(t)) for name, t in state.items()}
-    return Checkpoint((path,), infos, lambda name: as_numpy(state[name]))
+    firsts: dict[object, str] = {}
+    ties = {
+        name: first
+        for name, tensor in state.items()
+        if tensor.numel() and (first := firsts.setdefault(_storage(tensor), name)) != name
+    }
+    return Checkpoint((path,), infos, lambda name: as_numpy(state[name]), ties)
+
+
+def _storage(tensor: torch.Tensor) -> object:
+    """Return what is equal for tensors that are the same memory."""
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        return id(tensor)
+    return tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tuple(tensor.stride())
 
 
 def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:

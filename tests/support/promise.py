@@ -43,7 +43,7 @@ class Initialised:
         return {layer["weight"]: layer["status"] for layer in self.report["layers"]}
 
 
-class _Texts:
+class Texts:
     """Keeps notes and warnings."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def initialised(model: Path, data: Path, **options: Any) -> Initialised:
         options: of `InitOptions`.
     """
     out = model.with_suffix(f".{next(NUMBERS)}.safetensors")
-    events = _Texts()
+    events = Texts()
     try:
         report = initialize_weights(
             InitOptions(

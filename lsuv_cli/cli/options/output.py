@@ -34,8 +34,8 @@ NamesOption = Annotated[
         autocompletion=complete_names,
         rich_help_panel=OUTPUT_PANEL,
         help="Names in the written file: the ONNX file's, or those of the "
-        f"{FRAMEWORKS} model it was exported from; auto: the latter where every layer's can be "
-        "recovered.",
+        f"{FRAMEWORKS} model it was exported from; auto: the latter if such an exporter wrote it. "
+        "init refuses a file of PyTorch's that has lost them.",
     ),
 ]
 ForceOption = Annotated[
@@ -79,7 +79,8 @@ class NameFlags:
             metavar="FILE",
             rich_help_panel=OUTPUT_PANEL,
             help="A checkpoint (.safetensors, .pt) whose names and shapes the written file must "
-            "match; for a Keras model it supplies the variables' paths.",
+            "match; it tells the second names of tied weights, which of TorchScript's buffers to "
+            "write, and the paths of a Keras model's variables.",
         ),
     ] = None
 

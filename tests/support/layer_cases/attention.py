@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from support.layer_cases.case import OLDER, LayerCase
+from support.layer_cases.case import FOLDED, OLDER, LayerCase
 from support.roads import Inputs
 
 
@@ -50,7 +50,7 @@ def _sources(width: int = 16, memory: int = 16) -> Inputs:
 CASES = {
     "cross_attention": LayerCase(Crossed, _sources),
     "cross_attention-sizes": LayerCase(
-        lambda: Crossed(kdim=12, vdim=12), lambda: _sources(memory=12)
+        lambda: Crossed(kdim=12, vdim=12), lambda: _sources(memory=12), refused=FOLDED
     ),
     "cross_attention-decoder": LayerCase(
         _decoder,
@@ -58,5 +58,5 @@ CASES = {
         # PyTorch's older exporter fails in a decoder that is no module's child.
         closed=OLDER,
     ),
-    "cross_attention-pooled": LayerCase(Pooled, lambda: (torch.randn(16, 7, 8),)),
+    "cross_attention-pooled": LayerCase(Pooled, lambda: (torch.randn(16, 7, 8),), refused=FOLDED),
 }

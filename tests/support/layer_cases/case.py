@@ -11,6 +11,8 @@ from support.layer_outputs import Probe
 from support.roads import Inputs
 
 NOWHERE: frozenset[str] = frozenset()
+# On these roads PyTorch folds what is computed from small parameters alone.
+FOLDED = {"folded": "folded", "dynamo": "folded"}
 ONNX_ROADS = frozenset(("script", "folded", "dynamo", "unopt"))
 # Of PyTorch's older exporter, which tells nothing about a tensor.
 OLDER = frozenset(("script", "folded"))
@@ -29,7 +31,10 @@ class LayerCase:
         looks_made: whether the weights of those layers look made by hand, so that `lsuv` warns of
             them where nothing tells.
         probe: gives the outputs of the layers that are no modules of their own.
-        refused: roads on which the file does not have the weights, with a part of the sentence.
+        refused: roads on which the file may lack the weights, with a part of the sentence that
+            refuses it then.
+        doubted: roads on which nothing tells that a weight is computed, with a part of the note
+            that says so.
         closed: roads that PyTorch itself can't take the module by.
         transient: buffers that are not part of the state_dict.
     """
@@ -41,6 +46,7 @@ class LayerCase:
     looks_made: bool = True
     probe: Probe | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    doubted: Mapping[str, str] = field(default_factory=dict)
     closed: frozenset[str] = NOWHERE
     transient: tuple[str, ...] = ()
 

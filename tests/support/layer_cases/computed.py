@@ -12,10 +12,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils import spectral_norm as older_spectral_norm
 from torch.nn.utils import weight_norm as older_weight_norm
 
-from support.layer_cases.case import OLDER, LayerCase
+from support.layer_cases.case import FOLDED, OLDER, LayerCase
 from support.roads import Inputs
-
-FOLDED = {"folded": "folded", "dynamo": "folded"}
 
 
 def rows(width: int, count: int = 48) -> Inputs:
@@ -227,6 +225,7 @@ CASES = {
         lambda: nn.Sequential(EqualLinear(6, 12), nn.GELU(), EqualLinear(12, 4)),
         lambda: sequences(6),
         refused=FOLDED,
+        doubted={"folded": "--like CHECKPOINT"},
     ),
     "weight_normalised": LayerCase(_weight_norm, lambda: (torch.randn(32, 4, 16),), refused=FOLDED),
     "weight_normalised-older": LayerCase(_older_weight_norm, lambda: sequences(6), refused=FOLDED),

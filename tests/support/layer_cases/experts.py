@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from support.layer_cases.case import LayerCase
+from support.layer_cases.case import FOLDED, LayerCase
 from support.layer_cases.computed import rows
 from support.roads import Inputs
 
@@ -203,18 +203,28 @@ def _looped_outputs(net: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
 
 
 CASES = {
-    "experts": LayerCase(Routed, lambda: rows(16, 96), probe=_routed_outputs),
+    "experts": LayerCase(Routed, lambda: rows(16, 96), probe=_routed_outputs, refused=FOLDED),
     "experts-deserted": LayerCase(
         Deserted,
         lambda: rows(16, 96),
         statuses={"up[3": "unreachable", "down[3": "unreachable"},
         probe=_routed_outputs,
+        refused=FOLDED,
     ),
-    "experts-top": LayerCase(TopTwo, lambda: rows(16, 96), probe=_picked_outputs),
-    "experts-summed": LayerCase(Summed, lambda: rows(16, 96), probe=_picked_outputs),
-    "experts-batched": LayerCase(Batched, lambda: rows(16, 96), probe=_picked_outputs),
+    "experts-top": LayerCase(TopTwo, lambda: rows(16, 96), probe=_picked_outputs, refused=FOLDED),
+    "experts-summed": LayerCase(
+        Summed, lambda: rows(16, 96), probe=_picked_outputs, refused=FOLDED
+    ),
+    "experts-batched": LayerCase(
+        Batched, lambda: rows(16, 96), probe=_picked_outputs, refused=FOLDED
+    ),
     "experts-gathered": LayerCase(Gathered, lambda: rows(16, 96)),
     "experts-mixed": LayerCase(Mixed, lambda: rows(12), probe=_mixed_outputs),
-    "experts-biased": LayerCase(Biased, lambda: rows(12), probe=_mixed_outputs),
-    "experts-looped": LayerCase(Looped, lambda: rows(16), probe=_looped_outputs),
+    "experts-biased": LayerCase(Biased, lambda: rows(12), probe=_mixed_outputs, refused=FOLDED),
+    "experts-looped": LayerCase(
+        Looped,
+        lambda: rows(16),
+        probe=_looped_outputs,
+        refused={"folded": "nothing tells", "dynamo": "folded"},
+    ),
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from support.layer_cases.case import LayerCase
+from support.layer_cases.case import FOLDED, LayerCase
 from support.layer_cases.computed import pictures, rows
 
 
@@ -80,10 +80,10 @@ class Generated(nn.Module):
 
 
 CASES = {
-    "parameter_fed": LayerCase(lambda: Compared(norm=False), lambda: rows(16)),
-    "parameter_fed-norm": LayerCase(lambda: Compared(norm=True), lambda: rows(16)),
-    "parameter_fed-latents": LayerCase(Latents, lambda: rows(5)),
-    "coordinate_mlp": LayerCase(Coordinates, lambda: rows(4)),
-    "coordinate_mlp-frequencies": LayerCase(Frequencies, lambda: pictures(3)),
-    "coordinate_mlp-generated": LayerCase(Generated, lambda: rows(8)),
+    "parameter_fed": LayerCase(lambda: Compared(norm=False), lambda: rows(16), refused=FOLDED),
+    "parameter_fed-norm": LayerCase(lambda: Compared(norm=True), lambda: rows(16), refused=FOLDED),
+    "parameter_fed-latents": LayerCase(Latents, lambda: rows(5), refused=FOLDED),
+    "coordinate_mlp": LayerCase(Coordinates, lambda: rows(4), refused=FOLDED),
+    "coordinate_mlp-frequencies": LayerCase(Frequencies, lambda: pictures(3), refused=FOLDED),
+    "coordinate_mlp-generated": LayerCase(Generated, lambda: rows(8), refused=FOLDED),
 }

@@ -128,6 +128,10 @@ class Spectrum(nn.Module):
         return self.conv(torch.log(real.square() + imaginary.square() + 1e-3))
 
 
+# A transposed filter bank is folded.
+UNTOLD = {"folded": "nothing tells", "dynamo": "folded"}
+
+
 def _frames() -> Inputs:
     return (torch.rand(32, 5, 20),)
 
@@ -149,7 +153,7 @@ CASES = {
     ),
     "frozen-upsampling": LayerCase(FrozenUpsampling, lambda: pictures(3), fixed={"up": ONNX_ROADS}),
     "filterbank": LayerCase(FilterBank, _frames, fixed={"fb": OLDER}),
-    "filterbank-left": LayerCase(TransposedBank, _frames, fixed={"fb": OLDER}),
+    "filterbank-left": LayerCase(TransposedBank, _frames, fixed={"fb": OLDER}, refused=UNTOLD),
     "filterbank-spectrum": LayerCase(
         Spectrum, lambda: (torch.randn(16, 1, 64),), fixed={"basis": OLDER}
     ),

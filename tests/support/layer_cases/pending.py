@@ -3,47 +3,7 @@
 from __future__ import annotations
 
 PENDING: dict[str, dict[str, str]] = {
-    "promise": {
-        "equalised_rate": "folded dynamo",
-        "equalised_rate-convolutions": "folded dynamo",
-        "equalised_rate-sequences": "folded dynamo",
-        "weight_normalised": "folded dynamo",
-        "weight_normalised-older": "folded dynamo",
-        "weight_normalised-positions": "folded dynamo",
-        "standardised": "folded dynamo",
-        "standardised-gain": "folded dynamo",
-        "standardised-batch": "folded dynamo",
-        "low_rank": "folded dynamo",
-        "low_rank-sequences": "folded dynamo",
-        "low_rank-alone": "folded dynamo",
-        "spectral": "dynamo",
-        "spectral-older": "folded dynamo",
-        "cosine": "folded dynamo",
-        "cosine-factor": "folded dynamo",
-        "masked-pruned": "folded dynamo",
-        "masked-autoregressive": "folded dynamo",
-        "masked-symmetric": "folded dynamo",
-        "blur": "dynamo unopt",
-        "blur-edges": "dynamo",
-        "filterbank-left": "folded dynamo",
-        "cross_attention": "dynamo",
-        "cross_attention-sizes": "folded dynamo",
-        "cross_attention-decoder": "dynamo",
-        "cross_attention-pooled": "dynamo",
-        "experts": "dynamo",
-        "experts-deserted": "dynamo",
-        "experts-top": "dynamo",
-        "experts-summed": "dynamo",
-        "experts-batched": "dynamo",
-        "experts-biased": "folded dynamo",
-        "experts-looped": "folded dynamo",
-        "parameter_fed": "dynamo",
-        "parameter_fed-norm": "dynamo",
-        "parameter_fed-latents": "dynamo",
-        "coordinate_mlp": "dynamo",
-        "coordinate_mlp-frequencies": "dynamo",
-        "coordinate_mlp-generated": "dynamo",
-    },
+    "promise": {},
     "excluded": {},
     "per channel": {},
     "bias keep": {},
@@ -52,14 +12,3 @@ PENDING: dict[str, dict[str, str]] = {
     "verify": {},
     "orthonormal": {},
 }
-
-# The same with a program's file, which holds what the exporter makes without optimisation.
-for _name in (
-    "weight_normalised",
-    "weight_normalised-older",
-    "weight_normalised-positions",
-    "cosine",
-    "cosine-factor",
-    "coordinate_mlp-generated",
-):
-    PENDING["promise"][_name] = PENDING["promise"].get(_name, "") + " pt2"
