@@ -26,11 +26,13 @@ from lsuv_cli.jobs.compare import compare_inits
 from lsuv_cli.jobs.verify import verify_weights
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.left_alone import layers_left_alone
+from lsuv_cli.passes import chosen_matrices, stacked_matrices
 from lsuv_cli.reading.onnx_file import read_model
 from support.graphs import Array, i64, in_normal_form, node, random_weight, save_graph
 from support.inference import forward, outputs_of
 from support.initialization import run
 from support.mixtures import FORMS, INPUTS, OUTPUTS, Mixture
+from support.precision_graphs import KINDS
 from support.sample_files import save_samples
 
 W = random_weight
@@ -335,3 +337,42 @@ def test_compare_has_gradients_of_what_samples_reach(tmp_path: Path) -> None:
             if one.init is Init.LSUV and forth is not None:
                 assert forth == pytest.approx(1, abs=1e-5)
             assert back is None or back > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_precisions(tmp_path: Path, kind: str) -> None:
+    mixture = Mixture(choices=2, biased=True)
+    mixture.save(tmp_path / "single.onnx")
+    model = onnx.load(tmp_path / "single.onnx")
+    element, dtype = KINDS[kind]
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            value = onnx.numpy_helper.to_array(tensor).astype(dtype)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    for value_info in (*model.graph.input, *model.graph.output):
+        value_info.type.tensor_type.elem_type = element
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    report, written = run(path, save_samples(tmp_path, (INPUTS,), SAMPLES), count=SAMPLES)
+    assert len(report.layers) == mixture.experts + 2
+    assert {result.status for result in report.layers} == {Status.CONVERGED}
+    assert written["w"].dtype == dtype
+
+
+def test_very_many_matrices_are_not_taken_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that all samples see have one scale; those that an index chooses are left alone."""
+    for module in (chosen_matrices, stacked_matrices):
+        monkeypatch.setattr(module, "MAX_MATRICES", 2)
+    mixture = Mixture()
+    mixture.save(tmp_path / "m.onnx")
+    data = save_samples(tmp_path, mixture.input_shape, SAMPLES)
+    report, _ = run(tmp_path / "m.onnx", data, count=SAMPLES)
+    assert report.left_alone == ("MatMul_p (MatMul): its weight is chosen by the samples",)
+    nodes = [node("MatMul", "x w", "h"), node("Tanh", "h", "t"), node("MatMul", "t v", "z")]
+    weights = {"w": W(3, INPUTS, OUTPUTS), "v": W(OUTPUTS, 2)}
+    path = save_graph(tmp_path / "stacked.onnx", nodes, weights, ("n", INPUTS))
+    report, written = run(path, data, count=SAMPLES)
+    assert [result.planned.layer.name for result in report.layers] == ["MatMul_h", "MatMul_z"]
+    assert forward(path, written, {"x": np.load(data)}, "h").var() == pytest.approx(1, abs=1e-5)

@@ -23,6 +23,7 @@ from lsuv_cli.passes.pipeline import Pass
 from lsuv_cli.passes.ranks import Ranks
 from lsuv_cli.passes.routed_einsum import RoutedEinsum, routed_einsum
 from lsuv_cli.passes.routed_rows import SIZES_INPUT_OPSET, Routes, write_routed
+from lsuv_cli.passes.stacked_matrices import MAX_MATRICES
 
 # What picks an element of a parameter, and what stands between that and the product.
 CHOOSING = (
@@ -131,7 +132,8 @@ class _Divider:
         if chosen is None:
             return None
         shape = chosen.view.shape(self._graph.info(chosen.view).shape)
-        return chosen if len(shape) == 3 and 0 not in shape else None
+        is_matrices = len(shape) == 3 and 0 not in shape and shape[chosen.axis] <= MAX_MATRICES
+        return chosen if is_matrices else None
 
     def _of_matmul(
         self, node: onnx.NodeProto, data: str, factor: str, chosen: Chosen, *, is_first: bool
@@ -162,6 +164,7 @@ class _Divider:
             biases=biases,
             adder="" if addition is None else addition.node.name,
             outputs=size,
+            dtype=graph.info(view).dtype,
         )
         einsum, data = product.einsum, product.data
         if einsum is not None:

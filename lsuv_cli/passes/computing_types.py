@@ -82,5 +82,8 @@ def _change_tensor(tensor: TensorProto, types: Types) -> None:
 PASS = Pass(
     "computing_types",
     change_types,
-    requires=("fused_products", "fused_attention", "einsum", "recurrent", "gemm_addends"),
+    requires=(
+        *("fused_products", "fused_attention", "einsum", "recurrent", "gemm_addends"),
+        "chosen_matrices",
+    ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from lsuv_cli.graph.new_nodes import NewNodes
 from lsuv_cli.graph.nodes import node_name
@@ -32,6 +32,7 @@ class Routes:
         biases: the vectors that are added to what they make, (out,) each; None for none.
         adder: the name of the node that adds these.
         outputs: the number of a matrix's outputs.
+        dtype: that of the weights.
     """
 
     node: onnx.NodeProto
@@ -40,6 +41,7 @@ class Routes:
     biases: Sequence[str] | None
     adder: str
     outputs: int
+    dtype: np.dtype[Any]
 
 
 def write_routed(
@@ -130,7 +132,8 @@ class _Writer:
         rows = new.node("Gather", [behind, new.integers([rows_axis], "integers")], "rows")
         outputs = new.integers([routes.outputs], "integers")
         sizes = new.node("Concat", [count, rows, outputs], "sizes", axis=0)
-        zeros = new.node("ConstantOfShape", [sizes], "zeros")
+        zero = numpy_helper.from_array(np.zeros(1, routes.dtype))
+        zeros = new.node("ConstantOfShape", [sizes], "zeros", value=zero)
         return new.node("ScatterND", [zeros, new.unsqueeze(order, 1), together], "placed")
 
     def _product(self, data: str, position: int) -> str:
