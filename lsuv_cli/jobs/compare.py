@@ -19,7 +19,7 @@ from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.backward import BackwardPass
 from lsuv_cli.jobs.handmade import warn_of_handmade
-from lsuv_cli.jobs.opening import open_inputs
+from lsuv_cli.jobs.opening import OpenModel, open_inputs, open_named
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import prepare_run
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
@@ -30,6 +30,7 @@ def compare_inits(
     events: Events,
     group: Group | None = None,
     find: FindSamples = open_samples,
+    open_model: OpenModel = open_named,
 ) -> Comparison:
     """Measure a model's layers with several initialisations.
 
@@ -38,7 +39,7 @@ def compare_inits(
     Raises:
         LsuvError: the model, the samples or an option can't be used.
     """
-    with open_inputs(options, events, group, find) as inputs:
+    with open_inputs(options, events, group, find, open_model) as inputs:
         plan = plan_model(inputs)
         warn_of_handmade(inputs, plan)
         run = prepare_run(inputs, plan)

@@ -21,7 +21,7 @@ from lsuv_cli.engine.setup import Setup
 from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.handmade import warn_of_handmade
 from lsuv_cli.jobs.init_outputs import checked_outputs, plan_outputs
-from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
+from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, open_inputs, open_named
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import prepare_run
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
@@ -32,6 +32,7 @@ def initialize_weights(
     events: Events,
     group: Group | None = None,
     find: FindSamples = open_samples,
+    open_model: OpenModel = open_named,
 ) -> Report:
     """Initialise a model's weights by LSUV and write them.
 
@@ -40,6 +41,7 @@ def initialize_weights(
         events: receives progress events.
         group: the processes that share the samples; None for this one alone.
         find: finds the samples.
+        open_model: opens the model.
 
     Raises:
         LsuvError: the model, the samples or an option can't be used, or an output can't be written;
@@ -47,7 +49,7 @@ def initialize_weights(
     """
     with (
         checked_outputs(options, group or SingleProcess()) as checked,
-        open_inputs(checked, events, group, find) as inputs,
+        open_inputs(checked, events, group, find, open_model) as inputs,
     ):
         while True:
             try:

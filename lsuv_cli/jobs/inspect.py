@@ -20,13 +20,13 @@ from lsuv_cli.core.records import Feeds, InputSpec, PlannedLayer
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.jobs.handmade import warn_of_handmade
-from lsuv_cli.jobs.opening import OpenedInputs, device_of
+from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, device_of, open_named
 from lsuv_cli.jobs.planning import ModelPlan, plan_model
 from lsuv_cli.jobs.preparing import divide_memory, make_setup
 from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import hoist_constants
-from lsuv_cli.reading.formats import format_of, open_model_file
+from lsuv_cli.reading.formats import format_of
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
@@ -35,12 +35,15 @@ from lsuv_cli.samples.input_shapes import with_shapes
 from lsuv_cli.samples.open_samples import open_samples
 
 
-def inspect_model(options: InspectOptions, events: Events) -> Inspection:
+def inspect_model(
+    options: InspectOptions, events: Events, open_model: OpenModel = open_named
+) -> Inspection:
     """Read a model and find its layers.
 
     Args:
         options: what the user asked for.
         events: receives warnings.
+        open_model: opens the model.
 
     Raises:
         LsuvError: the model can't be used, or an option does not fit it.
@@ -48,7 +51,9 @@ def inspect_model(options: InspectOptions, events: Events) -> Inspection:
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.detail)
     with ExitStack() as stack:
-        inputs = OpenedInputs(options, events, SingleProcess(), device, open_samples, stack)
+        inputs = OpenedInputs(
+            options, events, SingleProcess(), device, open_samples, open_model, stack
+        )
         events.stage("reading the model")
         source = _read_without_samples(options, inputs)
         plan = plan_model(inputs)
@@ -83,13 +88,9 @@ def _read_without_samples(options: InspectOptions, inputs: OpenedInputs) -> Mode
     Raises:
         LsuvError: the model can't be used, or does not tell its inputs' shapes.
     """
-    file = open_model_file(options.model, options.content)
-    inputs.state = file.state
-    examples: Feeds = {}
-    if file.example_inputs:
-        examples = _zeros(options, file.example_inputs)
-        inputs.events.stage("converting to ONNX")
-    source = file.source(examples)
+    file = inputs.open_model(options)
+    examples = _zeros(options, file.example_inputs) if file.example_inputs else {}
+    source = inputs.convert(file, examples)
     inputs.model, inputs.weights = model_of(hoist_constants(source))
     return source
 

@@ -21,9 +21,22 @@ from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
-from lsuv_cli.reading.model_format import ModelState
+from lsuv_cli.reading.model_format import ModelFile, ModelState
 from lsuv_cli.runtime.devices import Device, Notify, select_device
 from lsuv_cli.samples.open_samples import FindSamples
+
+# Opens the model that options name.
+OpenModel = Callable[[WorkOptions], ModelFile]
+
+
+def open_named(options: WorkOptions) -> ModelFile:
+    """Open the model file that options name.
+
+    Raises:
+        ModelError: there is no such file, or it is broken.
+    """
+    return open_model_file(options.model, options.content)
+
 
 # New weights may change which branches run, and so which weights are drawn, and so on; but hardly
 # often.
@@ -40,6 +53,7 @@ class OpenedInputs:
         group: the processes that share the samples.
         device: where sessions run.
         find: finds the samples.
+        open_model: opens the model.
         stack: closes the samples in the end.
         state: the model file's own tensors and names; None for ONNX.
         samples: the samples, once they have been read.
@@ -55,6 +69,7 @@ class OpenedInputs:
     group: Group
     device: Device
     find: FindSamples
+    open_model: OpenModel
     stack: ExitStack
     state: ModelState | None = None
     samples: LoadedSamples | None = None
@@ -72,15 +87,12 @@ class OpenedInputs:
         """
         options, events = self.options, self.events
         events.stage("reading the model")
-        file = open_model_file(options.model, options.content)
-        self.state = file.state
+        file = self.open_model(options)
         examples: Feeds = {}
         if file.example_inputs:
             # It does not tell its inputs' shapes, and the exporter wants to see them.
-            samples = self.load_samples(file.example_inputs)
-            events.stage("converting to ONNX")
-            examples = samples.batches.example()
-        source = hoist_constants(file.source(examples))
+            examples = self.load_samples(file.example_inputs).batches.example()
+        source = hoist_constants(self.convert(file, examples))
         if controlling_nodes(source):
             # Which layers the samples meet is only known once they are there.
             samples = self.load_samples(model_of(source)[0].inputs)
@@ -91,6 +103,26 @@ class OpenedInputs:
         # The source, which holds the file's weights, stays in memory only where it may be unrolled
         # anew.
         self.model, self.weights = model_of(source)
+
+    def convert(self, file: ModelFile, examples: Feeds) -> ModelSource:
+        """Read a model file as an ONNX graph, and keep its own tensors and names.
+
+        Args:
+            file: the file.
+            examples: for each of its `example_inputs` a few samples.
+
+        Raises:
+            LsuvError: it can't be read or converted.
+        """
+        self.state = file.state
+        if self.state is not None:
+            self.events.stage("converting to ONNX")
+        source = file.source(examples)
+        if file.road:
+            self.events.detail(f"converted to ONNX by {file.road}")
+        if file.doubt:
+            self.events.warn(file.doubt)
+        return source
 
     def load_samples(
         self,
@@ -171,7 +203,11 @@ class OpenedInputs:
 
 @contextmanager
 def open_inputs(
-    options: WorkOptions, events: Events, group: Group | None, find: FindSamples
+    options: WorkOptions,
+    events: Events,
+    group: Group | None,
+    find: FindSamples,
+    open_model: OpenModel,
 ) -> Iterator[OpenedInputs]:
     """Open the device and the model, and the samples if the model can't be read without them.
 
@@ -180,6 +216,7 @@ def open_inputs(
         events: receives progress events.
         group: the processes that share the samples; None for this one alone.
         find: finds the samples.
+        open_model: opens the model.
 
     Raises:
         LsuvError: the model or the samples can't be used.
@@ -187,7 +224,9 @@ def open_inputs(
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.note)
     with ExitStack() as stack:
-        inputs = OpenedInputs(options, events, group or SingleProcess(), device, find, stack)
+        inputs = OpenedInputs(
+            options, events, group or SingleProcess(), device, find, open_model, stack
+        )
         inputs.read_model()
         yield inputs
 

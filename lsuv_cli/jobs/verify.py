@@ -11,7 +11,7 @@ from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.engine.batch_statistics import measure_and_set_statistics
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.measure_outputs import measure_outputs
-from lsuv_cli.jobs.opening import OpenedInputs, open_inputs
+from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, open_inputs, open_named
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import PreparedRun, prepare_run
 from lsuv_cli.samples.open_samples import FindSamples, open_samples
@@ -23,6 +23,7 @@ def verify_weights(
     events: Events,
     group: Group | None = None,
     find: FindSamples = open_samples,
+    open_model: OpenModel = open_named,
 ) -> Verification:
     """Measure a model's layers with the weights of a file, or with its own.
 
@@ -31,7 +32,7 @@ def verify_weights(
     Raises:
         LsuvError: the model, the weights, the samples or an option can't be used.
     """
-    with open_inputs(options, events, group, find) as inputs:
+    with open_inputs(options, events, group, find, open_model) as inputs:
         while True:
             run, files = _plan_with_weights(options, inputs)
             # With a file's weights the samples may take other branches, which have other layers.

@@ -77,6 +77,14 @@ class ModelFile(Protocol):
     def state(self) -> ModelState | None:
         """The file's own tensors and names; None where the graph's parameters are these."""
 
+    @property
+    def road(self) -> str:
+        """What `source` has converted the file by, in words; "" where it was ONNX already."""
+
+    @property
+    def doubt(self) -> str:
+        """What the user must know about the result of `source`, in words; "" where nothing."""
+
     def source(self, examples: Feeds) -> ModelSource:
         """Read the file as an ONNX graph.
 

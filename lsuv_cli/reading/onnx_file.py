@@ -32,10 +32,13 @@ class OnnxFile:
         path: the file.
         example_inputs: none.
         state: None.
+        road: "".
+        doubt: "".
     """
 
     example_inputs: tuple[InputSpec, ...] = ()
     state = None
+    road = doubt = ""
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         """Remember where the file is; it is opened by `source`."""

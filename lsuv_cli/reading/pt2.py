@@ -33,9 +33,13 @@ class Pt2File:
         path: the file.
         example_inputs: none; the program tells its inputs' shapes.
         state: the program's state_dict.
+        road: the exporter, in words.
+        doubt: "".
     """
 
     example_inputs: tuple[InputSpec, ...] = ()
+    road = "torch.onnx.export(dynamo=True)"
+    doubt = ""
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         """Open a file.

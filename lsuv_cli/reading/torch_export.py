@@ -58,14 +58,12 @@ def export(
             )
         except RuntimeError as error:
             caught.seek(0)
-            where = _where(error, caught.read())
-            raise ConversionError(f"{first_line(error)}{where}") from None
+            place = where_in_module(error, caught.read())
+            raise ConversionError(f"{first_line(error)}{place}") from None
     return onnx.ModelProto.FromString(buffer.getvalue())
 
 
-def trace(
-    module: torch.jit.ScriptModule, examples: tuple[torch.Tensor, ...]
-) -> torch.jit.ScriptModule:
+def trace(module: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.jit.ScriptModule:
     """Trace a module.
 
     Raises:
@@ -77,7 +75,7 @@ def trace(
     with quiet():
         try:
             return tracing(module, examples, check_trace=False)
-        except RuntimeError as error:
+        except Exception as error:  # noqa: BLE001 - it runs the module's code, which may raise any
             raise ConversionError(first_line(error)) from None
 
 
@@ -168,7 +166,7 @@ def _nameless_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def _where(error: Exception, printed: bytes) -> str:
+def where_in_module(error: Exception, printed: bytes) -> str:
     """Return the module that holds the operator named in an error; "" where it is unknown.
 
     Args:

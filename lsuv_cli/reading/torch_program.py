@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     import torch
 
 MODULE_STACK = "nn_module_stack"
-PREFIX = "_lsuv_module."
+MODULE = "_lsuv_module"
+PREFIX = f"{MODULE}."
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertedProgram:
+class ConvertedGraph:
     """A program as an ONNX graph.
 
     Attributes:
@@ -147,8 +148,14 @@ def _logged_errors() -> Iterator[list[BaseException]]:
             handler.removeFilter(collect)
 
 
-def convert(program: torch.export.ExportedProgram) -> ConvertedProgram:
+def convert(
+    program: torch.export.ExportedProgram, names: Sequence[str] | None = None
+) -> ConvertedGraph:
     """Convert a program to ONNX.
+
+    Args:
+        program: the program; `PREFIX` is taken from the names of its tensors.
+        names: of its inputs; None for those that they have.
 
     Raises:
         ConversionError: PyTorch's exporter can't.
@@ -163,12 +170,12 @@ def convert(program: torch.export.ExportedProgram) -> ConvertedProgram:
         except Exception as error:  # noqa: BLE001 - decompositions raise errors of any type
             raise ConversionError(_reason(error)) from None
     graph = made.model.graph
-    for value, name in _input_names(program).items():
-        next(one for one in graph.inputs if one.name == value).name = name
-    for name in [name for name in graph.initializers if name.startswith(PREFIX)]:
-        value = graph.initializers.pop(name)
-        value.name = name.removeprefix(PREFIX)
-        graph.initializers[value.name] = value
+    keys = _input_names(program)
+    for value, name in zip(
+        graph.inputs, names or [keys.get(one.name, one.name) for one in graph.inputs], strict=True
+    ):
+        value.name = name
+    _drop_prefix(graph)
     renamed = _separate_names(graph)
     parameters = {}
     for name, value in list(graph.initializers.items()):
@@ -178,10 +185,21 @@ def convert(program: torch.export.ExportedProgram) -> ConvertedProgram:
             info = TensorInfo(tuple(tensor.shape.numpy()), tensor.dtype.numpy())
             parameters[name] = ParameterSource(info, partial(_read, tensor))
             del graph.initializers[name]
-    for key, text in graph.metadata_props.items():
-        graph.metadata_props[key] = text.replace(PREFIX, "")
     fixed = dict(_fixed(program, parameters, renamed))
-    return ConvertedProgram(made.model_proto, parameters, renamed, fixed)
+    return ConvertedGraph(made.model_proto, parameters, renamed, fixed)
+
+
+def _drop_prefix(graph: Any) -> None:
+    """Drop `PREFIX` from the names of a graph's tensors, and from what it tells of modules."""
+    for name in [name for name in graph.initializers if name.startswith(PREFIX)]:
+        value = graph.initializers.pop(name)
+        value.name = name.removeprefix(PREFIX)
+        graph.initializers[value.name] = value
+    for one in (graph, *graph.all_nodes()):
+        for key, text in one.metadata_props.items():
+            if MODULE in text:
+                shorter = text.replace(f"'{MODULE}', ", "").replace(PREFIX, "")
+                one.metadata_props[key] = shorter
 
 
 def _fixed(

@@ -51,7 +51,12 @@ class TorchScript:
         path: the file.
         example_inputs: the inputs, whose shapes TorchScript does not tell.
         state: the module's state_dict.
+        road: the exporter, in words.
+        doubt: "".
     """
+
+    road = "torch.onnx.export(dynamo=False)"
+    doubt = ""
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         """Open a file.
