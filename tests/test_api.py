@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lsuv_cli
 from lsuv_cli import Initialized, LsuvError, LsuvWarning, initialize
-from lsuv_cli.jobs.init_keywords import CHECKS, InitKeywords
+from lsuv_cli.api.keywords import CHECKS, CompareKeywords, InitKeywords
 from support.graphs import random_weight, save_graph
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -167,7 +167,7 @@ def test_what_can_not_be_used_is_an_lsuv_error(
         ({"samples": [[1.0, 2.0]]}, "no array with samples"),
         ({"samples": [{}]}, "no array with samples"),
         ({"samples": [[[[1.0], [2.0, 3.0]]]]}, "that is no array"),
-        ({"model": network()}, "model: a value of the type Sequential is neither a path nor bytes"),
+        ({"model": 5}, "model: a value of the type int is neither a PyTorch module nor a path"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, dict) else "",
 )
@@ -181,7 +181,9 @@ def test_options_out_of_range(
 
 def test_the_signature_shows_every_keyword_and_its_default() -> None:
     parameters = inspect.signature(initialize).parameters
-    assert InitKeywords.__annotations__.keys() == CHECKS.keys() <= parameters.keys()
+    taken = InitKeywords.__annotations__.keys()
+    assert taken <= parameters.keys()
+    assert taken | CompareKeywords.__annotations__.keys() == CHECKS.keys()
     assert not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     defaults = {name: parameters[name].default for name in ("count", "pre_init", "verify", "std")}
     assert defaults == {"count": 128, "pre_init": "orthonormal", "verify": True, "std": ()}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lsuv_cli import LsuvError, initialize
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.reading.pt2 import Pt2File
+from lsuv_cli.reading.pt2 import open_pt2
 from support.command import COMMAND, UNMEASURED, Run
 from support.layer_outputs import off_target, outputs_by_layer
 from support.roads import silenced
@@ -209,7 +209,7 @@ def test_files_that_can_not_be_used(tmp_path: Path, forked: Run, save: Save) -> 
 def test_a_file_of_another_version(save: Save, old: bytes, new: bytes, says: str) -> None:
     content = save(nn.Linear(4, 4), (torch.randn(2, 4),)).read_bytes()
     with pytest.raises(ModelError, match=f"was saved by PyTorch .*{says}.*export it anew") as error:
-        Pt2File(Path("model.pt2"), replaced(content, old, new))
+        open_pt2(Path("model.pt2"), replaced(content, old, new))
     assert "\n" not in str(error.value)
 
 

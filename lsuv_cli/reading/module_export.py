@@ -150,7 +150,8 @@ def _with_tensors(
     del graph.input[:]
     graph.input.extend(given)
     for node in graph.node:
-        node.name = node.name.replace(f"/{MODULE}/", "/", 1)
+        # A child of a Sequential repeats its parent's name.
+        node.name = node.name.replace(f"/{MODULE}/", "/", 1).replace(f"/{MODULE}.", "/", 1)
         node.input[:] = [in_graph.get(value, value) for value in node.input]
         rename_captured(node, in_graph)
     originals = {new: old.removeprefix(PREFIX) for old, new in in_graph.items()}

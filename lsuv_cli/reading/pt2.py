@@ -6,9 +6,10 @@ imported only once such a file is opened.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
@@ -18,19 +19,28 @@ from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.open_batch import fixed_batch, with_open_batch
 from lsuv_cli.reading.pt2_archive import archive_members, check_archive, is_program
 from lsuv_cli.reading.torch_export import ConversionError
-from lsuv_cli.reading.torch_program import convert, load_program, without_clashes
-from lsuv_cli.reading.torch_state import TorchState
+from lsuv_cli.reading.torch_program import (
+    convert,
+    load_program,
+    on_cpu,
+    with_known_ties,
+    without_clashes,
+)
+from lsuv_cli.reading.torch_state import TorchState, sha256_of_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 EXPORT_CALL = (
     'torch.export.export(module.eval(), (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))'
 )
 
 
-class Pt2File:
-    """An open file of torch.export.save.
+class ProgramFile:
+    """An exported program, read as a model file is.
 
     Attributes:
-        path: the file.
+        path: its file, or what it is called in messages.
         example_inputs: none; the program tells its inputs' shapes.
         state: the program's state_dict.
         road: the exporter, in words.
@@ -41,26 +51,25 @@ class Pt2File:
     road = "torch.onnx.export(dynamo=True)"
     doubt = ""
 
-    def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """Open a file.
+    def __init__(
+        self,
+        path: Path,
+        program: torch.export.ExportedProgram,
+        sha256: Callable[[], str] | None = None,
+    ) -> None:
+        """Keep a program.
 
         Args:
-            path: the file.
-            content: its bytes, if they have been read already.
-
-        Raises:
-            ModelError: it is no exported program, could only be loaded by running code of its own,
-                or is broken.
+            path: its file, or what it is called in messages.
+            program: the program; not changed but by `state.with_values`.
+            sha256: returns the SHA-256 of its file, in hexadecimal; None where it has none.
         """
-        archive = check_archive(path, content)
         import torch
 
         self.path = path
-        self._content = content
-        self._program = load_program(path, content, archive)
-        self.state = TorchState(
-            PT2.name, self._program.state_dict, partial(torch.export.save, self._program)
-        )
+        self._program = program
+        self.state = TorchState(PT2.name, program.state_dict, partial(torch.export.save, program))
+        self._sha256 = sha256 or partial(sha256_of_tensors, program.state_dict)
 
     def source(self, _examples: Feeds) -> ModelSource:
         """Convert to ONNX, nothing folded and nothing renamed.
@@ -68,7 +77,7 @@ class Pt2File:
         Raises:
             ModelError: PyTorch's exporter can't convert it.
         """
-        program = without_clashes(self._program)
+        program = without_clashes(on_cpu(self._program))
         size = fixed_batch(program)
         if size is not None:
             opened = with_open_batch(program)
@@ -86,14 +95,28 @@ class Pt2File:
                 "operation, or export the model to ONNX yourself"
             ) from None
         self.state.renamed = converted.renamed
-        sha256 = file_sha256(self.path, self._content)
-        source = source_of(converted.skeleton, sha256, self.path, converted.parameters)
-        trained = frozenset(converted.parameters.keys() - converted.fixed.keys())
-        return replace(source, fixed=converted.fixed, trained=trained, ties_are_known=True)
+        source = source_of(converted.skeleton, self._sha256(), self.path, converted.parameters)
+        return with_known_ties(source, converted)
+
+
+def open_pt2(path: Path, content: bytes | None = None) -> ProgramFile:
+    """Open a file of torch.export.save.
+
+    Args:
+        path: the file.
+        content: its bytes, if they have been read already.
+
+    Raises:
+        ModelError: it is no exported program, could only be loaded by running code of its own, or
+            is broken.
+    """
+    archive = check_archive(path, content)
+    program = load_program(path, content, archive)
+    return ProgramFile(path, program, partial(file_sha256, path, content))
 
 
 def _is_program(path: Path, content: bytes | None) -> bool:
     return is_program(archive_members(path, content))
 
 
-PT2 = ModelFormat("an exported program", _is_program, Pt2File)
+PT2 = ModelFormat("an exported program", _is_program, open_pt2)

@@ -6,27 +6,26 @@ at hand: it imports torch.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from lsuv_cli.core.errors import DataError, ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.model_source import ModelSource
-from lsuv_cli.graph.torch_arrays import as_numpy
 from lsuv_cli.reading.flat_module import FlatModule
 from lsuv_cli.reading.module_call import ModuleCall, batch_forms, call_on, main_inputs
 from lsuv_cli.reading.module_copy import eval_copy, has_hooks
 from lsuv_cli.reading.module_roads import convert_module
 from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.torch_export import ConversionError, first_line, quiet
-from lsuv_cli.reading.torch_state import TorchState, storage
+from lsuv_cli.reading.torch_program import with_known_ties
+from lsuv_cli.reading.torch_state import TorchState, sha256_of_tensors, storage
 
 # The dtypes that a file of weights can hold.
 STORED = frozenset(
@@ -72,13 +71,13 @@ class ModuleFile:
         self.path = Path(name or type(self._inner).__name__)
         self.call: ModuleCall | None = None
         self.road = self.doubt = ""
-        tensors = {
+        self._tensors = {
             key: value
             for key, value in module.state_dict().items()
             if isinstance(value, torch.Tensor) and value.dtype in STORED
         }
-        self.state = TorchState("an exported program", tensors, self._save)
-        self._own_names = _own_names(tensors, self._inner)
+        self.state = TorchState("an exported program", self._tensors, self._save)
+        self._own_names = _own_names(self._tensors, self._inner)
 
     @property
     def example_inputs(self) -> tuple[InputSpec, ...]:
@@ -111,7 +110,7 @@ class ModuleFile:
             ModelError: no road leads there.
             DataError: the module can't be run on the examples.
         """
-        call = self.call or self.bind(dict(examples))
+        call = self.call or self._bind_examples(examples)
         flat = FlatModule(self._copy, call.arguments)
         try:
             converted = convert_module(flat, self._inputs)
@@ -129,16 +128,25 @@ class ModuleFile:
         self.state.renamed = {
             key: graph.renamed.get(name, name) for key, name in self._own_names.items()
         }
-        source = source_of(graph.skeleton, self._sha256(), self.path, graph.parameters)
-        trained = frozenset(graph.parameters.keys() - graph.fixed.keys())
-        return replace(source, fixed=graph.fixed, trained=trained, ties_are_known=True)
+        sha256 = sha256_of_tensors(self._tensors)
+        source = source_of(graph.skeleton, sha256, self.path, graph.parameters)
+        return with_known_ties(source, graph)
+
+    def _bind_examples(self, examples: Feeds) -> ModuleCall:
+        try:
+            return self.bind(dict(examples))
+        except DataError:
+            # Zeros that stand for samples, which may have to be token ids.
+            if any(value.any() for value in examples.values()):
+                raise
+            return self.bind({name: value.astype(np.int64) for name, value in examples.items()})
 
     def _find_call(self, batch: Any) -> tuple[ModuleCall, dict[str, torch.Tensor]]:
         failures = []
         for form in batch_forms(self._inner, batch):
             try:
                 call = call_on(self._inner, batch, form)
-                inputs = self._tensors(call.inputs(batch))
+                inputs = self._as_inputs(call.inputs(batch))
                 with torch.no_grad(), quiet():
                     FlatModule(self._copy, call.arguments)(*inputs.values())
             except Exception as error:  # noqa: BLE001 - the module's code may raise any
@@ -150,7 +158,7 @@ class ModuleFile:
             "forward takes: its inputs in order, or a mapping by the names of its parameters"
         )
 
-    def _tensors(self, arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def _as_inputs(self, arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Return two samples or more of each input, on the CPU, as the module computes."""
         tensors = {}
         dtypes = {one.dtype for one in self._copy.parameters() if one.is_floating_point()}
@@ -172,15 +180,6 @@ class ModuleFile:
         same = len(outputs[0]) == len(outputs[1]) and all(map(torch.equal, *outputs))
         if not same:
             self._copy = hooked
-
-    def _sha256(self) -> str:
-        """Return a hash of the module's tensors and their names."""
-        digest = hashlib.sha256()
-        for name, value in self._copy.state_dict().items():
-            if isinstance(value, torch.Tensor) and value.dtype in STORED:
-                digest.update(name.encode())
-                digest.update(as_numpy(value.contiguous()).tobytes())
-        return digest.hexdigest()
 
     def _save(self, file: io.BytesIO) -> None:
         """Write the module with the values that it has now as a program.

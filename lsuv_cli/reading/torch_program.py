@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import onnx
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.fixed import IS_BUFFER, IS_CONSTANT, NO_GRADIENT
+from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.new_nodes import NewNames
 from lsuv_cli.graph.nodes import FLOAT_TYPES
 from lsuv_cli.graph.parameters import ParameterSource, ParameterSources
@@ -87,6 +88,21 @@ def _without_guards(program: torch.export.ExportedProgram) -> torch.export.Expor
     if hasattr(program, "_guards_code"):
         program._guards_code = []  # noqa: SLF001
     return program
+
+
+def on_cpu(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a program that computes on the CPU.
+
+    Args:
+        program: the program; not modified.
+    """
+    import torch
+
+    if all(value.device.type == "cpu" for value in program.state_dict.values()):
+        return program
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(copy.deepcopy(program), torch.device("cpu"))
 
 
 def without_clashes(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -187,6 +203,12 @@ def convert(
             del graph.initializers[name]
     fixed = dict(_fixed(program, parameters, renamed))
     return ConvertedGraph(made.model_proto, parameters, renamed, fixed)
+
+
+def with_known_ties(source: ModelSource, converted: ConvertedGraph) -> ModelSource:
+    """Return a converted module's source with what is known of its tensors."""
+    trained = frozenset(converted.parameters.keys() - converted.fixed.keys())
+    return replace(source, fixed=converted.fixed, trained=trained, ties_are_known=True)
 
 
 def _drop_prefix(graph: Any) -> None:

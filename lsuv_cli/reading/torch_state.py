@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,15 @@ Storage = tuple[int, tuple[int, ...], tuple[int, ...]]
 def storage(value: torch.Tensor) -> Storage:
     """Return address, shape and strides, equal for tensors that are the same memory."""
     return value.data_ptr(), tuple(value.shape), tuple(value.stride())
+
+
+def sha256_of_tensors(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(_contiguous(value).tobytes())
+    return digest.hexdigest()
 
 
 class TorchState:

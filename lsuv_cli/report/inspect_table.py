@@ -29,7 +29,7 @@ def inspection_table(inspection: Inspection) -> Group:
     if inspection.plan is not None:
         plan = inspection.plan
         below.append(Text(f"{plan.samples} samples in batches of {plan.batch_size}; {plan.text}"))
-    return Group(*_heading(inspection), terminal_table(_columns(inspection)), *below)
+    return Group(*_heading(inspection), terminal_table(inspection_columns(inspection)), *below)
 
 
 def _heading(inspection: Inspection) -> Iterator[Text]:
@@ -42,7 +42,8 @@ def _heading(inspection: Inspection) -> Iterator[Text]:
         yield Text(f"input {one.spec.describe()} {one.spec.dtype}: {one.meaning}")
 
 
-def _columns(inspection: Inspection) -> Iterator[LayerColumn]:
+def inspection_columns(inspection: Inspection) -> Iterator[LayerColumn]:
+    """Yield the columns of the results of `lsuv inspect`, from left to right."""
     layers = [one.planned.layer for one in inspection.layers]
     yield from select((*layer_columns(layers), *weight_columns(layers)), ("layer", "op", "weight"))
     yield number_column("parameters", (layer.parameter_count for layer in layers), "{:,}".format)

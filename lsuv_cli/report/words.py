@@ -124,16 +124,21 @@ def comparison_details(comparison: Comparison) -> list[str]:
     return [f"{one.init}: {text}" for one in comparison.inits for text in one.failures]
 
 
-def comparison_summary(comparison: Comparison, seconds: float) -> list[str]:
-    """Return the lines below the tables of `lsuv compare`."""
+def comparison_outcome(comparison: Comparison) -> str:
+    """Return what was compared on how many samples."""
     layers = count_layers(comparison.layers)
     inits = ", ".join(one.init.value for one in comparison.inits)
     samples = f"{comparison.samples} samples"
     if comparison.has_gradients:
         samples += f", {comparison.gradient_samples} of them for gradients"
+    return f"{layers} with {inits}: {samples}"
+
+
+def comparison_summary(comparison: Comparison, seconds: float) -> list[str]:
+    """Return the lines below the tables of `lsuv compare`."""
     return [
         *comparison_details(comparison),
-        f"{layers} with {inits}: {samples}; in {seconds:.1f} s on {comparison.device}",
+        f"{comparison_outcome(comparison)}; in {seconds:.1f} s on {comparison.device}",
     ]
 
 

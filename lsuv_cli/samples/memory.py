@@ -93,7 +93,7 @@ def find_in_memory(samples: Any) -> FindSamples:
     ) -> tuple[Source, FileTable]:
         specs = with_shapes(inputs, options.input_shapes)
         names = [spec.name for spec in specs]
-        if isinstance(samples, Mapping) or _is_array(samples):
+        if isinstance(samples, Mapping) or is_array(samples):
             arrays = _by_name(samples, names)
         elif not isinstance(samples, Iterable):
             raise DataError(
@@ -135,7 +135,7 @@ def _by_name(batch: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {str(name): _as_array(value) for name, value in batch.items()}
     if not isinstance(batch, Iterable):
         raise DataError(f"a batch is of the type {type(batch).__name__}; give arrays")
-    values = [batch] if _is_array(batch) else list(batch)
+    values = [batch] if is_array(batch) else list(batch)
     if len(values) < len(names):
         raise DataError(
             f"a batch has {len(values)} arrays, and the model the inputs {', '.join(names)}; give "
@@ -144,7 +144,8 @@ def _by_name(batch: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     return dict(zip(names, map(_as_array, values), strict=False))
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array or a tensor."""
     return hasattr(value, "shape") and hasattr(value, "__array__")
 
 

@@ -65,7 +65,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-LOOSE = {"__init__", "__main__", "api"}
+LOOSE = {"__init__", "__main__"}
 
 
 def room(path: Path) -> str:
