@@ -302,6 +302,7 @@ REFUSED = {
     "--threads": ("9999", 2, "'--threads': Input should be less than or equal to 1024"),
     "--device-memory": ("much", 2, "--device-memory much: not a size"),
     "--spill-dir": ("nowhere", 2, "--spill-dir nowhere: no such folder"),
+    "--model-args": ("[1]", 2, "--model-args: m.onnx is a file"),
     "--timeout": ("0", 2, "'--timeout': Input should be greater than or equal to 1"),
 }
 BASES = {

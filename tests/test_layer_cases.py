@@ -31,7 +31,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bias center": {"bias": Bias.CENTER},
     "target": {"target_std": 2.0},
 }
-SUFFIXES = frozenset((".onnx", ".pt", ".pt2"))
+SUFFIXES = frozenset((".onnx", ".pt", ".pt2", ".py"))
+ALL_ROADS = (*ROADS, "module")
+FACTORY = """import torch
+from support.layer_cases.table import CASES
+from support.roads import silenced
+
+
+def make():
+    torch.manual_seed(0)
+    with silenced():
+        return CASES[{name!r}].make().eval()
+"""
 Exported = Callable[[str, str], Path]
 
 
@@ -45,6 +56,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Expo
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             written = [path for path in folder.glob(f"{road}.*") if path.suffix in SUFFIXES]
+            if not written and road == "module":
+                written = [folder / "module.py"]
+                written[0].write_text(FACTORY.format(name=name))
             return written[0] if written else by_road(made(name), samples(name), road, folder)
 
     return export
@@ -58,6 +72,8 @@ def files(tmp_path: Path, exported: Exported) -> Callable[[str, str], tuple[Path
         shared = exported(name, road)
         model = tmp_path / shared.name
         model.hardlink_to(shared)
+        if model.suffix == ".py":
+            model = Path(f"{model}:make")
         return model, save_samples(model, samples(name))
 
     return put
@@ -92,7 +108,7 @@ def cases(
             else [],
         )
         for name in names or CASES
-        for road in roads or ROADS
+        for road in roads or ALL_ROADS
         if road not in CASES[name].closed
     ]
 

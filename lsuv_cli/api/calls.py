@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from lsuv_cli.api.given import NO_SAMPLES, Given, other_entries, own_state, take
+from lsuv_cli.api.given import NO_SAMPLES, Given, own_state, take
 from lsuv_cli.api.in_place import kept_random_states, load_in_place
 from lsuv_cli.api.keywords import (
     CHECKS,
@@ -111,8 +111,11 @@ def initialize(
             options, PythonWarnings(), find=given.find, open_model=given.open_model
         )
         written = open_checkpoint(file)
-        weights = {name: np.array(written[name]) for name in written}
-        return Initialized(report, weights, other_entries(model, weights))
+        own = own_state(model) or {}
+        # In a module's own order; a file's is another.
+        names = [*(name for name in own if name in written), *(n for n in written if n not in own)]
+        weights = {name: np.array(written[name]) for name in names}
+        return Initialized(report, weights, own)
 
 
 def initialize_(model: Any, samples: Any, **keywords: Unpack[InitKeywords]) -> Initialized:

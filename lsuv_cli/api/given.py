@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -172,14 +172,3 @@ def own_state(model: Any) -> Mapping[str, Any] | None:
         state: Mapping[str, Any] = model.state_dict
         return state
     return model.state_dict() if _is_of_torch(model, "nn.Module") else None
-
-
-def other_entries(model: Any, written: Container[str]) -> dict[str, Any]:
-    """Return the entries of a model's state_dict that no file of weights holds.
-
-    Args:
-        model: a module, a program or a file.
-        written: the names of those that one holds.
-    """
-    state = own_state(model) or {}
-    return {name: value for name, value in state.items() if name not in written}

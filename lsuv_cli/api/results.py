@@ -26,12 +26,12 @@ class Initialized:
     Attributes:
         report: what was measured and done at each layer.
         weights: the tensors by name, as the command would write them; bfloat16 as ml_dtypes'.
-        others: what a module's state_dict has beside them, such as an extra state.
+        own: a module's own state_dict, of which `weights` has all that a file of weights can hold.
     """
 
     report: Report
     weights: dict[str, NDArray[Any]]
-    others: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -55,9 +55,9 @@ class Initialized:
         return not self.report.failures
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the weights as PyTorch tensors, for `load_state_dict`."""
+        """Return the weights as PyTorch tensors, for `load_state_dict`; a module's in its order."""
         tensors = {name: as_tensor(np.array(value)) for name, value in self.weights.items()}
-        return {**tensors, **self.others}
+        return {**self.own, **tensors}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lsuv_cli.core.errors import OutputError, UsageError
+from lsuv_cli.core.option_texts import parse_model_args
 from lsuv_cli.processes.run import Run
 
 STANDARD = Path("-")
@@ -19,21 +20,25 @@ LISTED_ON_STDIN = "@-"
 PIPED_MODEL = Path("<stdin>")
 
 
-def model_options(model: Path, data: Sequence[str], run: Run) -> dict[str, Any]:
+def model_options(
+    model: Path, data: Sequence[str], run: Run, model_args: str | None = None
+) -> dict[str, Any]:
     """The model as fields of `WorkOptions`: its path or, read from stdin, its content.
 
     Args:
         model: as it was given.
         data: what was given as `--data`, which may want stdin too.
         run: the processes of the run.
+        model_args: what was given as `--model-args`.
 
     Raises:
-        UsageError: stdin can't be read, or two want it.
+        UsageError: stdin can't be read, or two want it; or `--model-args` is no JSON.
     """
+    arguments = {} if model_args is None else {"model_args": parse_model_args(model_args)}
     readers = ["the model -"] * (model == STANDARD)
     readers += [f"--data {one}" for one in data if one == LISTED_ON_STDIN]
     if not readers:
-        return {"model": model}
+        return {"model": model, **arguments}
     if len(readers) > 1:
         raise UsageError(f"{' and '.join(readers)} both want stdin; give one of them a file")
     if run.process is not None:
@@ -44,9 +49,9 @@ def model_options(model: Path, data: Sequence[str], run: Run) -> dict[str, Any]:
         what = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"{readers[0]} reads stdin, which is {what}; give a file, or a pipe")
     if model != STANDARD:
-        return {"model": model}
+        return {"model": model, **arguments}
     try:
-        return {"model": PIPED_MODEL, "content": sys.stdin.buffer.read()}
+        return {"model": PIPED_MODEL, "content": sys.stdin.buffer.read(), **arguments}
     except OSError as error:
         raise UsageError(f"the model can't be read from stdin: {error.strerror}") from None
 

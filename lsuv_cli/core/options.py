@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lsuv_cli.core.choices import AUTO_NAMES, BatchNorm, Bias, Init, Per, PreInit
 
@@ -61,8 +62,10 @@ class WorkOptions:
     """The options of all commands that run a model on samples.
 
     Attributes:
-        model: the ONNX, .pt2 or TorchScript file; what to call it where `content` holds it.
+        model: the ONNX, .pt2 or TorchScript file, or the name of a factory of modules; what to call
+            it where `content` holds it.
         content: the model's bytes; None to read the file. External data lies beside `model`.
+        model_args: arguments of a factory, by name or in order, where `model` names one.
         samples: which samples, and how they are read.
         seed: seeds the draws of the weights.
         target_std: standard deviation each layer's output is to have.
@@ -95,6 +98,7 @@ class WorkOptions:
 
     model: Path
     content: bytes | None = field(default=None, repr=False)
+    model_args: Mapping[str, Any] | Sequence[Any] = ()
     samples: SampleOptions
     seed: int = 0
     target_std: float = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group, SingleProcess
 from lsuv_cli.core.options import WorkOptions
@@ -19,6 +19,7 @@ from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
 from lsuv_cli.passes.hoist import hoist_constants
+from lsuv_cli.reading.factory import is_factory, open_factory
 from lsuv_cli.reading.formats import open_model_file
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFile, ModelState
@@ -30,11 +31,18 @@ OpenModel = Callable[[WorkOptions], ModelFile]
 
 
 def open_named(options: WorkOptions) -> ModelFile:
-    """Open the model file that options name.
+    """Open the model file that options name, or have a factory make a module.
 
     Raises:
-        ModelError: there is no such file, or it is broken.
+        LsuvError: there is none, it is broken, or the factory raises an error.
     """
+    if options.content is None and is_factory(options.model):
+        return open_factory(options.model, options.model_args, options.seed)
+    if options.model_args:
+        raise UsageError(
+            f"--model-args: {options.model} is a file; only a factory (package.module:name) takes "
+            "arguments"
+        )
     return open_model_file(options.model, options.content)
 
 

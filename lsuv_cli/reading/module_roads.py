@@ -22,7 +22,7 @@ from lsuv_cli.reading.flat_module import FlatModule
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.reading.module_export import export_program, export_traced
 from lsuv_cli.reading.torch_export import ConversionError, quiet, trace
-from lsuv_cli.reading.torch_program import ConvertedGraph
+from lsuv_cli.reading.torch_program import PREFIX, ConvertedGraph
 from lsuv_cli.runtime.run_model import run_model
 
 # Another number than what it was exported on.
@@ -66,7 +66,7 @@ def convert_module(module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> Co
             made = road(module, inputs)
             _check(made.graph, module, inputs)
         except ConversionError as error:
-            failures.append(str(error))
+            failures.append(str(error).replace(PREFIX, ""))
             continue
         if not made.doubts:
             return made

@@ -15,12 +15,15 @@ from typing import Any
 import onnx
 from onnx import helper, inliner, shape_inference
 
+from lsuv_cli.reading.torch_module import ModuleFile
 from support.roads import (
+    FACTORY_SUFFIX,
     UNFOLDED,
     Inputs,
     converted,
     export_script,
     load_script,
+    made_by,
     script_input_names,
     silenced,
 )
@@ -94,6 +97,11 @@ def products(model: Path, inputs: Inputs) -> list[Product]:
     """
     if model.suffix == ".onnx":
         proto = onnx.load(model, load_external_data=False)
+    elif model.suffix == FACTORY_SUFFIX:
+        # By which exporter is decided in there; the walk through its graph is not.
+        file = ModuleFile(made_by(model))
+        file.bind(inputs)
+        proto = file.source({}).skeleton
     elif model.suffix == ".pt2":
         proto = converted(model)
     else:

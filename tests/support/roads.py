@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
+import runpy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 Inputs = tuple[Tensor, ...]
 Road = Callable[[nn.Module, Inputs, Path], Path]
+
+# A file whose function `make` makes the module, for the road `module`.
+FACTORY_SUFFIX = ".py:make"
 
 # Exported on two samples, so that a batch size that got into a file shows.
 FEW = 2
@@ -58,6 +63,9 @@ def save_samples(model: Path, inputs: Inputs | Tensor) -> Path:
 
 def input_names(model: Path) -> list[str]:
     """Return the names of a model's inputs, in order."""
+    if model.suffix == FACTORY_SUFFIX:
+        parameters = inspect.signature(made_by(model).forward).parameters
+        return [name for name, one in parameters.items() if one.default is one.empty]
     if model.suffix == ".onnx":
         graph = onnx.load(model, load_external_data=False).graph
         initializers = {tensor.name for tensor in graph.initializer}
@@ -66,6 +74,13 @@ def input_names(model: Path) -> list[str]:
         if model.suffix == ".pt2":
             return list(torch.export.load(model).graph_signature.user_inputs)
         return script_input_names(load_script(model))
+
+
+def made_by(factory: Path) -> nn.Module:
+    """Return the module that the road `module` has `lsuv` make."""
+    make = runpy.run_path(str(factory).removesuffix(":make"))["make"]
+    module: nn.Module = make()
+    return module
 
 
 def load_script(path: Path) -> torch.jit.ScriptModule:
@@ -174,7 +189,6 @@ UNFOLDED: dict[str, Any] = {
     "do_constant_folding": False,
 }
 
-# A module in memory gets its row once `lsuv` takes it.
 ROADS: dict[str, Road] = {
     "script": _script,
     "folded": _folded,

@@ -12,7 +12,7 @@ from lsuv_cli.cli.options.data import DataFlags
 from lsuv_cli.cli.options.expand import with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
-from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
 from lsuv_cli.cli.options.output import NameFlags, ReportFlags, ScreenFlags
 from lsuv_cli.cli.options.panels import ALGORITHM_PANEL
 from lsuv_cli.cli.report_files import ReportFiles
@@ -75,6 +75,7 @@ def compare(
     model: ModelArgument,
     *,
     data: DataFlags,
+    model_args: ModelArgsOption = None,
     seed: SeedOption = 0,
     inits: InitsOption = INITS,
     backward: BackwardOption = True,
@@ -110,7 +111,7 @@ def compare(
         **layers.options(),
         **names.options(),
         **machine.options(run),
-        **model_options(model, data.data, run),
+        **model_options(model, data.data, run, model_args),
     )
     with open_run(run, options, screen) as (display, group):
         from lsuv_cli.jobs.compare import compare_inits

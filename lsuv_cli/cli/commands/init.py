@@ -14,7 +14,7 @@ from lsuv_cli.cli.options.data import DataFlags
 from lsuv_cli.cli.options.expand import with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
-from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
 from lsuv_cli.cli.options.output import (
     ForceOption,
     NameFlags,
@@ -143,6 +143,7 @@ def init(
     model: ModelArgument,
     *,
     data: DataFlags,
+    model_args: ModelArgsOption = None,
     seed: SeedOption = 0,
     goal: GoalFlags,
     max_iter: MaxIterOption = 10,
@@ -184,7 +185,7 @@ def init(
         **layers.options(),
         **names.options(),
         **machine.options(run),
-        **model_options(model, data.data, run),
+        **model_options(model, data.data, run, model_args),
     )
     with open_run(run, options, screen) as (display, group):
         from lsuv_cli.jobs.init import initialize_weights

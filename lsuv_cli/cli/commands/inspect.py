@@ -11,7 +11,7 @@ from lsuv_cli.cli.options.data import InputShapeOption, SamplesOption
 from lsuv_cli.cli.options.expand import with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
-from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
 from lsuv_cli.cli.options.output import NameFlags, ScreenFlags
 from lsuv_cli.cli.options.panels import MACHINE_PANEL
 from lsuv_cli.cli.running import open_run, print_result
@@ -39,6 +39,7 @@ def inspect(
     run: Run,
     model: ModelArgument,
     *,
+    model_args: ModelArgsOption = None,
     input_shape: InputShapeOption = None,
     plan: PlanOption = False,
     samples: SamplesOption = "128",
@@ -64,7 +65,7 @@ def inspect(
         **layers.options(),
         **names.options(),
         **machine.options(run),
-        **model_options(model, (), run),
+        **model_options(model, (), run, model_args),
     )
     with open_run(run, options, screen) as (display, _group):
         from lsuv_cli.jobs.inspect import inspect_model

@@ -14,7 +14,7 @@ from lsuv_cli.cli.options.data import DataFlags
 from lsuv_cli.cli.options.expand import with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
-from lsuv_cli.cli.options.model import ModelArgument
+from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
 from lsuv_cli.cli.options.output import NameFlags, ReportFlags, ScreenFlags
 from lsuv_cli.cli.options.panels import DATA_PANEL, LEAST
 from lsuv_cli.cli.report_files import ReportFiles
@@ -58,6 +58,7 @@ def verify(
     weights: WeightsArgument = None,
     *,
     data: DataFlags,
+    model_args: ModelArgsOption = None,
     seed: SampleSeedOption = 0,
     goal: GoalFlags,
     layers: LayerFlags,
@@ -84,7 +85,7 @@ def verify(
         **layers.options(),
         **names.options(),
         **machine.options(run),
-        **model_options(model, data.data, run),
+        **model_options(model, data.data, run, model_args),
     )
     with open_run(run, options, screen) as (display, group):
         from lsuv_cli.jobs.verify import verify_weights

@@ -282,7 +282,11 @@ CASES = {
         _orthogonal,
         lambda: rows(8),
         statuses={"0": "unscalable"},
-        refused={"trace": "can't convert", "pt2": "can't convert"},
+        refused={
+            "trace": "can't convert",
+            "pt2": "can't convert",
+            "module": "can't be converted to ONNX",
+        },
         closed=frozenset((*OLDER, "dynamo", "unopt")),
     ),
     "cosine": LayerCase(
