@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lsuv_cli.core.errors import OutputError, UsageError
-from lsuv_cli.core.option_texts import parse_model_args
 from lsuv_cli.processes.run import Run
 
 STANDARD = Path("-")
@@ -34,7 +34,7 @@ def model_options(
     Raises:
         UsageError: stdin can't be read, or two want it; or `--model-args` is no JSON.
     """
-    arguments = {} if model_args is None else {"model_args": parse_model_args(model_args)}
+    arguments = {} if model_args is None else {"model_args": _parsed_arguments(model_args)}
     readers = ["the model -"] * (model == STANDARD)
     readers += [f"--data {one}" for one in data if one == LISTED_ON_STDIN]
     if not readers:
@@ -118,3 +118,21 @@ def written_to(out: Path, folder: Path | None) -> Iterator[Path]:
             raise OutputError(
                 f"the file can't be written to stdout: {error.strerror or error}"
             ) from None
+
+
+def _parsed_arguments(text: str) -> dict[str, Any] | list[Any]:
+    """Parse the arguments of a factory: a JSON object by name, or an array in order.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--model-args {text[:60]}: not JSON: {error}") from None
+    if not isinstance(value, (dict, list)):
+        raise UsageError(
+            f"--model-args {text[:60]}: neither an object, as "
+            """'{"num_classes": 10}', nor an array"""
+        )
+    return value

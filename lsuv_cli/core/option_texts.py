@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lsuv_cli.core.choices import Init
 from lsuv_cli.core.errors import UsageError
@@ -41,24 +39,6 @@ PRESETS = {
     "mnist": Preset((0.1307,), (0.3081,), "MNIST's training set"),
     "half": Preset((0.5,), (0.5,), "pixels to [-1, 1], as Inception and ViT in TensorFlow"),
 }
-
-
-def parse_model_args(text: str) -> dict[str, Any] | list[Any]:
-    """Parse the arguments of a factory: a JSON object by name, or an array in order.
-
-    Raises:
-        UsageError: the text is neither.
-    """
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--model-args {text[:60]}: not JSON: {error}") from None
-    if not isinstance(value, (dict, list)):
-        raise UsageError(
-            f"--model-args {text[:60]}: neither an object, as "
-            """'{"num_classes": 10}', nor an array"""
-        )
-    return value
 
 
 def parse_size(text: str, option: str) -> Size:
