@@ -120,6 +120,7 @@ OPERATORS: dict[str, Callable[..., torch.Tensor]] = {
     "GlobalAveragePool": lambda x: x.mean(_spatial(x), keepdim=True),
     "Concat": lambda *xs, axis: torch.cat(xs, axis),
     "Flatten": lambda x, axis=1: x.flatten(axis),
+    "Gather": lambda x, index, axis=0: x.index_select(axis, index),
     "Transpose": lambda x, perm: x.permute(perm),
     "Reshape": lambda x, shape: x.reshape(
         [size or x.shape[i] for i, size in enumerate(shape.tolist())]
