@@ -63,7 +63,8 @@ class Layer:
         computed_weight: the graph value of a weight that is computed from parameters; "" for one
             that is a parameter.
         scaled_parts: the parameters of a computed weight that are multiplied by its scale.
-        is_drawn: whether `weight_value` is drawn: not where no parameter holds the matrix.
+        is_drawn: whether `weight_value` is drawn: not where no parameter holds the matrix, or none
+            scales a computed weight.
         computed_bias: the values whose zeros make zero of a bias that is computed from them.
     """
 

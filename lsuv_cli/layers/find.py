@@ -122,7 +122,7 @@ def _layer(
         parameter_count=math.prod(product.layout.shape) + (math.prod(bias_shape) if bias else 0),
         computed_weight=computed.value if computed is not None else "",
         scaled_parts=tuple(ScaledPart(part, uses.parameter_name(part)) for part in parts),
-        is_drawn=computed is None or bool(computed.matrix),
+        is_drawn=computed is None or bool(computed.matrix and computed.scaled),
         computed_bias=() if bias else model.computed_biases.get(node.output[0], ()),
     )
 
