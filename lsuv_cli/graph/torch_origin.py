@@ -18,7 +18,7 @@ from lsuv_cli.core.layout import FloatArray
 # Names that the exporters make up, for folded weights and for constants that are no parameters.
 MADE_UP = re.compile(
     r"onnx::\w+_\d+|/.*|val_\d+|_v_\d+|_?(to_)?copy(_\d+)?|c?_?lifted_tensor_\d+|scalar_tensor.*"
-    r"|.*_default(_\d+)?|const(ant)?_?\d*|\d+"
+    r"|.*_default(_\d+)?|const(ant)?_?\d+|\d+"
 )
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 

@@ -329,6 +329,19 @@ def _zero_biases() -> nn.Sequential:
     return net
 
 
+class Canvas(nn.Module):
+    """A parameter whose name sounds made up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.head(torch.tanh(x + self.const))
+        return made
+
+
 # PyTorch's older exporter has no RMSNorm.
 NO_RMS_NORM = frozenset(("script", "folded", "trace"))
 
@@ -436,6 +449,7 @@ CASES = {
         lambda: rows(6),
         refused={"folded": "folded"},
     ),
+    "named_const": StateCase(Canvas, lambda: rows(8)),
     "tied_head": StateCase(Language, tokens),
     "tied_head-three": StateCase(Translation, tokens),
     "tied_head-modules": StateCase(Twin, lambda: rows(8), shared=("right.0",)),
