@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from support.layer_cases.pending import PENDING
 from support.layer_cases.table import CASES
 from support.layer_outputs import TOLERANCE, off_target, outputs_by_layer
 from support.promise import Initialised, initialised, load_strictly
-from support.roads import ROADS, Inputs, by_road, save_samples, silenced
+from support.roads import ROADS, Inputs, by_road, roads_taken, save_samples, silenced
 
 UNSCALABLE = [name for name, case in CASES.items() if "unscalable" in case.statuses.values()]
 SCALED = ("equalised_rate", "weight_normalised", "low_rank", "standardised-gain", "masked-pruned")
@@ -93,6 +93,11 @@ def samples(name: str) -> Inputs:
     return CASES[name].inputs()
 
 
+def open_roads(name: str, roads: Sequence[str]) -> list[str]:
+    """Return those of some roads that PyTorch can take a case by."""
+    return [road for road in roads if road not in CASES[name].closed]
+
+
 def cases(
     test: str, *names: str, roads: tuple[str, ...] = (), more: tuple[str, ...] = ()
 ) -> list[Any]:
@@ -108,8 +113,7 @@ def cases(
             else [],
         )
         for name in names or CASES
-        for road in roads or ALL_ROADS
-        if road not in CASES[name].closed
+        for road in roads_taken(name, open_roads(name, roads or ALL_ROADS))
     ]
 
 

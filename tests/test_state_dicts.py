@@ -13,7 +13,7 @@ from torch import nn
 
 from support.layer_outputs import LAYERS, off_target, outputs_by_layer
 from support.promise import Initialised, initialised, load_strictly
-from support.roads import ROADS, Inputs, by_road, save_samples, silenced
+from support.roads import ROADS, Inputs, by_road, roads_taken, save_samples, silenced
 from support.state_cases import CASES
 
 REMEDIES = {
@@ -28,8 +28,7 @@ def cases(*names: str, roads: tuple[str, ...] = tuple(ROADS)) -> list[Any]:
     return [
         pytest.param(name, road, id=f"{name}-{road}")
         for name in names or CASES
-        for road in roads
-        if road not in CASES[name].closed
+        for road in roads_taken(name, [one for one in roads if one not in CASES[name].closed])
     ]
 
 

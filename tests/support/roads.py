@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import runpy
 import warnings
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,22 @@ Road = Callable[[nn.Module, Inputs, Path], Path]
 # A file whose function `make` makes the module, for the road `module`.
 FACTORY_SUFFIX = ".py:make"
 
+# Siblings of a case, whose names have a hyphen, take so many of its roads in turn, and all of them
+# where this variable is set, as `make roads` does.
+SIBLING_ROADS = 2
+EVERY_ROAD = "LSUV_EVERY_ROAD"
+
 # Exported on two samples, so that a batch size that got into a file shows.
 FEW = 2
+
+
+def roads_taken(name: str, roads: Sequence[str]) -> Sequence[str]:
+    """Return those of some roads by which a case is tested."""
+    if "-" not in name or EVERY_ROAD in os.environ or len(roads) <= SIBLING_ROADS:
+        return roads
+    start = zlib.crc32(name.encode()) % len(roads)
+    taken = {roads[(start + step) % len(roads)] for step in range(SIBLING_ROADS)}
+    return [road for road in roads if road in taken]
 
 
 def by_road(module: nn.Module, inputs: Inputs | Tensor, road: str, folder: Path) -> Path:
