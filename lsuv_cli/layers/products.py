@@ -32,12 +32,12 @@ class LayerProduct:
 
 def find_products(model: OnnxModel) -> list[LayerProduct]:
     """Return the products of a model that could be layers, in execution order."""
-    computed = _infos_of_computed(model)
+    infos = {**_infos_of_computed(model), **model.weight_values}
     found = []
     for node in model.nodes:
         if operator_of(node).product is None or model.activations.isdisjoint(node.output):
             continue
-        product = _product(node, model, {**computed, **model.weight_values})
+        product = _product(node, model, infos)
         if product is not None and math.prod(product.layout.shape) != 0:
             found.append(_with_matrix(node, product, model))
     return found
@@ -59,6 +59,8 @@ def _product(
     factors = [name for name in node.input[:2] if name in infos]
     if rule is None or not factors:
         return None
+    if len(factors) == 1:
+        return rule(node, infos)
     weight = max(factors, key=lambda name: _likeness(name, node, model))
     others: WeightInfos = {
         name: info for name, info in infos.items() if name == weight or name not in node.input[:2]

@@ -74,6 +74,7 @@ class _Writer:
         self._exact: dict[str, Any] = {"allowzero": 1} if opset >= ALLOW_ZERO_OPSET else {}
 
     def written(self, data: str, *, inputs_first: bool) -> str:
+        """Append the nodes for some data; return the name of the result."""
         new = self._new
         shape = new.node("Shape", [data], "shape")
         ends = [new.integers([limit], "integers") for limit in (0, -2, TO_THE_END)]

@@ -79,11 +79,11 @@ class ModelFile(Protocol):
 
     @property
     def road(self) -> str:
-        """What `source` has converted the file by, in words; "" where it was ONNX already."""
+        """The way in which `source` converted the file, in words; "" where it was ONNX already."""
 
     @property
     def doubt(self) -> str:
-        """What the user must know about the result of `source`, in words; "" where nothing."""
+        """A caveat about the result of `source`, in words; "" where there is none."""
 
     def source(self, examples: Feeds) -> ModelSource:
         """Read the file as an ONNX graph.
