@@ -289,7 +289,7 @@ def work_on(
         model,
         layer_nodes,
         plan,
-        batch_norms(model),
+        batch_norms(model, model.parameters)[0],
         batches,
         group or SingleProcess(),
         ValueStore(memory_bytes, spill, device_bytes),

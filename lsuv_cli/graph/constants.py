@@ -32,6 +32,8 @@ def float_array_of(node: onnx.NodeProto) -> FloatArray | None:
         return None
     for attribute in node.attribute:
         tensor = attribute.t
+        if attribute.name == "value_floats":
+            return np.array(attribute.floats, np.float32)
         if attribute.name == "value" and tensor.data_type in FLOAT_TYPES and tensor.dims:
             array: FloatArray = numpy_helper.to_array(tensor)
             return array

@@ -8,19 +8,21 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lsuv_cli.core.choices import Bias, Per
+from lsuv_cli.core.choices import BatchNorm, Bias, Per
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.planning import plan_layers
 from lsuv_cli.core.records import Plan
 from lsuv_cli.engine.channel_axes import with_channel_axes
+from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.graph.topology import operators_used
-from lsuv_cli.graph.written_tensors import Naming
+from lsuv_cli.graph.written_tensors import Naming, tensors_by_parameter
 from lsuv_cli.jobs.naming import name_tensors
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.left_alone import layers_left_alone
+from lsuv_cli.layers.norms import NormNode, batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.names.exporter import some_of
 from lsuv_cli.reading.model import OnnxModel
@@ -37,6 +39,7 @@ class ModelPlan:
         others: values of those of them that are no parameters of the graph.
         left_alone: what looks like a layer but is left as it is, as `name (operator): reason`.
         layers: what is done with each layer.
+        norms: batch normalisations that are to use the samples' statistics.
     """
 
     layer_nodes: Sequence[LayerNode]
@@ -44,6 +47,7 @@ class ModelPlan:
     others: Mapping[str, NDArray[Any]]
     left_alone: Sequence[str]
     layers: Plan
+    norms: Sequence[NormNode]
 
 
 def plan_model(inputs: OpenedInputs, *, names_required: bool = False) -> ModelPlan:
@@ -77,7 +81,20 @@ def plan_model(inputs: OpenedInputs, *, names_required: bool = False) -> ModelPl
     unusable = [one.unusable for one in layer_nodes]
     layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options)
     _warn_of_computed_biases(layers, inputs.events)
-    return ModelPlan(layer_nodes, named.naming, named.others, left_alone, layers)
+    norms = _plan_norms(inputs, named.naming) if inputs.options.bn is BatchNorm.BATCH else []
+    return ModelPlan(layer_nodes, named.naming, named.others, left_alone, layers, norms)
+
+
+def _plan_norms(inputs: OpenedInputs, naming: Naming) -> list[NormNode]:
+    """Return the batch normalisations that get the samples' statistics; tell which don't."""
+    norms, kept = batch_norms(inputs.model, tensors_by_parameter(naming))
+    if kept:
+        names = some_of([node_name(norm.node) for norm in kept])
+        inputs.events.warn(
+            "--bn batch: these use their running statistics, for they share them or the written "
+            f"file has no place for others: {names}"
+        )
+    return norms
 
 
 def _warn_of_computed_biases(plan: Plan, events: Events) -> None:

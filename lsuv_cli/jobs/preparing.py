@@ -10,7 +10,6 @@ from typing import Any
 
 from lsuv_cli import __version__
 from lsuv_cli.core.batches import Batches
-from lsuv_cli.core.choices import BatchNorm
 from lsuv_cli.core.journal import Journal
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine.setup import Setup
@@ -19,7 +18,6 @@ from lsuv_cli.jobs.loading import LoadedSamples
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.jobs.planning import ModelPlan
 from lsuv_cli.jobs.storing import open_store, refuse_differing_processes
-from lsuv_cli.layers.norms import batch_norms
 from lsuv_cli.memory.budget import Budget, tell_plan
 from lsuv_cli.memory.trial import memory_use
 from lsuv_cli.runtime.store import ValueStore
@@ -159,7 +157,7 @@ def make_setup(
         model,
         plan.layer_nodes,
         plan.layers,
-        batch_norms(model) if options.bn is BatchNorm.BATCH else [],
+        plan.norms,
         batches,
         inputs.group,
         store,

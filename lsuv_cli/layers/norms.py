@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnx
 
+from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes
 from lsuv_cli.layers.data_dependent_sizes import values_of_data_dependent_size
 from lsuv_cli.layers.data_values import values_from_inputs
+from lsuv_cli.layers.layer_node import LayerNode, used_values
+from lsuv_cli.layers.parameter_uses import ParameterUses
 from lsuv_cli.reading.model import OnnxModel
 
 DEFAULT_EPSILON = 1e-5
@@ -40,20 +43,35 @@ class NormNode:
     has_data_dependent_size: bool
 
 
-def batch_norms(model: OnnxModel) -> list[NormNode]:
-    """Return the batch normalisations that can get the samples' statistics.
+def batch_norms(
+    model: OnnxModel, written: Collection[str]
+) -> tuple[list[NormNode], list[NormNode]]:
+    """Divide the batch normalisations that the data reaches by whether they get its statistics.
 
-    Their inputs depend on the data, and no other node has the same running statistics: these can't
-    be the statistics of several nodes' inputs, and the result could not be verified.
+    The samples' statistics can replace the stored ones where these are written, and where no other
+    node reads them: they can't be the statistics of several nodes' inputs, and the result could
+    not be verified.
+
+    Args:
+        model: the model.
+        written: the parameters that the written file holds.
+
+    Returns:
+        Those that get the samples' statistics, and those that keep their own.
     """
-    from_inputs = values_from_inputs(model)
-    norms = find_norms(model)
-    calls = Counter(norm.running_mean for norm in norms if norm.node.input[0] in from_inputs)
-    return [
-        norm
-        for norm in norms
-        if norm.node.input[0] in from_inputs and calls[norm.running_mean] == 1
-    ]
+    from_inputs, uses = values_from_inputs(model), ParameterUses(model)
+    own: list[NormNode] = []
+    kept: list[NormNode] = []
+    for norm in find_norms(model):
+        if norm.node.input[0] not in from_inputs:
+            continue
+        statistics = (norm.running_mean, norm.running_variance)
+        is_own = all(
+            model.view(value).parameter in written and uses.read_count(value) == 1
+            for value in statistics
+        )
+        (own if is_own else kept).append(norm)
+    return own, kept
 
 
 def find_norms(model: OnnxModel) -> list[NormNode]:
@@ -76,3 +94,14 @@ def find_norms(model: OnnxModel) -> list[NormNode]:
         and node.input[3] in model.weight_values
         and node.input[4] in model.weight_values
     ]
+
+
+def written_parameters(model: OnnxModel, layer_nodes: Sequence[LayerNode]) -> dict[str, TensorInfo]:
+    """Return the parameters that belong in a file of weights; see `OnnxModel.written`.
+
+    Args:
+        model: the model.
+        layer_nodes: its layers.
+    """
+    of_norms = [name for norm in find_norms(model) for name in norm.node.input[1:]]
+    return model.written([*used_values(layer_nodes), *of_norms])

@@ -20,7 +20,8 @@ from lsuv_cli.graph.written_tensors import (
     tensors_by_parameter,
     written_name,
 )
-from lsuv_cli.layers.layer_node import LayerNode, used_values
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.norms import written_parameters
 from lsuv_cli.names.exporter import RecoveredNames, Shapes, some_of
 from lsuv_cli.names.exporters import exporter_called, exporter_of
 from lsuv_cli.reading.model import OnnxModel
@@ -79,7 +80,7 @@ def choose_names(
     Raises:
         ModelError: a framework's names were asked for, or required, and can't be recovered.
     """
-    parameters = model.written(used_values(layer_nodes))
+    parameters = written_parameters(model, layer_nodes)
     is_auto = names == AUTO_NAMES
     exporter = exporter_of(model.skeleton) if is_auto else exporter_called(names)
     if exporter is None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, inliner
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.graph.constants import float_array_of
 from lsuv_cli.graph.fixed import fixed_by_signature, trained_by_signature
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
@@ -103,15 +104,15 @@ def source_of(
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOAT_TYPES:
             weights[tensor.name] = tensor_source(tensor, path)
-    if not weights:
-        raise ModelError(
-            f"{path} holds no floating-point weights, so there is nothing to initialise; "
-            "export the model with its parameters"
-        )
     skeleton = _skeleton(model, path)
     sparse_as_constants(skeleton, path)
     if skeleton.functions:
         skeleton = _inlined_functions(skeleton, weights)
+    if not weights and not _has_constants(skeleton.graph):
+        raise ModelError(
+            f"{path} holds no floating-point weights, so there is nothing to initialise; "
+            "export the model with its parameters"
+        )
     external_files = _external_files(model.graph, path)
     signature = read_signature(model.graph)
     if signature is not None:
@@ -127,6 +128,14 @@ def source_of(
         signature,
         fixed={} if signature is None else fixed_by_signature(signature, weights),
         trained=frozenset() if signature is None else trained_by_signature(signature),
+    )
+
+
+def _has_constants(graph: onnx.GraphProto) -> bool:
+    """Return whether a graph or a body in it has a tensor that could be a weight."""
+    return any(tensor.data_type in FLOAT_TYPES for tensor in graph.initializer) or any(
+        float_array_of(node) is not None or any(map(_has_constants, bodies(node)))
+        for node in graph.node
     )
 
 

@@ -22,7 +22,8 @@ from lsuv_cli.graph.written_tensors import (
     onnx_names,
     tensors_by_parameter,
 )
-from lsuv_cli.layers.layer_node import LayerNode, used_values
+from lsuv_cli.layers.layer_node import LayerNode
+from lsuv_cli.layers.norms import written_parameters
 from lsuv_cli.names.choose import choose_names
 from lsuv_cli.reading.model import OnnxModel
 from lsuv_cli.reading.model_format import ModelState
@@ -105,7 +106,7 @@ def _namings(
     chosen = choose_names(model, layer_nodes, names, Silent(), shapes_of(checkpoint))
     yield ExpectedNames(chosen.naming, absent=chosen.absent)
     if names == AUTO_NAMES:
-        yield ExpectedNames(onnx_names(model.written(used_values(layer_nodes))))
+        yield ExpectedNames(onnx_names(written_parameters(model, layer_nodes)))
 
 
 def _refuse_untied(checkpoint: Checkpoint, naming: Naming) -> None:

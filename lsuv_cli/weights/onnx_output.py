@@ -101,7 +101,8 @@ def _fill_constants(graph: onnx.GraphProto, model: OnnxModel, weights: Parameter
         if node.op_type == "Constant" and node.output[0] in model.constants:
             name, tensor = node.output[0], node.attribute[0].t
             value = _value(model, weights, name, model.parameters[name])
-            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+            changed = numpy_helper.from_array(value, tensor.name)
+            node.attribute[0].CopyFrom(helper.make_attribute("value", changed))
             filled.add(name)
     return filled
 

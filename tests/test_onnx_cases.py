@@ -1,0 +1,106 @@
+"""Files that other tools write, held against ONNX Runtime on the original file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file
+
+from lsuv_cli.core.choices import Status
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.options import (
+    ApplyOptions,
+    InitOptions,
+    InspectOptions,
+    SampleOptions,
+    VerifyOptions,
+)
+from lsuv_cli.core.records import Report
+from lsuv_cli.jobs.apply import apply_weights
+from lsuv_cli.jobs.init import initialize_weights
+from lsuv_cli.jobs.inspect import inspect_model
+from lsuv_cli.jobs.verify import verify_weights
+from support.onnx_cases.case import Make, OnnxCase
+from support.onnx_cases.constants import CASES as CONSTANTS
+from support.onnx_variances import layer_variances
+
+CASES = CONSTANTS
+TOLERANCE = 1e-3  # of --tol
+OF_SAMPLES = ("feeds", "batch_axes")
+
+
+class Listening(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep a fact."""
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning."""
+        self.said.append(text)
+
+
+def _put(folder: Path, case: OnnxCase) -> tuple[Path, Path]:
+    model, data = folder / "m.onnx", folder / "x.npz"
+    onnx.save(case.model, model)
+    np.savez(data, **case.samples)  # type: ignore[arg-type]
+    return model, data
+
+
+def _options(case: OnnxCase, model: Path, data: Path, **more: Any) -> dict[str, Any]:
+    given = {**case.options, **more}
+    of_samples = {name: given.pop(name) for name in OF_SAMPLES if name in given}
+    samples = SampleOptions(data=(str(data),), count=None, **of_samples)
+    return {"model": model, "samples": samples, "device": "cpu", **given}
+
+
+def _initialised(
+    folder: Path, case: OnnxCase, **more: Any
+) -> tuple[Report, dict[str, Any], list[str]]:
+    model, data = _put(folder, case)
+    events, out = Listening(), folder / "o.safetensors"
+    options = InitOptions(out=out, force=True, **_options(case, model, data, **more))
+    return initialize_weights(options, events), load_file(out), events.said
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_every_layer_is_right_in_the_original_file(tmp_path: Path, make: Make) -> None:
+    case = make()
+    report, written, said = _initialised(tmp_path, case)
+    statuses = {one.planned.layer.name: one.status for one in report.layers}
+    assert statuses == {**dict.fromkeys(case.layers, Status.CONVERGED), **case.others}
+    found = layer_variances(case.model, written, case.batches(), case.layers.values())
+    assert found == pytest.approx(dict.fromkeys(found, 1.0), abs=TOLERANCE)
+    for text in case.left_alone:
+        assert any(text in one for one in report.left_alone), report.left_alone
+    for text in case.said:
+        assert any(text in one for one in said), said
+    for text in case.unsaid:
+        assert not any(text in one for one in said), said
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_other_commands_agree_with_init(tmp_path: Path, make: Make) -> None:
+    """`verify` finds every layer within tolerance, `inspect` the same layers, `apply` the place."""
+    case = make()
+    report, _, _ = _initialised(tmp_path, case, verify=False)
+    model, data, weights = (tmp_path / name for name in ("m.onnx", "x.npz", "o.safetensors"))
+    options = _options(case, model, data)
+    found = verify_weights(VerifyOptions(weights=weights, **options), Silent())
+    judged = {one.planned.layer.name: one.status for one in found.layers}
+    assert all(judged[name] is Status.WITHIN for name in case.layers), judged
+    assert found.left_alone == report.left_alone
+    inspected = inspect_model(InspectOptions(**options), Silent())
+    assert [one.planned.layer.name for one in inspected.layers] == [*judged]
+    out = tmp_path / "out.onnx"
+    apply_weights(ApplyOptions(model=model, weights=weights, out=out), Silent())
+    variances = layer_variances(onnx.load(out), {}, case.batches(), case.layers.values())
+    assert variances == pytest.approx(dict.fromkeys(variances, 1.0), abs=TOLERANCE)
