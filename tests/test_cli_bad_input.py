@@ -297,7 +297,9 @@ def test_options(lsuv: Run, folder: Path, arguments: list[str], words: str) -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no such command"),
+        ([], "no such command 'nosuch'; see lsuv --help"),
+        (["inti"], "no such command 'inti'. Did you mean 'init'? See lsuv --help"),
+        (["model.onnx", "--data", "p q"], "write: lsuv init model.onnx --data 'p q'; see lsuv"),
         (["init"], "missing argument 'MODEL'"),
         (["init", "model.onnx", "--out", "o"], "'--data'"),
         (["init", "model.onnx", "--data", "pictures"], "'--out'"),
@@ -309,6 +311,11 @@ def test_what_is_missing_is_named(
     before = contents(folder)
     check_refused(lsuv(*(arguments or ["nosuch"]), cwd=folder), 2, words)
     assert contents(folder) == before
+
+
+def test_addresses(lsuv: Run, folder: Path) -> None:
+    check_init_refuses(lsuv, folder, 3, "download it, and give its path", "hf://org/m.onnx")
+    check_init_refuses(lsuv, folder, 3, "download it", "--data", "https://h/p")
 
 
 def test_cuda_where_there_is_none(lsuv: Run, folder: Path) -> None:

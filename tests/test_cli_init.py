@@ -581,6 +581,8 @@ def test_a_module_s_name_matches_its_layers(lsuv: Run, tiny: Path) -> None:
         "--exclude Fc matches no layer or weight; the layers and weights are conv (conv.weig"
         in (process.stderr)
     )
+    process = lsuv(*TINY, "--force", "--exclude", "f")
+    assert "--exclude f matches no layer or weight (but 'f*' matches 2); the" in process.stderr
 
 
 def test_the_summary_speaks_of_the_worst_layer(lsuv: Run, tiny: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lsuv_cli import __version__
+from lsuv_cli.cli.command_group import Command, CommandGroup
 from lsuv_cli.cli.commands.apply import apply
 from lsuv_cli.cli.commands.compare import compare
 from lsuv_cli.cli.commands.init import init
@@ -37,7 +38,6 @@ VersionOption = Annotated[
     bool,
     typer.Option(
         "--version",
-        metavar="",
         callback=_print_version,
         is_eager=True,
         help="Print the version and exit.",
@@ -52,9 +52,7 @@ ConfigOption = Annotated[
         "pyproject.toml, of this folder or one above][/dim]",
     ),
 ]
-NoConfigOption = Annotated[
-    bool, typer.Option("--no-config", metavar="", help="Ignore configuration files.")
-]
+NoConfigOption = Annotated[bool, typer.Option("--no-config", help="Ignore configuration files.")]
 
 
 QUIET = frozenset(("-q", "--quiet"))
@@ -63,6 +61,7 @@ HELP = frozenset(("-h", "--help"))
 
 app = typer.Typer(
     name="lsuv",
+    cls=CommandGroup,
     help="Initialise deep networks from data: layer-sequential unit variance (LSUV).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -105,7 +104,7 @@ EPILOG = (
 )
 
 for command in (init, inspect, verify, compare, apply):
-    app.command(epilog=EPILOG)(command)
+    app.command(cls=Command, epilog=EPILOG)(command)
 
 
 def main() -> None:

@@ -154,7 +154,8 @@ def run_app(app: typer.Typer) -> int:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "lsuv"
             message = error.format_message().rstrip(".").replace("Value error, ", "")
-            _print_error(f"{message[:1].lower()}{message[1:]}; see {command} --help")
+            joint = " See" if message.endswith("?") else "; see"
+            _print_error(f"{message[:1].lower()}{message[1:]}{joint} {command} --help")
         return error.exit_code
     except OSError as error:
         # A command answers for its own; before it begins only the help and the like are written.

@@ -91,12 +91,15 @@ def parse_inits(text: str) -> tuple[Init, ...]:
 BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY_BYTES = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
+# A plain number below this was meant with a unit.
+UNIT_EXPECTED = 1024
+
 
 def parse_bytes(text: str, option: str) -> int:
     """Parse `5GB`, `500 MB`, `2GiB` or a plain number of bytes.
 
     Raises:
-        UsageError: the text is none of these, or less than one byte.
+        UsageError: the text is none of these, or a number so small that its unit is missing.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?", text.strip().upper())
     size = 0
@@ -105,6 +108,8 @@ def parse_bytes(text: str, option: str) -> int:
         size = int(float(match.group(1)) * (BYTES | BINARY_BYTES)[unit])
     if size < 1:
         raise UsageError(f"{option} {text}: not a size; write bytes, as 5GB, 500MB or 2GiB")
+    if size < UNIT_EXPECTED and text.strip().isdigit():
+        raise UsageError(f"{option} {text}: {size} bytes; write a unit, as {size}GB or {size}MB")
     return size
 
 

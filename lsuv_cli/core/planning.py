@@ -175,6 +175,15 @@ def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
         if not any(matches(layer, glob) for layer in layers):
             some = ", ".join(f"{layer.name} ({layer.weight_name})" for layer in layers[:4])
             raise UsageError(
-                f"{option} {glob} matches no layer or weight; the layers and weights are "
-                f"{some}{', ...' if len(layers) > 4 else ''}"
+                f"{option} {glob} matches no layer or weight{_wider(layers, glob)}; the layers and "
+                f"weights are {some}{', ...' if len(layers) > 4 else ''}"
             )
+
+
+def _wider(layers: Sequence[Layer], glob: str) -> str:
+    """Return the suggestion of a glob that does match, or nothing."""
+    for wider in (f"{glob}.*", f"{glob}/*", f"{glob}*", f"*{glob}", f"*{glob}*"):
+        count = sum(matches(layer, wider) for layer in layers)
+        if count:
+            return f" (but '{wider}' matches {count})"
+    return ""

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, inliner
 
+from lsuv_cli.core.addresses import download_advice
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.constants import float_array_of
@@ -157,7 +158,7 @@ def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, st
             raise ModelError(f"the model {path} is empty")
         return _parsed(content, path), hashlib.sha256(content).hexdigest()
     if not path.exists():
-        raise ModelError(f"no such model file: {path}")
+        raise ModelError(f"no such model file: {path}{download_advice(str(path))}")
     if not path.is_file():
         raise ModelError(f"the model {path} is not a file")
     try:

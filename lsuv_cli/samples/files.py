@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lsuv_cli.core.addresses import download_advice
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.braces import expand_braces, has_braces
@@ -75,7 +76,7 @@ def _find(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> No
         for expanded in expand_braces(pattern):
             _find(expanded, builder, sources)
     elif not glob.has_magic(pattern):
-        raise DataError(f"no such data: {pattern}")
+        raise DataError(f"no such data: {pattern}{download_advice(pattern)}")
 
 
 def _add_file(path: Path, marks: int, builder: FileTableBuilder, sources: Iterator[int]) -> None:

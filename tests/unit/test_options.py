@@ -38,7 +38,7 @@ def test_sizes_round_trip(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        *(("5GB", 5 * 10**9), ("5 GiB", 5 * 2**30), ("1.5mb", 1_500_000), ("100", 100)),
+        *(("5GB", 5 * 10**9), ("5 GiB", 5 * 2**30), ("1.5mb", 1_500_000), ("4096", 4096)),
         *(("2K", 2000), ("1TiB", 2**40), (" 7 B ", 7)),
     ],
 )
@@ -50,6 +50,11 @@ def test_bytes(text: str, size: int) -> None:
 def test_what_is_no_number_of_bytes(text: str) -> None:
     with pytest.raises(UsageError, match="not a size"):
         parse_bytes(text, "--max-shard-size")
+
+
+def test_bytes_without_the_unit_that_was_meant() -> None:
+    with pytest.raises(UsageError, match="--memory 4: 4 bytes; write a unit, as 4GB or 4MB"):
+        parse_bytes("4", "--memory")
 
 
 @given(st.lists(side, min_size=1, max_size=4), st.sampled_from(["", "x", "in:put", "a.b/c"]))

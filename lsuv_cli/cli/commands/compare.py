@@ -43,7 +43,6 @@ BackwardOption = Annotated[
     bool,
     typer.Option(
         "--backward/--no-backward",
-        metavar="",
         rich_help_panel=ALGORITHM_PANEL,
         help="Also compute each layer's gradient; needs the extra compare.",
     ),

@@ -102,7 +102,6 @@ class WriteFlags:
         bool,
         typer.Option(
             "--verify/--no-verify",
-            metavar="",
             rich_help_panel=OUTPUT_PANEL,
             help="Measure the layers with the model's own weights and again with the written file.",
         ),

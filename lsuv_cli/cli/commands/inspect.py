@@ -25,7 +25,6 @@ PlanOption = Annotated[
     bool,
     typer.Option(
         "--plan",
-        metavar="",
         rich_help_panel=MACHINE_PANEL,
         help="Also print what init would need with the given --samples, --batch-size and "
         "--memory: segments, memory, disk space, node executions.",

@@ -107,7 +107,6 @@ class DataFlags:
         bool,
         typer.Option(
             "--strict",
-            metavar="",
             rich_help_panel=DATA_PANEL,
             help="Refuse pictures that can't be read instead of skipping them.",
         ),

@@ -40,15 +40,11 @@ NamesOption = Annotated[
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option(
-        "--force", "-f", metavar="", rich_help_panel=OUTPUT_PANEL, help="Replace existing files."
-    ),
+    typer.Option("--force", "-f", rich_help_panel=OUTPUT_PANEL, help="Replace existing files."),
 ]
 QuietOption = Annotated[
     bool,
-    typer.Option(
-        "--quiet", "-q", metavar="", rich_help_panel=OUTPUT_PANEL, help="Print errors only."
-    ),
+    typer.Option("--quiet", "-q", rich_help_panel=OUTPUT_PANEL, help="Print errors only."),
 ]
 ReportOption = Annotated[
     Path | None,
@@ -109,9 +105,7 @@ class ScreenFlags:
 
     json_output: Annotated[
         bool,
-        typer.Option(
-            "--json", metavar="", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."
-        ),
+        typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the report as JSON."),
     ] = False
     quiet: QuietOption = False
     verbose: Annotated[
@@ -119,7 +113,6 @@ class ScreenFlags:
         typer.Option(
             "--verbose",
             "-v",
-            metavar="",
             rich_help_panel=OUTPUT_PANEL,
             help="Also print the time of each stage.",
         ),
