@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -44,6 +45,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     subprocess.run([sys.executable, SAMPLE_MODELS / "images.py", "--out", folder], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def quick_exporter() -> Iterator[None]:
+    """Has PyTorch's newer exporter make its table of operators once: half the time of an export."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    from support.roads import registry
+
+    with mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(registry)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from support.roads import silenced
 from support.torch_batch_norm import randomized_residual
 from support.torch_models import built, example
 
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 Save = Callable[..., Path]
 NETWORKS = ("depthwise with BatchNorm", "ViT", "GPT", "two inputs")
 SAMPLES = 16

@@ -8,33 +8,22 @@ two batches at once what the program computes for each of them.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lsuv_cli.reading.batch_sizes import open_sizes
-from lsuv_cli.reading.torch_export import quiet
+from lsuv_cli.reading.program_runs import examples, inference_module, input_values, is_tensor
 
 if TYPE_CHECKING:
     import torch
-    from torch.fx import GraphModule
 
 # float32 sums in another order.
 TOLERANCE = 1e-4
 
-# Arguments that make operators random or have them mix samples: their positions and their values
-# in eval mode.
-INFERENCE: Mapping[str, tuple[int, Any]] = {
-    "aten.batch_norm.default": (5, False),
-    "aten.dropout.default": (2, False),
-    "aten.feature_dropout.default": (2, False),
-    "aten.scaled_dot_product_attention.default": (4, 0.0),
-}
-
 
 def fixed_batch(program: torch.export.ExportedProgram) -> int | None:
     """Return the one batch size that a program was exported for; None where it is dynamic."""
-    values = [value for value in _input_values(program) if _is_tensor(value) and value.ndim]
+    values = [value for value in input_values(program) if is_tensor(value) and value.ndim]
     sizes = [value.shape[0] for value in values]
     is_fixed = bool(sizes) and all(isinstance(size, int) and size == sizes[0] for size in sizes)
     return sizes[0] if is_fixed else None
@@ -57,14 +46,10 @@ def with_open_batch(
     spec = program.call_spec.in_spec
     if size is None or spec is None:
         return None
-    first, second = (_examples(program, factor) for factor in (1.0, 0.5))
+    first, second = (examples(program, factor) for factor in (1.0, 0.5))
     both = [_joined(pair) for pair in zip(first, second, strict=True)]
     try:
-        with torch.no_grad(), quiet():
-            module = program.module(check_guards=False)
-            # It checks the sizes of the inputs.
-            module._forward_pre_hooks.clear()  # noqa: SLF001
-            _set_inference_mode(module)
+        with inference_module(program) as module:
             expected = [
                 module(*args, **kwargs) for args, kwargs in map(spec.unflatten, (first, second))
             ]
@@ -73,8 +58,8 @@ def with_open_batch(
             args, kwargs = spec.unflatten(both)
             shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
             batch = torch.export.Dim("batch")
-            for value, tensor in zip(_input_values(program), both, strict=True):
-                if _is_tensor(value) and value.ndim:
+            for value, tensor in zip(input_values(program), both, strict=True):
+                if is_tensor(value) and value.ndim:
                     free = (
                         axis for axis, one in enumerate(value.shape) if not isinstance(one, int)
                     )
@@ -86,50 +71,11 @@ def with_open_batch(
     return opened if _are_equal(found, expected) else None
 
 
-def _set_inference_mode(module: GraphModule) -> None:
-    """Have dropout and batch normalisation do what they do in eval mode."""
-    for node in module.graph.nodes:
-        position, value = INFERENCE.get(str(node.target), (sys.maxsize, None))
-        if len(node.args) > position:
-            node.update_arg(position, value)
-    module.recompile()
-
-
-def _input_values(program: torch.export.ExportedProgram) -> list[Any]:
-    """Return what each input of a program was exported with, tensors without their data."""
-    values = {
-        node.name: node.meta.get("val") for node in program.graph.find_nodes(op="placeholder")
-    }
-    names = program.graph_signature.user_inputs
-    return [values.get(name) if isinstance(name, str) else name for name in names]
-
-
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "ndim")
-
-
-def _examples(program: torch.export.ExportedProgram, factor: float) -> list[Any]:
-    """Return values for the inputs of a program, in their order: noise, and the number 0."""
-    import torch
-
-    noise = torch.Generator().manual_seed(int(10 * factor))
-    made = []
-    for value in _input_values(program):
-        if not _is_tensor(value):
-            made.append(value)
-        elif value.is_floating_point():
-            shape = [int(size) for size in value.shape]
-            made.append((torch.randn(shape, generator=noise) * factor).to(value.dtype))
-        else:
-            made.append(torch.zeros([int(size) for size in value.shape], dtype=value.dtype))
-    return made
-
-
 def _joined(pair: Sequence[Any]) -> Any:
     """Return two batches of an input as one; what has no batch axis is the same in both."""
     import torch
 
-    return torch.cat(list(pair)) if _is_tensor(pair[0]) and pair[0].ndim else pair[0]
+    return torch.cat(list(pair)) if is_tensor(pair[0]) and pair[0].ndim else pair[0]
 
 
 def _are_equal(found: Any, expected: Sequence[Any]) -> bool:
@@ -139,7 +85,7 @@ def _are_equal(found: Any, expected: Sequence[Any]) -> bool:
     flatten = torch.utils._pytree.tree_leaves  # noqa: SLF001
     leaves, *parts = (flatten(outputs) for outputs in (found, *expected))
     for one, *those in zip(leaves, *parts, strict=True):
-        if not _is_tensor(one):
+        if not is_tensor(one):
             continue
         axis = next((a for a, size in enumerate(those[0].shape) if size != one.shape[a]), None)
         whole = those[0] if axis is None else torch.cat(those, axis)

@@ -17,6 +17,7 @@ from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.reading.model_format import ModelFormat, file_sha256
 from lsuv_cli.reading.onnx_file import source_of
 from lsuv_cli.reading.open_batch import fixed_batch, with_open_batch
+from lsuv_cli.reading.program_runs import check_program
 from lsuv_cli.reading.pt2_archive import archive_members, check_archive, is_program
 from lsuv_cli.reading.torch_export import ConversionError
 from lsuv_cli.reading.torch_program import (
@@ -89,6 +90,7 @@ class ProgramFile:
             program = opened
         try:
             converted = convert(program)
+            check_program(program, converted)
         except ConversionError as error:
             raise ModelError(
                 f"PyTorch's exporter can't convert {self.path} to ONNX: {error}; replace the "
