@@ -68,7 +68,7 @@ def export_traced(
     module: FlatModule,
     examples: Sequence[torch.Tensor],
     names: Sequence[str],
-) -> tuple[ConvertedGraph, list[str]]:
+) -> tuple[ConvertedGraph, frozenset[str]]:
     """Convert a module by PyTorch's older exporter, the batch axis dynamic.
 
     Args:
@@ -78,8 +78,8 @@ def export_traced(
         names: of the inputs.
 
     Returns:
-        The graph, and the lines of the module's code where a value that may depend on the samples
-        has become a constant.
+        The graph, and the lines, as `file:line`, of which the tracer has warned: a tensor may
+        have become a constant there.
 
     Raises:
         ConversionError: the exporter can't.
@@ -106,15 +106,13 @@ def export_traced(
             printed.seek(0)
             place = where_in_module(error, printed.read())
             raise ConversionError(f"{first_line(error)}{place}") from None
-    own = Path(torch.__file__).parent
-    doubts = [
-        f"{one.filename}:{one.lineno}"
-        for one in caught
-        # PyTorch's own code only checks sizes.
-        if one.category.__name__ == TRACER_WARNING and not Path(one.filename).is_relative_to(own)
-    ]
     proto = onnx.ModelProto.FromString(buffer.getvalue())
-    return _with_tensors(proto, module, names), doubts
+    warned = {
+        f"{Path(one.filename)}:{one.lineno}"
+        for one in caught
+        if one.category.__name__ == TRACER_WARNING
+    }
+    return _with_tensors(proto, module, names), frozenset(warned)
 
 
 def _with_tensors(

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import helper
 
-from lsuv_cli.core.errors import ModelError
-from lsuv_cli.graph.torch_arrays import as_numpy
+from lsuv_cli.reading.conversion_check import check_conversion
 from lsuv_cli.reading.flat_module import FlatModule
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.reading.module_export import export_program, export_traced
-from lsuv_cli.reading.torch_export import ConversionError, quiet, trace
+from lsuv_cli.reading.python_decisions import python_decisions
+from lsuv_cli.reading.torch_export import ConversionError, trace
 from lsuv_cli.reading.torch_program import PREFIX, ConvertedGraph
-from lsuv_cli.runtime.run_model import run_model
 
 # Another number than what it was exported on.
 CHECKED = EXAMPLES + 1
-TOLERANCE = 1e-3
-HALF_TOLERANCE = 5e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,9 @@ def convert_module(module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> Co
             break
         try:
             made = road(module, inputs)
-            _check(made.graph, module, inputs)
+            few = _few(inputs, CHECKED)
+            given = dict(zip(inputs, few, strict=True))
+            check_conversion(made.graph, partial(module, *few), given)
         except ConversionError as error:
             failures.append(str(error).replace(PREFIX, ""))
             continue
@@ -77,7 +72,9 @@ def convert_module(module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> Co
 
 
 def _traced(module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> Converted:
-    graph, doubts = export_traced(module, module, _few(inputs, EXAMPLES), list(inputs))
+    few = _few(inputs, EXAMPLES)
+    graph, warned = export_traced(module, module, few, list(inputs))
+    doubts = python_decisions(module, few, warned)
     return Converted(graph, "torch.onnx.export(dynamo=False)", doubts)
 
 
@@ -95,61 +92,3 @@ def _scripted(module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> Convert
 def _few(inputs: Mapping[str, torch.Tensor], count: int) -> list[torch.Tensor]:
     """Return the first samples of each input, repeated where there are not as many."""
     return [torch.cat([value] * -(-count // len(value)))[:count] for value in inputs.values()]
-
-
-def _check(graph: ConvertedGraph, module: FlatModule, inputs: Mapping[str, torch.Tensor]) -> None:
-    """Check that a graph computes what the module computes, on another number of samples.
-
-    Raises:
-        ConversionError: it does not.
-    """
-    few = _few(inputs, CHECKED)
-    with torch.no_grad(), quiet():
-        expected, again = module(*few), module(*few)
-    dtypes = {source.info.dtype.name for source in graph.parameters.values()}
-    is_random = any(
-        not torch.equal(one.nan_to_num(), other.nan_to_num())
-        for one, other in zip(expected, again, strict=True)
-    )
-    if is_random or "bfloat16" in dtypes:  # which ONNX Runtime does not compute with on the CPU
-        return
-    model, feeds = _runnable(graph)
-    feeds |= {name: as_numpy(value) for name, value in zip(inputs, few, strict=True)}
-    taken = {value.name for value in model.graph.input}
-    try:
-        found = run_model(
-            model.SerializeToString(), {name: feeds[name] for name in feeds.keys() & taken}
-        )
-    except ModelError as error:
-        raise ConversionError(f"ONNX Runtime can't run what the exporter makes: {error}") from None
-    tolerance = HALF_TOLERANCE if "float16" in dtypes else TOLERANCE
-    if len(found) != len(expected) or not all(
-        _is_close(one, as_numpy(other), tolerance)
-        for one, other in zip(found, expected, strict=True)
-    ):
-        raise ConversionError("what the exporter makes does not compute what the module computes")
-
-
-def _runnable(graph: ConvertedGraph) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    """Return a graph as a model whose parameters are inputs, and their values."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.skeleton)
-    feeds = {}
-    for name, source in graph.parameters.items():
-        kind = helper.np_dtype_to_tensor_dtype(source.info.dtype)
-        model.graph.input.append(helper.make_tensor_value_info(name, kind, source.info.shape))
-        feeds[name] = source.read()
-    return model, feeds
-
-
-def _is_close(found: NDArray[Any], expected: NDArray[Any], tolerance: float) -> bool:
-    if found.shape != expected.shape:
-        return False
-    size = np.abs(np.nan_to_num(expected.astype(np.float64))).max(initial=0.0)
-    return np.allclose(
-        found.astype(np.float64),
-        expected.astype(np.float64),
-        rtol=tolerance,
-        atol=tolerance * size,
-        equal_nan=True,
-    )
