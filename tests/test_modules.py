@@ -7,6 +7,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from support.layer_outputs import off_target, outputs_by_layer
 from support.roads import silenced
 from support.torch_batch_norm import randomized_residual
 from support.torch_models import MODELS, built, example
+
+pytestmark = pytest.mark.usefixtures("quick_exporter")
 
 SAMPLES = 16
 
@@ -170,6 +173,21 @@ class Scripted(nn.Module):
         return y
 
 
+class Configured(nn.Module):
+    """Chooses an implementation by a configuration, as transformers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(_attn_implementation="flash_attention_2")
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.config._attn_implementation != "sdpa":
+            raise RuntimeError("no flash on the CPU")
+        y: Tensor = self.fc(x)
+        return y
+
+
 class Norms(nn.Module):
     """RMSNorm, which the older exporter does not know."""
 
@@ -213,6 +231,12 @@ def test_other_roads(make: Callable[[], nn.Module], recwarn: pytest.WarningsReco
     told = [str(one.message) for one in recwarn if isinstance(one.message, LsuvWarning)]
     by_value = isinstance(model, Scripted) and model.by_value
     assert any("is fixed as the first samples have it" in text for text in told) == by_value
+
+
+def test_an_implementation_that_exporters_know() -> None:
+    model, x = Configured(), torch.randn(SAMPLES, 6)
+    assert initialize_(model, x).converged
+    assert model.config._attn_implementation == "flash_attention_2"
 
 
 def test_an_exported_program_and_a_script() -> None:
@@ -308,13 +332,15 @@ def test_half_precision_and_old_weight_norm() -> None:
     assert old[0](x).var(correction=0).item() == pytest.approx(1, abs=1e-3)
 
 
-class Unexportable(nn.Module):
+class Singular(nn.Module):
+    """Holds an operator that no exporter knows."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Linear(6, 6), nn.LSTM(6, 6, proj_size=3))
+        self.inner = nn.Linear(6, 6)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.inner(x)[0]
+        y: Tensor = torch.linalg.svdvals(self.inner(x)[:, :, None])
         return y
 
 
@@ -326,7 +352,7 @@ class Locked(nn.Linear):
 @pytest.mark.parametrize(
     ("model", "samples", "says"),
     [
-        (Unexportable(), torch.randn(4, 5, 6), "Unexportable can't be converted to ONNX: .*LSTM"),
+        (Singular(), torch.randn(4, 6), "Singular can't be converted to ONNX: .*linalg_svd"),
         (Locked(6, 3), torch.randn(4, 6), "Locked can't be copied .*cannot pickle a lock"),
         (nn.LazyLinear(3), torch.randn(4, 6), "weight has no shape yet; run the module once"),
         (nn.Linear(6, 3, device="meta"), torch.randn(4, 6), "is on the device meta"),

@@ -28,9 +28,20 @@ HOOKS = (
     "_load_state_dict_post_hooks",
 )
 
+# Implementations that configurations of transformers choose and no exporter of PyTorch's knows, and
+# others that compute the same.
+CONVERTIBLE = {
+    "_experts_implementation": {"grouped_mm": "batched_mm"},
+    "_attn_implementation": dict.fromkeys(
+        ("flash_attention_2", "flash_attention_3", "flex_attention"), "sdpa"
+    ),
+}
+
 
 def eval_copy(module: nn.Module, *, with_hooks: bool) -> nn.Module:
     """Return a copy of a module, on the CPU and in eval mode.
+
+    A module of transformers computes with implementations that PyTorch's exporters know.
 
     Args:
         module: the module.
@@ -60,12 +71,27 @@ def eval_copy(module: nn.Module, *, with_hooks: bool) -> nn.Module:
             memo[id(parameter)] = shared
     try:
         with torch.no_grad():
-            return copy.deepcopy(module, memo).cpu().eval()
+            made = copy.deepcopy(module, memo).cpu().eval()
     except Exception as error:  # noqa: BLE001 - __deepcopy__ and __setstate__ may raise any
         raise ModelError(
             f"{type(module).__name__} can't be copied ({type(error).__name__}: {error}), and is "
             "not to be changed by being converted; take out of it what copy.deepcopy refuses"
         ) from None
+    for one in made.modules():
+        _choose_convertible(getattr(one, "config", None))
+    return made
+
+
+def _choose_convertible(config: object) -> None:
+    """Have a configuration choose implementations that PyTorch's exporters know.
+
+    Args:
+        config: of a copied module of transformers, or None; modified.
+    """
+    for name, replacements in CONVERTIBLE.items():
+        chosen = getattr(config, name, None)
+        if isinstance(chosen, str) and chosen in replacements:
+            setattr(config, name, replacements[chosen])
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -178,10 +178,13 @@ def convert(
     """
     import torch
 
+    from lsuv_cli.reading.torch_decompositions import with_exportable_operators
+
     with quiet():
         try:
+            exportable = with_exportable_operators(program)
             made: Any = torch.onnx.export(
-                program, (), None, dynamo=True, optimize=False, verbose=False
+                exportable, (), None, dynamo=True, optimize=False, verbose=False
             )
         except Exception as error:  # noqa: BLE001 - decompositions raise errors of any type
             raise ConversionError(_reason(error)) from None

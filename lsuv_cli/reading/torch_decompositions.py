@@ -1,0 +1,96 @@
+"""Decompositions of operators that PyTorch's exporter converts wrongly.
+
+It leaves out the projections of an LSTM, and makes of an EmbeddingBag nested loops that crash ONNX
+Runtime. To be imported only where a program is at hand: it imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+EMBEDDING_BAGS = frozenset((aten.embedding_bag.padding_idx, aten.embedding_bag.default))
+SUM, MEAN = 0, 1  # the modes of an EmbeddingBag; 2 is the maximum
+
+
+def with_exportable_operators(
+    program: torch.export.ExportedProgram,
+) -> torch.export.ExportedProgram:
+    """Return a program without the operators that the exporter converts wrongly.
+
+    Args:
+        program: the program; not modified.
+    """
+    table: dict[Any, Callable[..., Any]] = {}
+    for node in program.graph.nodes:
+        if node.target in EMBEDDING_BAGS:
+            table[node.target] = embedding_bag
+        elif node.target == aten.lstm.input and _has_projections(node):
+            from torch._decomp.decompositions import lstm_impl
+
+            table[node.target] = lstm_impl
+    return program.run_decompositions(table) if table else program
+
+
+def _has_projections(node: torch.fx.Node) -> bool:
+    """Return whether an LSTM projects its states: each of its layers has one more weight then."""
+    arguments: Any = node.args
+    _, _, weights, has_biases, layers, _, _, is_bidirectional, _ = arguments
+    return bool(len(weights) / (layers * (1 + is_bidirectional)) > (4 if has_biases else 2))
+
+
+def embedding_bag(
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,  # noqa: ARG001 - the signature is the operator's
+    mode: int = SUM,
+    sparse: bool = False,  # noqa: ARG001
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the outputs of `aten.embedding_bag`; the last three are for its gradient.
+
+    Args:
+        weight: the table, shape (rows, features).
+        indices: rows of the table, bag after bag, shape (n,).
+        offsets: where each bag begins among them, shape (bags,), and with `include_last_offset`
+            the end of the last.
+        scale_grad_by_freq: of no effect here.
+        mode: 0 for the sum of a bag's rows, 1 for their mean, 2 for their maximum.
+        sparse: of no effect here.
+        per_sample_weights: multiplies each row, shape (n,).
+        include_last_offset: see `offsets`.
+        padding_idx: the row that is left out, from the end if negative; None for none.
+
+    Returns:
+        The bags, shape (bags, features), the bag of each index, the number of rows in each bag, and
+        the offsets.
+    """
+    starts = offsets[:-1] if include_last_offset else offsets
+    places = torch.arange(indices.shape[0], device=indices.device)
+    bag = (places[:, None] >= starts).sum(1) - 1  # (n,)
+    counted = torch.ones_like(indices, dtype=weight.dtype)
+    if padding_idx is not None:
+        counted = (indices != padding_idx % weight.shape[0]).to(weight.dtype)
+    rows = weight[indices]  # (n, features)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights[:, None]
+    sizes = weight.new_zeros(starts.shape[0]).scatter_add(0, bag, counted)
+    empty = weight.new_zeros(starts.shape[0], weight.shape[1])
+    targets = bag[:, None].expand(-1, weight.shape[1])
+    if mode in (SUM, MEAN):
+        result = empty.scatter_add(0, targets, rows * counted[:, None])
+        if mode == MEAN:
+            result = result / sizes.clamp(min=1)[:, None]
+    else:
+        rows = torch.where(counted[:, None] > 0, rows, -torch.inf)
+        result = (empty - torch.inf).scatter_reduce(0, targets, rows, "amax")
+        result = torch.where(sizes[:, None] > 0, result, 0)
+    return result, bag, sizes.to(indices.dtype), offsets
