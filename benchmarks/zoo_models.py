@@ -1,22 +1,17 @@
-"""Makers of the zoo's models: real architectures in small configurations, of random weights."""
+"""Models whose configuration takes more than a row of a table; and the libraries of them all."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from zoo_entry import SAMPLES, Made, ZooModel, pictures
 from zoo_generator import Generator
-
-Made = tuple[nn.Module, tuple[Tensor, ...]]
-
-SAMPLES = 16
 
 # torchvision's compiled operators want CUDA's libraries; its models can do without.
 MISSING = (
@@ -25,21 +20,6 @@ MISSING = (
     "qroi_align(Tensor input, Tensor rois, float scale, int h, int w, int n, bool a) -> Tensor",
 )
 _operators: list[Any] = []
-
-
-@dataclass(frozen=True)
-class ZooModel:
-    """A model of the zoo.
-
-    Attributes:
-        name: its name.
-        make: makes the module, in eval mode, and samples.
-        libraries: what to import before.
-    """
-
-    name: str
-    make: Callable[[], Made]
-    libraries: tuple[str, ...] = ()
 
 
 def prepare_libraries() -> None:
@@ -55,33 +35,6 @@ def prepare_libraries() -> None:
             library.define(schema)
         _operators.append(library)
         importlib.import_module("torchvision")
-
-
-def returning(
-    kind: type[nn.Module],
-    pick: Callable[[Any], Tensor],
-    more: Callable[[Tensor], dict[str, Any]] = lambda _: {},
-) -> type[nn.Module]:
-    """Return a class of the same name whose forward returns one tensor.
-
-    A wrapper would give every parameter's name a prefix.
-
-    Args:
-        kind: the class of a model that returns a record.
-        pick: picks the tensor.
-        more: gives further arguments.
-    """
-    whole: Any = kind.forward
-
-    def forward(self: nn.Module, x: Tensor) -> Tensor:
-        return pick(whole(self, x, **more(x)))
-
-    return type(kind.__name__, (kind,), {"forward": forward})
-
-
-def pictures(size: int = 64) -> tuple[Tensor, ...]:
-    """Return normal noise as colour pictures."""
-    return (torch.randn(SAMPLES, 3, size, size),)
 
 
 def tokens(vocabulary: int = 100, length: int = 12) -> tuple[Tensor, ...]:
@@ -138,8 +91,7 @@ def _wav2vec2() -> Made:
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=4,
     )
-    kind = returning(Wav2Vec2Model, lambda out: out.last_hidden_state)
-    return kind(config), (torch.randn(SAMPLES, 800),)
+    return Wav2Vec2Model(config), (torch.randn(SAMPLES, 800),)
 
 
 def _yolo() -> Made:
@@ -169,12 +121,8 @@ def _mixtral() -> Made:
         experts_implementation="batched_mm",
     )
     # Without a mask the model looks for packed sequences, which no exporter knows how to do.
-    kind = returning(
-        MixtralForCausalLM,
-        lambda out: out.logits,
-        lambda x: {"attention_mask": torch.ones_like(x)},
-    )
-    return kind(config), tokens()
+    (ids,) = tokens()
+    return MixtralForCausalLM(config), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _siglip() -> Made:
@@ -188,7 +136,7 @@ def _siglip() -> Made:
         image_size=32,
         patch_size=8,
     )
-    return returning(SiglipVisionModel, lambda out: out.pooler_output)(config), pictures(32)
+    return SiglipVisionModel(config), pictures(32)
 
 
 def _deberta() -> Made:
@@ -207,7 +155,7 @@ def _deberta() -> Made:
         norm_rel_ebd="layer_norm",
         share_att_key=True,
     )
-    return returning(DebertaV2Model, lambda out: out.last_hidden_state)(config), tokens()
+    return DebertaV2Model(config), tokens()
 
 
 def _swin() -> Made:
@@ -228,7 +176,7 @@ def _generator(*, fused: bool) -> Made:
     return Generator(fused=fused), (torch.randn(SAMPLES, 16),)
 
 
-MODELS = (
+HAND_MADE = (
     ZooModel("nfnet", _nfnet, ("timm",)),
     ZooModel("bit", _bit, ("timm",)),
     ZooModel("wav2vec2", _wav2vec2, ("transformers",)),
