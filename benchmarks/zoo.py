@@ -1,6 +1,6 @@
 """Initialise real architectures by every road, and check in PyTorch what exit code 0 promises.
 
-    PYTHONPATH=tests python benchmarks/zoo.py [--models timm/,swin] [--roads module,pt2] [--out FILE]
+    PYTHONPATH=tests python benchmarks/zoo.py [--models timm/,swin] [--roads pt2] [--out FILE]
 
 Every run has a process of its own, with a time limit, and makes a line of JSON. What --out has
 already is not run again. `zoo_table.py` makes docs/zoo.md of it.
@@ -97,7 +97,8 @@ def run_all(runs: Sequence[Run], seconds: float) -> Iterator[dict[str, Any]]:
             importlib.import_module(name)
         registry()
         # Seconds are those of a process that has converted before.
-        setattr(ONNXRegistry, "from_torchlib", staticmethod(registry))
+        vars_of: Any = ONNXRegistry
+        vars_of.from_torchlib = staticmethod(registry)
     with tempfile.TemporaryDirectory(prefix="lsuv-zoo-") as root:
         for number, (model, road) in enumerate(runs):
             folder = Path(root, str(number))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from zoo_entry import Inputs, ZooModel, flatten
 
-import lsuv_cli
-from lsuv_cli.core.errors import ExitCode, LsuvError
-from lsuv_cli.report.init_json import init_json
 from support.accounting import products, unaccounted
 from support.eager_products import EagerProduct, eager_products
 from support.layer_outputs import LAYERS, TOLERANCE
-from support.promise import Initialised, emptied, initialised, written_state
+from support.promise import (
+    Initialised,
+    emptied,
+    initialised,
+    initialised_in_place,
+    written_state,
+)
 from support.roads import by_road, save_samples, silenced
 
 ROADS = ("module", "pt2", "dynamo", "unopt", "script", "trace", "like", "lsuv")
@@ -43,7 +44,9 @@ def run_steps(model: ZooModel, road: str, folder: Path) -> Steps:
     if road == "module":
         yield "init", {}
         started = time.perf_counter()
-        run = _initialised_in_place(module, inputs)
+        alone = isinstance(inputs, tuple) and len(inputs) == 1
+        with silenced():
+            run = initialised_in_place(module, inputs[0] if alone else inputs)
         more: dict[str, Any] = {}
     else:
         yield "export", {}
@@ -76,29 +79,21 @@ def _loaded_steps(model: ZooModel, run: Initialised) -> Steps:
     """Load what was written into a new model and run it."""
     _, inputs = made(model, 0)
     loaded = emptied(lambda: made(model, 1)[0])
-    keys = loaded.load_state_dict(written_state(run), strict=False)
+    state: Any = OrderedDict(written_state(run))
+    # A file of weights has no metadata, without which mnasnet loads no file, whoever wrote it.
+    state._metadata = getattr(loaded.state_dict(), "_metadata", {})  # noqa: SLF001
+    keys = loaded.load_state_dict(state, strict=False)
     lost = {"missing": keys.missing_keys, "unexpected": keys.unexpected_keys}
-    yield "measure", {"strict": not any(lost.values())} | {
-        name: names[:LISTED] for name, names in lost.items() if names
-    }
+    yield (
+        "measure",
+        {"strict": not any(lost.values())}
+        | {name: names[:LISTED] for name, names in lost.items() if names},
+    )
     values = flatten(loaded, inputs)
     with torch.no_grad():
         complete = all(bool(out.isfinite().all()) for out in loaded(*values))
     found = eager_products(loaded, values, run.statuses)
     yield "done", {"complete": complete, **compared(run, found)}
-
-
-def _initialised_in_place(module: nn.Module, inputs: Inputs) -> Initialised:
-    """Run `initialize_` as a user would."""
-    batch = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-    try:
-        with silenced():
-            result = lsuv_cli.initialize_(module, batch, count=None, device="cpu")
-    except LsuvError as error:
-        return Initialised(error.exit_code, [str(error)])
-    code = ExitCode.SUCCESS if result.converged else ExitCode.NOT_CONVERGED
-    state = {name: np.array(value) for name, value in module.state_dict().items()}
-    return Initialised(code, [], json.loads(init_json(result.report)), state)
 
 
 def _package_steps(model: ZooModel) -> Steps:
@@ -117,9 +112,7 @@ def _package_steps(model: ZooModel) -> Steps:
     yield "measure", {"init_seconds": seconds, "peak_mb": peak_mb()}
     own = {f"{name}.weight" for name, one in module.named_modules() if isinstance(one, LAYERS)}
     found = eager_products(module, flatten(module, inputs))
-    deviations = [
-        abs(one.variances[0] - 1) for one in found.values() if one.weight in own
-    ]
+    deviations = [abs(one.variances[0] - 1) for one in found.values() if one.weight in own]
     off = sum(not deviation <= TOLERANCE for deviation in deviations)
     worst = max(deviations, default=0.0)
     yield "done", {"products": len(found), "layers": len(deviations), "worst": worst, "off": off}

@@ -52,8 +52,10 @@ class ConstantSteps:
         for position, step in enumerate(steps):
             if _is_constant(step, known, model.activations) and not read.isdisjoint(step.makes):
                 known.update(step.makes)
-                self._steps |= dict.fromkeys(step.makes, step)
-                self._order |= dict.fromkeys(step.makes, position)
+                # A step is there once for each segment that the steps have been in before.
+                for name in step.makes:
+                    self._steps.setdefault(name, step)
+                    self._order.setdefault(name, position)
             else:
                 self.others.append(step)
 

@@ -126,7 +126,8 @@ def _with_tensors(
         names: of the inputs that stay.
     """
     graph = proto.graph
-    tensors = module.state_dict(keep_vars=True)
+    # The graph of a trace takes buffers that are not persistent, too.
+    tensors = {**dict(module.named_buffers()), **module.state_dict(keep_vars=True)}
     given = [value for value in graph.input if value.name in names]
     own_names = [value.name for value in graph.input if value.name not in names]
     new_names = NewNames(names_in(graph))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lsuv_cli.reading.conversion_check import check_conversion
-from lsuv_cli.reading.torch_export import quiet
+from lsuv_cli.reading.torch_export import ConversionError, quiet
 from lsuv_cli.reading.torch_program import ConvertedGraph
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # Where a symbolic size has no example.
 SAMPLES = 2
+
+# What inputs of integers are filled with, in turn. One of them may mask everything, for which
+# PyTorch and ONNX define different results; a conversion is wrong where it is with either.
+INTEGERS = (1, 0)
 
 # Arguments that make operators random or have them mix samples: their positions and their values
 # in eval mode.
@@ -42,12 +46,13 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "ndim")
 
 
-def examples(program: torch.export.ExportedProgram, factor: float) -> list[Any]:
-    """Return values for the inputs of a program, in their order: noise, and integers of zero.
+def examples(program: torch.export.ExportedProgram, factor: float, integer: int = 0) -> list[Any]:
+    """Return values for the inputs of a program, in their order: noise, and one integer.
 
     Args:
         program: the program.
         factor: multiplies the noise, and seeds it.
+        integer: what inputs of integers and truth values are filled with.
     """
     import torch
 
@@ -60,7 +65,8 @@ def examples(program: torch.export.ExportedProgram, factor: float) -> list[Any]:
             values = torch.randn(list(map(_size, value.shape)), generator=noise) * factor
             made.append(values.to(value.dtype))
         else:
-            made.append(torch.zeros(list(map(_size, value.shape)), dtype=value.dtype))
+            sizes = list(map(_size, value.shape))
+            made.append(torch.full(sizes, integer).to(value.dtype))
     return made
 
 
@@ -116,23 +122,31 @@ def check_program(program: torch.export.ExportedProgram, converted: ConvertedGra
     )
     if spec is None or in_training:
         return
-    values = examples(program, 1.0)
-    tensors = list(filter(is_tensor, values))
     names = [value.name for value in converted.skeleton.graph.input]
-    if len(names) != len(tensors):  # numbers may be inputs, too
-        return
-    given = dict(zip(names, tensors, strict=True))
+    failure: ConversionError | None = None
     with inference_module(program) as module:
-        args, kwargs = spec.unflatten(values)
+        for integer in INTEGERS:
+            values = examples(program, 1.0, integer)
+            tensors = list(filter(is_tensor, values))
+            if len(names) != len(tensors):  # numbers may be inputs, too
+                return
+            args, kwargs = spec.unflatten(values)
 
-        def run() -> list[torch.Tensor]:
-            return list(tensors_in(module(*args, **kwargs)))
+            def run(args: Any = args, kwargs: Any = kwargs) -> list[torch.Tensor]:
+                return list(tensors_in(module(*args, **kwargs)))
 
-        try:
-            run()
-        except Exception:  # noqa: BLE001 - the samples are made up, and may not be possible ones
-            return
-        check_conversion(converted, run, given)
+            try:
+                run()
+            except Exception:  # noqa: BLE001, S112 - the samples are made up, and may be impossible
+                continue
+            try:
+                check_conversion(converted, run, dict(zip(names, tensors, strict=True)))
+            except ConversionError as error:
+                failure = error
+            else:
+                return
+    if failure is not None:
+        raise failure
 
 
 def _inference_argument(node: Node) -> tuple[int, Any]:

@@ -1,7 +1,9 @@
 """Decompositions of operators that PyTorch's exporter converts wrongly.
 
-It leaves out the projections of an LSTM, and makes of an EmbeddingBag nested loops that crash ONNX
-Runtime. To be imported only where a program is at hand: it imports torch.
+It leaves out the projections of an LSTM, makes of an EmbeddingBag nested loops that crash ONNX
+Runtime, squeezes axes of other sizes than one, which PyTorch leaves as they are, and fails at a
+view of what an attention with a mask computes. To be imported only where a program is at hand: it
+imports torch.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ def with_exportable_operators(
             from torch._decomp.decompositions import lstm_impl
 
             table[node.target] = lstm_impl
+        elif node.target == aten.scaled_dot_product_attention.default and _has_mask(node):
+            table[aten.view.default] = view
+        elif node.target == aten.squeeze.dim and _has_no_unit_axis(node):
+            table[node.target] = squeeze
     return program.run_decompositions(table) if table else program
 
 
@@ -42,6 +48,48 @@ def _has_projections(node: torch.fx.Node) -> bool:
     arguments: Any = node.args
     _, _, weights, has_biases, layers, _, _, is_bidirectional, _ = arguments
     return bool(len(weights) / (layers * (1 + is_bidirectional)) > (4 if has_biases else 2))
+
+
+def _has_mask(node: torch.fx.Node) -> bool:
+    """Return whether an attention is given a mask, by position or by name."""
+    return (node.args[3:4] or (node.kwargs.get("attn_mask"),))[0] is not None
+
+
+def _has_no_unit_axis(node: torch.fx.Node) -> bool:
+    """Return whether the axis that is to be squeezed is known to have another size than one."""
+    arguments: Any = node.args
+    value = arguments[0].meta.get("val")
+    size = value.shape[arguments[1]] if value is not None and value.dim() else 1
+    return isinstance(size, int) and size != 1
+
+
+def squeeze(x: Tensor, dim: int) -> Tensor:
+    """Return the output of `aten.squeeze.dim`.
+
+    Args:
+        x: any tensor.
+        dim: the axis, which stays if its size is not one.
+    """
+    if x.dim() and isinstance(x.shape[dim], int) and x.shape[dim] != 1:
+        return aten.alias.default(x)  # type: ignore[no-any-return]
+    return NotImplemented
+
+
+def view(x: Tensor, size: list[int]) -> Tensor:
+    """Return the output of `aten.view`, whatever strides its input will get.
+
+    The kernels of an attention lay out their outputs so that its heads can be merged by a view; the
+    products that the exporter makes of it do not.
+
+    Args:
+        x: any tensor.
+        size: its new shape.
+    """
+    if len(size) >= x.dim():
+        return NotImplemented
+    whole = aten.clone.default(x, memory_format=torch.contiguous_format)
+    merged: Tensor = aten._unsafe_view.default(whole, size)  # noqa: SLF001
+    return merged
 
 
 def embedding_bag(

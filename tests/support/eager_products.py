@@ -54,12 +54,12 @@ def eager_products(
 ) -> dict[str, EagerProduct]:
     """Run a module; return its products of data with something else, in the order of first calls.
 
-    A layer that is fed by parameters counts where it is a module of its own.
+    A layer that is fed by parameters counts where it is a module of its own or its weight is named.
 
     Args:
         module: the module, in eval mode.
         inputs: the samples.
-        weights: names of weights; of `name[2:4]` the product with the whole is split.
+        weights: names of layers' weights; of `name[2:4]` the product with the whole is split.
     """
     watch = _Watch(module, inputs, weights)
     handles = [
@@ -86,7 +86,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of PyTorch
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rows: dict[str, list[tuple[int, int]]] = {}
-        for whole, *row in filter(None, map(_part, weights)):
+        listed = list(weights)
+        self._weights = {weight.partition("[")[0] for weight in listed}
+        for whole, *row in filter(None, map(_part, listed)):
             self._rows.setdefault(whole, []).append((row[0], row[1]))
         self.found: dict[str, EagerProduct] = {}
         self._data = {_memory(value) for value in inputs}
@@ -108,10 +110,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of PyTorch
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        self._follow(func, given, out)
         if func in FACTORS:
             first, second = (args[place] for place in FACTORS[func])
             self._look(func, first, second, out)
-        self._follow(func, given, out)
         return out
 
     def _follow(self, func: Any, given: list[Tensor], out: Any) -> None:
@@ -138,14 +140,26 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of PyTorch
 
     def _look(self, func: Any, first: Tensor, second: Tensor, out: Tensor) -> None:
         others = [self._is_other(first), self._is_other(second)]
-        if not any(others) or (all(others) and not self._is_own(second)):
+        if not any(others):
             return
         weight = second if others[1] else first
+        if all(others):
+            if not self._is_own(second):
+                rows = [value for value in (first, second) if self._has_row(value)]
+                if not rows:
+                    return
+                weight = rows[-1]
+            self._data.add(_memory(out))  # fed by parameters, it has outputs like any other layer
         name, computed = self._called(weight)
         product = EagerProduct(name, computed)
         for part, values in self._parts(func, name, weight, out).items():
             found = self.found.setdefault(part, replace(product, weight=part, variances=[]))
             found.variances.append(values.double().var(correction=0).item())
+
+    def _has_row(self, weight: Tensor) -> bool:
+        """Return whether a value is a parameter, or a view of one, whose name was given."""
+        named = self._names.get(_memory(weight))
+        return named is not None and named[0] in self._weights
 
     def _is_own(self, weight: Tensor) -> bool:
         """Return whether a weight is that of the layer that runs, a module of PyTorch's."""

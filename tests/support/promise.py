@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
+import lsuv_cli
 from lsuv_cli.core.errors import ExitCode, LsuvError
 from lsuv_cli.core.options import InitOptions, SampleOptions
+from lsuv_cli.graph.torch_arrays import as_numpy
 from lsuv_cli.jobs.init import initialize_weights
 from lsuv_cli.report.init_json import init_json
 
@@ -96,6 +98,23 @@ def initialised(model: Path, data: Path, **options: Any) -> Initialised:
         return Initialised(error.exit_code, [*events.texts, str(error)])
     code = ExitCode.NOT_CONVERGED if report.failures else ExitCode.SUCCESS
     return Initialised(code, events.texts, json.loads(init_json(report)), load_file(out))
+
+
+def initialised_in_place(module: nn.Module, batch: Any, **options: Any) -> Initialised:
+    """Run `initialize_` on a module.
+
+    Args:
+        module: the module.
+        batch: all samples.
+        options: of `initialize_`.
+    """
+    try:
+        result = lsuv_cli.initialize_(module, batch, count=None, device="cpu", **options)
+    except LsuvError as error:
+        return Initialised(error.exit_code, [str(error)])
+    code = ExitCode.SUCCESS if result.converged else ExitCode.NOT_CONVERGED
+    state = {name: as_numpy(value) for name, value in module.state_dict().items()}
+    return Initialised(code, [], json.loads(init_json(result.report)), state)
 
 
 def load_strictly(

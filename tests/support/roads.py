@@ -34,6 +34,7 @@ EVERY_ROAD = "LSUV_EVERY_ROAD"
 
 # Exported on two samples, so that a batch size that got into a file shows.
 FEW = 2
+SMALL_BATCH = 16
 
 
 def roads_taken(name: str, roads: Sequence[str]) -> Sequence[str]:
@@ -190,11 +191,18 @@ def converted(program: Path) -> onnx.ModelProto:
 
 
 def _pt2(module: nn.Module, inputs: Inputs, folder: Path) -> Path:
-    batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} for _ in inputs)
     path = folder / "program.pt2"
-    torch.export.save(torch.export.export(module, inputs, dynamic_shapes=shapes), path)
-    return path
+    # Some code, as of group normalisation, asks for a bound of the batch size.
+    for batch in (torch.export.Dim("batch"), torch.export.Dim("batch", max=SMALL_BATCH)):
+        shapes = tuple({0: batch} for _ in inputs)
+        try:
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        except (torch._dynamo.exc.UserError, AssertionError) as error:
+            failure = error
+        else:
+            torch.export.save(program, path)
+            return path
+    raise failure
 
 
 # Making the table of operators takes half the time of an export, and it is always the same.
