@@ -44,9 +44,8 @@ def run_steps(model: ZooModel, road: str, folder: Path) -> Steps:
     if road == "module":
         yield "init", {}
         started = time.perf_counter()
-        alone = isinstance(inputs, tuple) and len(inputs) == 1
         with silenced():
-            run = initialised_in_place(module, inputs[0] if alone else inputs)
+            run = initialised_in_place(module, as_batch(inputs))
         more: dict[str, Any] = {}
     else:
         yield "export", {}
@@ -102,9 +101,8 @@ def _package_steps(model: ZooModel) -> Steps:
 
     yield "make", {"start_mb": peak_mb()}
     module, inputs = made(model, 0)
-    named = not isinstance(inputs, tuple)
-    data = inputs if named or len(inputs) > 1 else inputs[0]
-    called = _Called(module, named=named) if not isinstance(data, Tensor) else module
+    data = as_batch(inputs)
+    called = module if isinstance(data, Tensor) else _Called(module)
     yield "init", {}
     started = time.perf_counter()
     lsuv.lsuv_with_singlebatch(called, data, verbose=False)
@@ -121,12 +119,17 @@ def _package_steps(model: ZooModel) -> Steps:
 class _Called(nn.Module):
     """Calls a module that takes more than the one argument which the package gives."""
 
-    def __init__(self, net: nn.Module, *, named: bool) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.named = net, named
+        self.net = net
 
     def forward(self, given: Any) -> Any:
-        return self.net(**given) if self.named else self.net(*given)
+        return self.net(**given) if isinstance(given, dict) else self.net(*given)
+
+
+def as_batch(inputs: Inputs) -> Any:
+    """Return samples as a loader gives them: a tensor alone is in no tuple."""
+    return inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
 
 
 def made(model: ZooModel, seed: int) -> tuple[nn.Module, Inputs]:

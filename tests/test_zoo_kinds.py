@@ -32,7 +32,8 @@ class Attention(nn.Module):
         parts = self.qkv(x).reshape(x.shape[0], LENGTH, 3, HEADS, WIDTH // HEADS)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(out.transpose(1, 2).reshape(x.shape[0], LENGTH, WIDTH))
+        y: Tensor = self.proj(out.transpose(1, 2).reshape(x.shape[0], LENGTH, WIDTH))
+        return y
 
 
 class Biased(Attention):
@@ -65,7 +66,22 @@ class Squeezed(nn.Module):
         self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x).squeeze(1)).squeeze(-1)
+        y: Tensor = self.second(self.first(x).squeeze(1))
+        return y
+
+
+class Inverted(nn.Module):
+    """As in XLNet: an integer mask is subtracted from a float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, WIDTH)
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        y = self.first(self.embedding(ids)) * (1.5 - mask)[:, :, None]
+        x: Tensor = self.second(y)
+        return x
 
 
 def sequence() -> Inputs:
@@ -81,6 +97,7 @@ def masked_ids() -> Inputs:
 KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
     "attention with a bias": (Biased, sequence),
     "attention with an integer mask": (Masked, masked_ids),
+    "a float less integers": (Inverted, masked_ids),
     "squeeze of a longer axis": (Squeezed, sequence),
 }
 

@@ -2,8 +2,8 @@
 
 It leaves out the projections of an LSTM, makes of an EmbeddingBag nested loops that crash ONNX
 Runtime, squeezes axes of other sizes than one, which PyTorch leaves as they are, and fails at a
-view of what an attention with a mask computes. To be imported only where a program is at hand: it
-imports torch.
+view of what an attention with a mask computes and at integers that are subtracted from a float. To
+be imported only where a program is at hand: it imports torch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 aten = torch.ops.aten
 
 EMBEDDING_BAGS = frozenset((aten.embedding_bag.padding_idx, aten.embedding_bag.default))
+# Returned by a decomposition that is for other arguments.
+NOT_HERE: Any = NotImplemented
 SUM, MEAN = 0, 1  # the modes of an EmbeddingBag; 2 is the maximum
 
 
@@ -38,6 +40,8 @@ def with_exportable_operators(
             table[node.target] = lstm_impl
         elif node.target == aten.scaled_dot_product_attention.default and _has_mask(node):
             table[aten.view.default] = view
+        elif node.target == aten.rsub.Scalar:
+            table[node.target] = subtract_from
         elif node.target == aten.squeeze.dim and _has_no_unit_axis(node):
             table[node.target] = squeeze
     return program.run_decompositions(table) if table else program
@@ -71,8 +75,15 @@ def squeeze(x: Tensor, dim: int) -> Tensor:
         dim: the axis, which stays if its size is not one.
     """
     if x.dim() and isinstance(x.shape[dim], int) and x.shape[dim] != 1:
-        return aten.alias.default(x)  # type: ignore[no-any-return]
-    return NotImplemented
+        same: Tensor = aten.alias.default(x)
+        return same
+    return NOT_HERE  # type: ignore[no-any-return]
+
+
+def subtract_from(x: Tensor, other: float, alpha: float = 1) -> Tensor:
+    """Return the output of `aten.rsub.Scalar`: other - alpha x."""
+    value = x.to(torch.result_type(x, other))
+    return value * -alpha + other
 
 
 def view(x: Tensor, size: list[int]) -> Tensor:
@@ -86,7 +97,7 @@ def view(x: Tensor, size: list[int]) -> Tensor:
         size: its new shape.
     """
     if len(size) >= x.dim():
-        return NotImplemented
+        return NOT_HERE  # type: ignore[no-any-return]
     whole = aten.clone.default(x, memory_format=torch.contiguous_format)
     merged: Tensor = aten._unsafe_view.default(whole, size)  # noqa: SLF001
     return merged
