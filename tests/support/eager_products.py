@@ -170,6 +170,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of PyTorch
 
     def _parts(self, func: Any, name: str, weight: Tensor, out: Tensor) -> dict[str, Tensor]:
         """Return the parts of an output that a layer each has made."""
+        if _memory(weight) in self._picked:
+            index = self._picked[_memory(weight)][1].flatten()
+            if func is not aten.bmm.default or len(index) != len(out):
+                return {name: out}
+            picks = sorted(set(index.tolist()))
+            rows = self._rows.get(name, [])
+            called = {pick: f"{pick}:{pick + 1}" for pick in picks if (pick, pick + 1) in rows}
+            return {f"{name}[{called.get(pick, pick)}]": out[index == pick] for pick in picks}
         axis = 1 if func is aten.convolution.default else -1
         whole, first, last = _part(name) or (name, 0, out.shape[axis])
         rows = [row for row in self._rows.get(whole, ()) if first <= row[0] and row[1] <= last]
@@ -178,12 +186,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of PyTorch
                 f"{whole}[{start}:{stop}]": out.narrow(axis, start - first, stop - start)
                 for start, stop in rows
             }
-        if _memory(weight) in self._picked:
-            index = self._picked[_memory(weight)][1].flatten()
-            if func is not aten.bmm.default or len(index) != len(out):
-                return {name: out}
-            picks = sorted(set(index.tolist()))
-            return {f"{name}[{pick}]": out[index == pick] for pick in picks}
         several = func is aten.bmm.default and weight.stride(0) and len(weight) > 1
         if several and _memory(weight) in self._names:
             return {f"{name}[{index}]": out[index] for index in range(len(weight))}
