@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.errors import ModelError
@@ -178,7 +181,28 @@ def _probe(
         }
         found = run_once(instrumented(builder, model, specs, {}, carried=carried), fed, device)
         fetched |= {
-            name: int(found[value].item()) for name, value in deciding.items() if value in found
+            name: _decision(name, found[value])
+            for name, value in deciding.items()
+            if value in found
         }
         fed = {n: v for n, v in {**fed, **found}.items() if n in segment.leaving or n in feeds}
     return fetched
+
+
+def _decision(output: str, value: NDArray[Any]) -> int:
+    """Return a probed value as a number.
+
+    Args:
+        output: the first output of the node that it decides.
+        value: the condition of an If, or the number of a loop's iterations.
+
+    Raises:
+        ModelError: there are several, one for each sample.
+    """
+    if value.size != 1:
+        raise ModelError(
+            f"the If, Loop or Scan that makes {output} takes one decision for each of its samples, "
+            f"{value.size} at once, so which layers they meet is not clear; --batch-size 1 with "
+            "samples that take the same branch, or an export with only one branch, can be measured"
+        )
+    return int(value.item())

@@ -8,6 +8,7 @@ its own: `opening` reads the model, `planning` finds its layers and decides what
 - `opening`, `planning`, `preparing`: the steps they share; `loading` has the samples, `storing` the
   values between segments.
 - `init_outputs`, `model_output`: the files that are written, checked before the work.
+- `broken_models`: the sentence about a model file that is broken in a way nothing foresees.
 - `naming`: the names of the written tensors, fitted to the checkpoint of `--like`.
 - `handmade`: the warning about weights that look made by hand.
 - `backward`: the gradients of `compare`.

@@ -10,6 +10,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.engine.branches import unroll_any
+from lsuv_cli.jobs.broken_models import explaining_broken_models
 from lsuv_cli.jobs.model_output import refuse_model_name, writing_model
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.passes.hoist import hoist_constants
@@ -40,6 +41,12 @@ def apply_weights(options: ApplyOptions, events: Events) -> list[Path]:
         LsuvError: the model or the weights can't be used, or the output can't be written.
     """
     _check_output(options, options.out)
+    with explaining_broken_models(options.model, options.content):
+        return _apply(options, events)
+
+
+def _apply(options: ApplyOptions, events: Events) -> list[Path]:
+    """Write the model, its output having been checked."""
     events.stage("reading the model")
     file = open_model_file(options.model, options.content)
     refuse_model_name(options.out, file.state)

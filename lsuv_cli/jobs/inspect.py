@@ -19,6 +19,7 @@ from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import Feeds, InputSpec, PlannedLayer
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.jobs.broken_models import explaining_broken_models
 from lsuv_cli.jobs.handmade import warn_of_handmade
 from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, device_of, open_named
 from lsuv_cli.jobs.planning import ModelPlan, plan_model
@@ -50,7 +51,7 @@ def inspect_model(
     """
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.detail)
-    with ExitStack() as stack:
+    with explaining_broken_models(options.model, options.content), ExitStack() as stack:
         inputs = OpenedInputs(
             options, events, SingleProcess(), device, open_samples, open_model, stack
         )

@@ -14,6 +14,7 @@ from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.engine.branches import BranchesChanged, common_branch_decisions, unroll_decided
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, ParameterSources
+from lsuv_cli.jobs.broken_models import explaining_broken_models
 from lsuv_cli.jobs.loading import LoadedSamples
 from lsuv_cli.jobs.storing import refuse_missing_folder
 from lsuv_cli.memory.budget import Budget
@@ -231,7 +232,7 @@ def open_inputs(
     """
     refuse_missing_folder(options.spill_dir)
     device = device_of(options, events.note)
-    with ExitStack() as stack:
+    with explaining_broken_models(options.model, options.content), ExitStack() as stack:
         inputs = OpenedInputs(
             options, events, group or SingleProcess(), device, find, open_model, stack
         )

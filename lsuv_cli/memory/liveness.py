@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator
 
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper
 
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.graph.liveness import live_bytes
+from lsuv_cli.graph.onnx_library import infer_shapes
 from lsuv_cli.memory.use import Line, MemoryUse, line_through
 from lsuv_cli.reading.model import OnnxModel
 
@@ -57,10 +58,7 @@ def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
     for output in graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
-    try:
-        inferred = shape_inference.infer_shapes(proto).graph
-    except (RuntimeError, ValueError):  # as for an operator that ONNX does not know
-        inferred = graph
+    inferred = infer_shapes(proto) or graph
     return dict(_tensor_bytes([*inferred.value_info, *inferred.output, *inferred.input]))
 
 

@@ -113,7 +113,11 @@ class VariableReader:
         path, view = self.path(layer_node), self.model.view(layer_node.layer.weight_value)
         name = "kernel"
         if layer_node.layer.layout.is_convolution:
-            depthwise = FOLDED_CONSTANT.fullmatch(view.parameter) is not None
+            # tf2onnx folds other kernels as well; a depthwise one has an input channel a group.
+            depthwise = (
+                FOLDED_CONSTANT.fullmatch(view.parameter) is not None
+                and layer_node.layer.layout.shape[1] == 1
+            )
             if path in self.separable:
                 name = "depthwise_kernel" if depthwise else "pointwise_kernel"
             steps = self._convolution(layer_node, path, depthwise=depthwise)

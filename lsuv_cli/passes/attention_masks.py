@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import onnx
-from onnx import shape_inference
+
+from lsuv_cli.graph.onnx_library import infer_shapes
 
 # A size that is not a number has a name; two sizes of one name are equal.
 MaskSizes = tuple[int | str, ...]
@@ -33,7 +34,7 @@ class AttentionMasks:
     # Inference takes time in a large graph, and few graphs have a mask.
     @cached_property
     def _sizes(self) -> dict[str, MaskSizes]:
-        graph = shape_inference.infer_shapes(self._model).graph
+        graph = infer_shapes(self._model) or self._model.graph
         sizes: dict[str, MaskSizes] = {t.name: tuple(t.dims) for t in graph.initializer}
         for value in (*graph.input, *graph.value_info, *graph.output):
             kind = value.type.tensor_type

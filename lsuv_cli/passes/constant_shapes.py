@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
 
 from lsuv_cli.graph.editable import EditableGraph
 from lsuv_cli.graph.nodes import values_read
+from lsuv_cli.graph.onnx_library import infer_shapes
 from lsuv_cli.passes.known_sizes import KnownSizes
 
 Shapes = dict[str, tuple[int, ...]]
@@ -25,9 +26,8 @@ def shapes_of_constants(
         values: values that they make and that are needed.
     """
     model, known = _model(graph, nodes, values)
-    try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    except (shape_inference.InferenceError, ValueError):
+    inferred = infer_shapes(model, values=True)
+    if inferred is None:
         return known
     for value in (*inferred.value_info, *inferred.output):
         tensor = value.type.tensor_type

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper
 
 from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.onnx_library import infer_shapes
 
 # A size is None where it is not known.
 Sizes = tuple[int | None, ...]
@@ -40,9 +41,8 @@ def inferred_sizes(graph: EditableGraph, hints: Mapping[str, Sizes]) -> Mapping[
     for name, sizes in hints.items():
         kind = onnx.TensorProto.UNDEFINED
         model.graph.value_info.append(helper.make_tensor_value_info(name, kind, sizes))
-    try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    except (RuntimeError, ValueError):  # as for an operator that ONNX does not know
+    inferred = infer_shapes(model, values=True)
+    if inferred is None:
         return {}
     return {
         value.name: _sizes(value)

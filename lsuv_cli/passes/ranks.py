@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper
 
 from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.onnx_library import infer_shapes
 
 
 class Ranks:
@@ -41,10 +42,7 @@ def _inferred(graph: EditableGraph) -> dict[str, int]:
         if name not in held and view is not None and shape is not None:
             kind = helper.np_dtype_to_tensor_dtype(graph.info(view).dtype)
             proto.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    try:
-        inferred = shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (shape_inference.InferenceError, ValueError):  # as for an operator that is not known
-        inferred = given
+    inferred = infer_shapes(proto, values=True) or given
     values: list[onnx.ValueInfoProto] = [*given.value_info, *inferred.value_info]
     values += [*inferred.output, *inferred.input]
     return {

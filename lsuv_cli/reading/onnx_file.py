@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, inliner
+from onnx import TensorProto
 
 from lsuv_cli.core.addresses import download_advice
 from lsuv_cli.core.errors import ModelError
@@ -18,9 +18,11 @@ from lsuv_cli.graph.constants import float_array_of
 from lsuv_cli.graph.fixed import fixed_by_signature, trained_by_signature
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, FLOAT_TYPES, bodies
+from lsuv_cli.graph.onnx_library import inline_functions
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.graph.tensor_source import inlined, tensor_source
 from lsuv_cli.graph.torch_signature import read_signature
+from lsuv_cli.reading.malformed import refuse_invalid_nodes, refuse_malformed
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFormat
 from lsuv_cli.reading.sparse import sparse_as_constants
@@ -81,7 +83,11 @@ def read_source(path: Path, content: bytes | None = None) -> ModelSource:
     Raises:
         ModelError: there is no such file, it is not ONNX, or its external data is missing.
     """
-    return source_of(*parse(path, content), path)
+    model, sha256 = parse(path, content)
+    refuse_malformed(model, path)
+    source = source_of(model, sha256, path)
+    refuse_invalid_nodes(source.skeleton, path)
+    return source
 
 
 def source_of(
@@ -228,7 +234,7 @@ def _inlined_functions(skeleton: onnx.ModelProto, weights: ParameterSources) -> 
     """
     kept = len(skeleton.graph.initializer)
     skeleton.graph.initializer.extend(TensorProto(name=name) for name in weights)
-    inlined_model = inliner.inline_local_functions(skeleton)
+    inlined_model = inline_functions(skeleton)
     del inlined_model.graph.initializer[kept:]
     return inlined_model
 

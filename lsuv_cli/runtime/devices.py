@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from lsuv_cli.core.errors import UsageError
+from lsuv_cli.runtime.ort_errors import ORT_ERRORS
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -40,17 +40,6 @@ PROBE = base64.b64decode(
 
 # Signs of exhausted memory in the messages of ONNX Runtime's arenas, the allocator and CUDA.
 OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory")
-
-# ONNX Runtime's exceptions have no base class of their own; its bindings raise Python's own, too.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    MemoryError,
-    RuntimeError,
-    *(
-        value
-        for value in vars(ort_state).values()
-        if isinstance(value, type) and issubclass(value, Exception)
-    ),
-)
 
 Notify = Callable[[str], None]
 

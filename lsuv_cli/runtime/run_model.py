@@ -10,8 +10,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from lsuv_cli.core.errors import ModelError
-from lsuv_cli.runtime.devices import CPU, FATAL, ORT_ERRORS
-from lsuv_cli.runtime.session import reason_of
+from lsuv_cli.runtime.devices import CPU, FATAL
+from lsuv_cli.runtime.ort_errors import ort_errors, reason_of
 
 
 def run_model(model: bytes, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -32,9 +32,7 @@ def run_model(model: bytes, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[A
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     run_options = ort.RunOptions()
     run_options.log_severity_level = FATAL
-    try:
+    with ort_errors(lambda error: ModelError(reason_of(error))):
         session = ort.InferenceSession(model, options, providers=[CPU])
         contiguous = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
         return [np.asarray(value) for value in session.run(None, contiguous, run_options)]
-    except ORT_ERRORS as error:
-        raise ModelError(reason_of(error)) from None

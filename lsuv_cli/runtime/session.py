@@ -17,7 +17,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from lsuv_cli.core.errors import DataError, LsuvError, ModelError, UsageError
 from lsuv_cli.core.layout import FloatArray
 from lsuv_cli.runtime.device_array import DeviceArray, Value
-from lsuv_cli.runtime.devices import FATAL, ORT_ERRORS, OUT_OF_MEMORY, Device
+from lsuv_cli.runtime.devices import FATAL, OUT_OF_MEMORY, Device
+from lsuv_cli.runtime.ort_errors import ort_errors, reason_of
 
 
 def unknown_operators(operators: Iterable[tuple[str, str]]) -> list[str]:
@@ -92,16 +93,16 @@ class Session:
         ]
         if names:
             options.add_external_initializers(names, values)
-        try:
-            # ONNX Runtime prints to stdout where a provider does not start.
-            with contextlib.redirect_stdout(io.StringIO()):
-                self._session: Any = ort.InferenceSession(
-                    model,
-                    options,
-                    providers=[(name, dict(settings)) for name, settings in device.providers],
-                )
-        except ORT_ERRORS as error:
-            raise _session_error(error, device) from None
+        # ONNX Runtime prints to stdout where a provider does not start.
+        with (
+            ort_errors(lambda error: _session_error(error, device)),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            self._session: Any = ort.InferenceSession(
+                model,
+                options,
+                providers=[(name, dict(settings)) for name, settings in device.providers],
+            )
         # Otherwise it would silently continue on the CPU.
         self._session.disable_fallback()
         wanted = device.providers[0][0]
@@ -158,12 +159,11 @@ class Session:
         with ThreadPoolExecutor(max_workers=1) as pool:
             running = pool.submit(run, outputs, feeds, staying, run_options)
             try:
-                return running.result()
+                with ort_errors(lambda error: _run_error(error, self._device)):
+                    return running.result()
             except KeyboardInterrupt:
                 run_options.terminate = True
                 raise
-            except ORT_ERRORS as error:
-                raise _run_error(error, self._device) from None
 
     def _run_on_host(
         self,
@@ -206,13 +206,6 @@ class Session:
 OUT_OF_RANGE = re.compile(
     r"(?:Name:'([^']*)' .*)?indices element out of data bounds, idx=(-?\d+) .*,(\d+)\]"
 )
-
-
-def reason_of(error: BaseException) -> str:
-    """Return ONNX Runtime's message in one line, without source locations and status prefixes."""
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", str(error))
-    text = re.sub(r"/\S+/(?=[\w.]+:\d+)", "", text)
-    return " ".join(text.split())[:400]
 
 
 def _session_error(error: BaseException, device: Device) -> LsuvError:

@@ -11,8 +11,8 @@ import onnxruntime as ort
 
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.runtime.device_array import ORT_DTYPES
-from lsuv_cli.runtime.devices import CPU, FATAL, ORT_ERRORS
-from lsuv_cli.runtime.session import reason_of
+from lsuv_cli.runtime.devices import CPU, FATAL
+from lsuv_cli.runtime.ort_errors import ORT_ERRORS, reason_of
 
 # A loop fed zeros may never end while its output grows; large models need their time.
 MAX_SECONDS = 5.0
@@ -37,15 +37,32 @@ def try_model(files: Sequence[Path], original: str | bytes, threads: int = 0) ->
     """
     seconds = MAX_SECONDS + sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
     path = str(files[0])
-    try:
-        return _tried(path, seconds, threads)
-    except ORT_ERRORS as error:
-        reason = reason_of(error).replace(path, files[0].name)
-    try:
-        _tried(original, seconds, threads)
-    except ORT_ERRORS:
+    done, reason = _outcome(path, seconds, threads)
+    if not reason:
+        return done
+    reason = reason.replace(path, files[0].name)
+    if refusal_of(original, seconds, threads):
         return f"not run, as ONNX Runtime does not run the model it was made from either: {reason}"
     raise ModelError(f"ONNX Runtime does not run the model with the new weights: {reason}")
+
+
+def refusal_of(model: str | bytes, seconds: float = MAX_SECONDS, threads: int = 0) -> str:
+    """Return why ONNX Runtime does not load or run a model; "" where it does.
+
+    Args:
+        model: its path or its bytes.
+        seconds: after which a run is stopped.
+        threads: within an operator; 0 for one per core.
+    """
+    return _outcome(model, seconds, threads)[1]
+
+
+def _outcome(model: str | bytes, seconds: float, threads: int) -> tuple[str, str]:
+    """Return what was done, and why ONNX Runtime did not do it."""
+    try:
+        return _tried(model, seconds, threads), ""
+    except ORT_ERRORS as error:
+        return "", reason_of(error)
 
 
 def _tried(model: str | bytes, seconds: float, threads: int) -> str:

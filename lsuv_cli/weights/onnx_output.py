@@ -16,6 +16,7 @@ from onnx.external_data_helper import set_external_data
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.editable import EditableGraph
+from lsuv_cli.graph.onnx_library import fault_of
 from lsuv_cli.graph.parameters import Parameters, ParameterSource, ParameterSources
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.passes.normal_form import separate_shared
@@ -183,14 +184,6 @@ def refuse_invalid(path: Path, original: str | bytes) -> None:
     Raises:
         ModelError: the checker rejects the written model.
     """
-    fault = _fault(str(path))
-    if fault and not _fault(original):
+    fault = fault_of(str(path))
+    if fault and not fault_of(original):
         raise ModelError(f"the model with the new weights is not valid: {fault}")
-
-
-def _fault(model: str | bytes) -> str:
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        return str(error).splitlines()[0]
-    return ""
