@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check schemas pins bench roads zoo docker-test clean
+.PHONY: demo test lint types check schemas pins bench thorough zoo docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -39,9 +39,9 @@ schemas: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py
 
-# Every case of a layer or a state_dict by every road; `make test` takes two roads for siblings.
-roads: $(VENV)/.dev
-	LSUV_EVERY_ROAD=1 $(BIN)/python -m pytest -n 2 tests/test_layer_cases.py tests/test_state_dicts.py
+# The further roads and models of what one or two show in `make test`.
+thorough: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m thorough
 
 # Initialises real architectures by every road; one line of JSON a run, for minutes.
 zoo: $(VENV)/.zoo

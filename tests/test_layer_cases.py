@@ -17,11 +17,10 @@ from lsuv_cli.core.options import SampleOptions, VerifyOptions
 from lsuv_cli.jobs.verify import verify_weights
 from support.accounting import products, unaccounted
 from support.layer_cases.case import LayerCase
-from support.layer_cases.pending import PENDING
 from support.layer_cases.table import CASES
 from support.layer_outputs import TOLERANCE, off_target, outputs_by_layer
 from support.promise import Initialised, initialised, load_strictly
-from support.roads import ROADS, Inputs, by_road, roads_taken, save_samples, silenced
+from support.roads import ROADS, Inputs, by_road, road_marks, save_samples, silenced
 
 UNSCALABLE = [name for name, case in CASES.items() if "unscalable" in case.statuses.values()]
 SCALED = ("equalised_rate", "weight_normalised", "low_rank", "standardised-gain", "masked-pruned")
@@ -98,26 +97,23 @@ def open_roads(name: str, roads: Sequence[str]) -> list[str]:
     return [road for road in roads if road not in CASES[name].closed]
 
 
-def cases(
-    test: str, *names: str, roads: tuple[str, ...] = (), more: tuple[str, ...] = ()
-) -> list[Any]:
-    """Return the parameters (name, road, *more) of a test, and the mark of what goes wrong yet."""
+def cases(*names: str, roads: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> list[Any]:
+    """Return the parameters (name, road, *more) of a test."""
     return [
         pytest.param(
             name,
             road,
             *more,
             id="-".join((name, road, *more)),
-            marks=[pytest.mark.xfail(strict=True)]
-            if road in PENDING[test].get(name, "").split()
-            else [],
+            marks=road_marks(name, road, taken),
         )
         for name in names or CASES
-        for road in roads_taken(name, open_roads(name, roads or ALL_ROADS))
+        for taken in [open_roads(name, roads or ALL_ROADS)]
+        for road in taken
     ]
 
 
-@pytest.mark.parametrize(("name", "road"), cases("promise"))
+@pytest.mark.parametrize(("name", "road"), cases())
 def test_promise_is_kept(files: Files, name: str, road: str) -> None:
     case = CASES[name]
     model, data = files(name, road)
@@ -172,7 +168,7 @@ def check_statuses(name: str, run: Initialised, expected: dict[str, str]) -> Non
             assert any(weight.startswith(layer) for weight in run.statuses), layer
 
 
-@pytest.mark.parametrize(("name", "road"), cases("excluded", *UNSCALABLE, roads=("unopt",)))
+@pytest.mark.parametrize(("name", "road"), cases(*UNSCALABLE, roads=("unopt",)))
 def test_excluded_layers_are_no_failure(files: Files, name: str, road: str) -> None:
     case = CASES[name]
     run = initialised(*files(name, road), exclude=tuple(f"{layer}.*" for layer in case.statuses))
@@ -182,11 +178,7 @@ def test_excluded_layers_are_no_failure(files: Files, name: str, road: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "road", "option"),
-    [
-        case
-        for option in OPTIONS
-        for case in cases(option, *SCALED, roads=("trace",), more=(option,))
-    ],
+    [case for option in OPTIONS for case in cases(*SCALED, roads=("trace",), more=(option,))],
 )
 def test_options_hold_for_computed_weights(files: Files, name: str, road: str, option: str) -> None:
     options = OPTIONS[option]
@@ -215,7 +207,7 @@ def by_channel(output: Tensor) -> Tensor:
     return output.double().transpose(0, 1).flatten(1)
 
 
-@pytest.mark.parametrize(("name", "road"), cases("verify", *SCALED, roads=("script",)))
+@pytest.mark.parametrize(("name", "road"), cases(*SCALED, roads=("script",)))
 def test_verify_measures_computed_weights(files: Files, name: str, road: str) -> None:
     model, data = files(name, road)
     run = initialised(model, data)
@@ -233,7 +225,7 @@ def test_verify_measures_computed_weights(files: Files, name: str, road: str) ->
 
 @pytest.mark.parametrize(
     ("name", "road"),
-    cases("orthonormal", "weight_normalised", "weight_normalised-older", roads=("script",)),
+    cases("weight_normalised", "weight_normalised-older", roads=("script",)),
 )
 def test_normalised_weights_are_orthonormal(files: Files, name: str, road: str) -> None:
     run = initialised(*files(name, road))

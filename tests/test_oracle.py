@@ -65,11 +65,11 @@ def check_against_oracle(model: Path, samples: Path, tolerance: float = 1e-5) ->
     [
         ("fitnet1", (3, 32, 32)),
         ("fitnet4", (3, 32, 32)),
-        ("fitnet4_vlrelu", (3, 32, 32)),
-        ("fitnet4_tanh", (3, 32, 32)),
-        ("fitnet4_maxout", (3, 32, 32)),
+        pytest.param("fitnet4_vlrelu", (3, 32, 32), marks=pytest.mark.thorough),
+        pytest.param("fitnet4_tanh", (3, 32, 32), marks=pytest.mark.thorough),
+        pytest.param("fitnet4_maxout", (3, 32, 32), marks=pytest.mark.thorough),
         ("fitnet_mnist", (1, 28, 28)),
-        ("fitresnet4", (3, 32, 32)),
+        pytest.param("fitresnet4", (3, 32, 32), marks=pytest.mark.thorough),
         ("highway", (1, 28, 28)),
     ],
 )

@@ -13,7 +13,7 @@ from torch import nn
 
 from support.layer_outputs import LAYERS, off_target, outputs_by_layer
 from support.promise import Initialised, initialised, load_strictly
-from support.roads import ROADS, Inputs, by_road, roads_taken, save_samples, silenced
+from support.roads import ROADS, Inputs, by_road, road_marks, save_samples, silenced
 from support.state_cases import CASES
 
 REMEDIES = {
@@ -26,9 +26,10 @@ Files = Callable[[str, str], tuple[Path, Path]]
 def cases(*names: str, roads: tuple[str, ...] = tuple(ROADS)) -> list[Any]:
     """Return the names of cases, each with the roads that are open to it."""
     return [
-        pytest.param(name, road, id=f"{name}-{road}")
+        pytest.param(name, road, id=f"{name}-{road}", marks=road_marks(name, road, taken))
         for name in names or CASES
-        for road in roads_taken(name, [one for one in roads if one not in CASES[name].closed])
+        for taken in [[one for one in roads if one not in CASES[name].closed]]
+        for road in taken
     ]
 
 

@@ -59,7 +59,13 @@ def rename_inputs(folder: Path, inputs: tuple[Tensor, ...], names: tuple[str, ..
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*((name, "traced") for name in MODELS), *((name, "scripted") for name in SCRIPTABLE)],
+    [
+        *((name, "traced") for name in MODELS),
+        *(
+            pytest.param(name, "scripted", marks=() if name == "GPT" else pytest.mark.thorough)
+            for name in SCRIPTABLE
+        ),
+    ],
 )
 def test_weights_load_and_hold(tmp_path: Path, forked: Run, name: str, kind: str) -> None:
     model, inputs = built(name), example(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
 import runpy
 import warnings
 import zlib
@@ -17,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -27,23 +27,20 @@ Road = Callable[[nn.Module, Inputs, Path], Path]
 # A file whose function `make` makes the module, for the road `module`.
 FACTORY_SUFFIX = ".py:make"
 
-# Siblings of a case, whose names have a hyphen, take so many of its roads in turn, and all of them
-# where this variable is set, as `make roads` does.
+# Siblings of a case, whose names have a hyphen, take so many of its roads in turn; `make thorough`
+# takes the others.
 SIBLING_ROADS = 2
-EVERY_ROAD = "LSUV_EVERY_ROAD"
 
 # Exported on two samples, so that a batch size that got into a file shows.
 FEW = 2
 SMALL_BATCH = 16
 
 
-def roads_taken(name: str, roads: Sequence[str]) -> Sequence[str]:
-    """Return those of some roads by which a case is tested."""
-    if "-" not in name or EVERY_ROAD in os.environ or len(roads) <= SIBLING_ROADS:
-        return roads
+def road_marks(name: str, road: str, roads: Sequence[str]) -> list[pytest.MarkDecorator]:
+    """Return the marks of a case's test by one of its roads."""
     start = zlib.crc32(name.encode()) % len(roads)
-    taken = {roads[(start + step) % len(roads)] for step in range(SIBLING_ROADS)}
-    return [road for road in roads if road in taken]
+    place = (roads.index(road) - start) % len(roads)
+    return [pytest.mark.thorough] if "-" in name and place >= SIBLING_ROADS else []
 
 
 def by_road(module: nn.Module, inputs: Inputs | Tensor, road: str, folder: Path) -> Path:
