@@ -201,7 +201,7 @@ def test_each_projection_is_a_layer(tmp_path: Path, kind: type[nn.Module], roads
 
 def test_projections_have_the_names_that_self_attention_gives_them(tmp_path: Path) -> None:
     run = initialise(Sources, "script", tmp_path)
-    named = {layer["weight"]: layer["name"] for layer in run.report["layers"]}
+    named = {layer["weight"]: layer["node"] for layer in run.report["layers"]}
     for name in ("crossed", "positioned", "three"):
         assert [f"{name}.{part}" in named for part in PARTS] == [True] * 3
     key, value = (named[f"crossed.{part}"] for part in PARTS[1:])

@@ -62,6 +62,7 @@ MODEL = {"path": "m.onnx", "sha256": "0" * 64, "opset": 17}
 LAYER = {
     "index": 0,
     "name": "conv1",
+    "node": "/conv1/Conv",
     "op": "Conv",
     "weight": "w",
     "computed": None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from lsuv_cli.core.choices import Bias, Per, Status
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.indices import WeightIndex
+from lsuv_cli.core.layer_names import matches, suggestion
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import Layer, Plan, PlannedLayer
 from lsuv_cli.core.scale_rule import ScaleRule, UnitVariance
@@ -17,20 +16,6 @@ from lsuv_cli.core.scale_rule import ScaleRule, UnitVariance
 Reason = tuple[str, Status]
 
 SCALE_RULE: ScaleRule = UnitVariance()
-
-PART = re.compile(r"(\[[\d:, ]*\])+$")
-
-
-def matches(layer: Layer, glob: str) -> bool:
-    """Return whether a glob matches the name of a layer, its weight or its weight's module.
-
-    The name of a weight that is a part of a tensor matches with the part and without.
-    """
-    tensor = PART.sub("", layer.weight_name)
-    module = tensor.rpartition(".")[0]
-    names = (layer.name, layer.weight_name, tensor, *([module] if module else []))
-    # A part of a tensor has brackets behind its name, which mean something else in a glob.
-    return glob in names or any(fnmatchcase(name, glob) for name in names)
 
 
 def plan_layers(
@@ -173,17 +158,6 @@ def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
     ]
     for option, glob in given:
         if not any(matches(layer, glob) for layer in layers):
-            some = ", ".join(f"{layer.name} ({layer.weight_name})" for layer in layers[:4])
             raise UsageError(
-                f"{option} {glob} matches no layer or weight{_wider(layers, glob)}; the layers and "
-                f"weights are {some}{', ...' if len(layers) > 4 else ''}"
+                f"{option} {glob} matches no layer or weight{suggestion(layers, glob)}"
             )
-
-
-def _wider(layers: Sequence[Layer], glob: str) -> str:
-    """Return the suggestion of a glob that does match, or nothing."""
-    for wider in (f"{glob}.*", f"{glob}/*", f"{glob}*", f"*{glob}", f"*{glob}*"):
-        count = sum(matches(layer, wider) for layer in layers)
-        if count:
-            return f" (but '{wider}' matches {count})"
-    return ""

@@ -37,7 +37,9 @@ class Layer:
     """A node that is linear in a constant weight.
 
     Attributes:
-        name: the node's name, or its first output's where it has none.
+        name: what it is called: its module's path where the exporter's framework has one, with the
+            part of the weight in brackets and the number of a later call behind it; else `node`.
+        node: the node's name, or its first output's where it has none.
         op: the node's operator.
         weight_value: the graph value that holds the weight: a parameter or a view of one. Of a
             weight that is computed from parameters, the view of the one that holds the matrix or,
@@ -69,6 +71,7 @@ class Layer:
     """
 
     name: str
+    node: str
     op: str
     weight_value: str
     weight_name: str

@@ -65,6 +65,13 @@ def module_path(name: str) -> str:
     return ".".join(path)
 
 
+def module_of(node: onnx.NodeProto) -> str:
+    """Return the path of the module that a node comes from; "" for the outermost, or none known."""
+    if around := scopes(node)[:-1]:
+        return around[-1]
+    return module_path(node.name) if node.name.startswith("/") else ""
+
+
 def is_uniform(value: FloatArray) -> bool:
     """Say whether all elements are equal, as in a new bias or BatchNormalization.
 

@@ -15,7 +15,12 @@ from lsuv_cli.graph.torch_origin import is_uniform
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.names.choose import ChosenNames, choose_names, with_written_names
+from lsuv_cli.names.choose import (
+    ChosenNames,
+    choose_names,
+    with_layer_names,
+    with_written_names,
+)
 from lsuv_cli.names.exporter import some_of
 from lsuv_cli.names.exporters import exporter_of
 from lsuv_cli.weights.checkpoint import Checkpoint
@@ -30,7 +35,8 @@ class NamedTensors:
     """The tensors of the written file.
 
     Attributes:
-        layer_nodes: the layers, with the names under which their weights are written.
+        layer_nodes: the layers, with their own names and those under which their weights are
+            written.
         naming: the tensors.
         others: the values of those that are no parameters of the graph and not zero.
     """
@@ -65,7 +71,13 @@ def name_tensors(
             _tell_doubtful(inputs, chosen.naming)
     if like is not None:
         chosen = _fitted(inputs, chosen, like)
-    named = with_written_names(model, layer_nodes, chosen.naming)
+    named = with_layer_names(
+        model,
+        with_written_names(model, layer_nodes, chosen.naming),
+        chosen.naming,
+        options.names,
+        names_are_own=inputs.state is not None or bool(chosen.framework),
+    )
     return NamedTensors(named, chosen.naming, chosen.others)
 
 

@@ -104,6 +104,7 @@ def _layer(
     weight_name = uses.parameter_name(product.weight)
     return Layer(
         name=node_name(node),
+        node=node_name(node),
         op=node.op_type,
         weight_value=product.weight,
         weight_name=weight_name,

@@ -29,6 +29,7 @@ def recurrent_layer_node(
     node = next(node for node in model.nodes if matrix.node in node.output)
     layer = Layer(
         name=matrix.name,
+        node=matrix.name,
         op=matrix.op,
         weight_value=matrix.weight,
         weight_name=uses.parameter_name(matrix.weight),

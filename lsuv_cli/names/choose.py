@@ -23,7 +23,7 @@ from lsuv_cli.graph.written_tensors import (
 from lsuv_cli.layers.layer_node import LayerNode
 from lsuv_cli.layers.norms import written_parameters
 from lsuv_cli.names.exporter import RecoveredNames, Shapes, some_of
-from lsuv_cli.names.exporters import exporter_called, exporter_of
+from lsuv_cli.names.exporters import chosen_exporter
 from lsuv_cli.reading.model import OnnxModel
 
 # Tensors that are lost, listed in the sentence that refuses a file.
@@ -82,7 +82,7 @@ def choose_names(
     """
     parameters = written_parameters(model, layer_nodes)
     is_auto = names == AUTO_NAMES
-    exporter = exporter_of(model.skeleton) if is_auto else exporter_called(names)
+    exporter = chosen_exporter(model.skeleton, names)
     if exporter is None:
         return ChosenNames(onnx_names(parameters))
     framework = exporter.framework
@@ -160,4 +160,31 @@ def with_written_names(
             ),
         )
         for layer_node, layer in zip(layer_nodes, layers, strict=True)
+    ]
+
+
+def with_layer_names(
+    model: OnnxModel,
+    layer_nodes: Sequence[LayerNode],
+    naming: Naming,
+    names: str,
+    *,
+    names_are_own: bool,
+) -> list[LayerNode]:
+    """Return layers that are called as in the framework; see `Exporter.layer_names`.
+
+    Args:
+        model: the model.
+        layer_nodes: its layers, with the names under which their weights are written.
+        naming: the written tensors.
+        names: what the user asked for, a word of `names_words`.
+        names_are_own: whether the tensors have the framework's names.
+    """
+    exporter = chosen_exporter(model.skeleton, names)
+    if exporter is None:
+        return list(layer_nodes)
+    found = exporter.layer_names(model, layer_nodes, naming, names_are_own=names_are_own)
+    return [
+        replace(layer_node, layer=replace(layer_node.layer, name=name))
+        for layer_node, name in zip(layer_nodes, found, strict=True)
     ]

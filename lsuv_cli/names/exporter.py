@@ -124,6 +124,24 @@ class Exporter(Protocol):
         """
         ...
 
+    def layer_names(
+        self,
+        model: OnnxModel,  # noqa: ARG002 - for those that override it
+        layer_nodes: Sequence[LayerNode],
+        naming: Naming,  # noqa: ARG002 - likewise
+        *,
+        names_are_own: bool,  # noqa: ARG002 - likewise
+    ) -> Sequence[str]:
+        """Return what the framework calls layers; unless overridden, the names of their nodes.
+
+        Args:
+            model: the model.
+            layer_nodes: its layers, with the names under which their weights are written.
+            naming: the written tensors.
+            names_are_own: whether these have the framework's names.
+        """
+        return [layer_node.layer.node for layer_node in layer_nodes]
+
 
 def some_of(names: Sequence[str], count: int = SHOWN_NAMES) -> str:
     """List the first names, and say how many more there are."""

@@ -31,3 +31,13 @@ def exporter_of(model: onnx.ModelProto) -> Exporter | None:
 def exporter_called(word: str) -> Exporter | None:
     """Return the exporter with a word of `--names`; None for the words that are no exporter's."""
     return next((exporter for exporter in EXPORTERS if exporter.word == word), None)
+
+
+def chosen_exporter(model: onnx.ModelProto, names: str) -> Exporter | None:
+    """Return the exporter whose framework's names are wanted of a model; None for the file's own.
+
+    Args:
+        model: the model.
+        names: a word of `names_words`.
+    """
+    return exporter_of(model) if names == AUTO_NAMES else exporter_called(names)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx
 
     from lsuv_cli.core.layout import TensorInfo
+    from lsuv_cli.graph.written_tensors import Naming
     from lsuv_cli.layers.layer_node import LayerNode
     from lsuv_cli.reading.model import OnnxModel
 
@@ -41,3 +42,16 @@ class PyTorch(Exporter):
         if model.signature is not None:
             return exported_names(model, model.signature, layer_nodes)
         return torch_names(model, layer_nodes, parameters)
+
+    def layer_names(
+        self,
+        model: OnnxModel,
+        layer_nodes: Sequence[LayerNode],
+        naming: Naming,
+        *,
+        names_are_own: bool,
+    ) -> Sequence[str]:
+        """Return the paths of the layers' modules; see `Exporter.layer_names`."""
+        from lsuv_cli.names.torch_paths import layer_paths
+
+        return layer_paths(model, layer_nodes, naming, names_are_own=names_are_own)

@@ -117,6 +117,7 @@ class LayerFacts(TypedDict):
 
     index: Count
     name: str
+    node: str
     op: str
     weight: str
     computed: ComputedFacts | None
@@ -186,6 +187,7 @@ def layer_facts(index: int, layer: Layer) -> LayerFacts:
     return {
         "index": index,
         "name": layer.name,
+        "node": layer.node,
         "op": layer.op,
         "weight": layer.weight_name,
         "computed": _computed_facts(layer),

@@ -121,7 +121,7 @@ def products(model: Path, inputs: Inputs) -> list[Product]:
 
 def unaccounted(found: list[Product], report: Mapping[str, Any]) -> list[Product]:
     """Return the products that are neither a row of a report nor left alone with a reason."""
-    names = [layer["name"] for layer in report["layers"]]
+    names = [layer["node"] for layer in report["layers"]]
     # A product with several matrices, as of experts or attention's projections, is a row for each.
     rows = {_MATRIX.sub("", name) for name in names} | set(names)
     return [one for one in found if one.name not in rows and not _left_alone(one, report)]

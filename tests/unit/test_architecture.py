@@ -19,6 +19,7 @@ STDLIB_FOR_CORE = {
     "__future__",
     "collections",
     "dataclasses",
+    "difflib",
     "enum",
     "fnmatch",
     "hashlib",

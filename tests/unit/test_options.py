@@ -112,6 +112,7 @@ def layer(name: str, weight: str) -> Layer:
     layout = WeightLayout((4, 3), Order.OUT_IN)
     return Layer(
         name=name,
+        node=name,
         op="Gemm",
         weight_value=weight,
         weight_name=weight,

@@ -20,7 +20,8 @@ class LayerFlags:
         typer.Option(
             metavar="GLOB",
             rich_help_panel=LAYERS_PANEL,
-            help="Initialise only layers whose name or weight's name matches; repeatable. "
+            help="Initialise only layers that match by the name of the layer, its ONNX node, its "
+            "weight or its weight's module; repeatable. "
             "[dim]\\[default: all][/dim]",
         ),
     ] = None
@@ -29,7 +30,7 @@ class LayerFlags:
         typer.Option(
             metavar="GLOB",
             rich_help_panel=LAYERS_PANEL,
-            help="Leave layers unchanged whose name or weight's name matches; repeatable.",
+            help="Leave layers unchanged that match by any of these names; repeatable.",
         ),
     ] = None
     target: Annotated[
