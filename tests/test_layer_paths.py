@@ -68,7 +68,7 @@ def layers_of(
 ) -> Iterator[Any]:
     """Yield what is done with each layer of a module that comes by a road."""
     model = module if road == "module" else by_road(module, x, road, folder)
-    if road == "trace":
+    if road == "trace" and isinstance(model, Path):
         keywords["input_shapes"] = {input_names(model)[0]: tuple(x.shape[1:])}
     with silenced():
         found = inspect(model, *((x,) if road == "module" else ()), **keywords)
