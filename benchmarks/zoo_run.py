@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 import time
@@ -112,7 +113,7 @@ def _package_steps(model: ZooModel) -> Steps:
     found = eager_products(module, flatten(module, inputs))
     deviations = [abs(one.variances[0] - 1) for one in found.values() if one.weight in own]
     off = sum(not deviation <= TOLERANCE for deviation in deviations)
-    worst = max(deviations, default=0.0)
+    worst = figure(max(deviations, key=lambda one: (math.isnan(one), one), default=0.0))
     yield "done", {"products": len(found), "layers": len(deviations), "worst": worst, "off": off}
 
 
@@ -142,6 +143,11 @@ def made(model: ZooModel, seed: int) -> tuple[nn.Module, Inputs]:
     return module.eval(), inputs
 
 
+def figure(value: float) -> float | str:
+    """Return a number as JSON can hold it."""
+    return float(f"{value:.2e}") if math.isfinite(value) else str(value)
+
+
 def peak_mb() -> int:
     """Return the most memory that this process has had, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
@@ -166,7 +172,7 @@ def compared(run: Initialised, found: Mapping[str, EagerProduct]) -> dict[str, A
                 off.append([product.weight, round(variance, 4)])
     lists = {"off": off[:LISTED], "silent": silent[:LISTED]}
     more = {name: rows for name, rows in lists.items() if rows}
-    return {"products": len(found), "worst": float(f"{worst:.2e}"), **more}
+    return {"products": len(found), "worst": figure(worst), **more}
 
 
 def rows_by_module(run: Initialised, found: Mapping[str, EagerProduct]) -> dict[str, str]:

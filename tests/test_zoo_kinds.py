@@ -125,7 +125,8 @@ class Experts(nn.Module):
         x = x.reshape(-1, WIDTH)
         scores, picked = self.gate(x).softmax(-1).max(-1)
         y = torch.bmm(self.up[picked], x[:, :, None]).relu()
-        return torch.bmm(self.down[picked], y)[:, :, 0] * scores[:, None]
+        out: Tensor = torch.bmm(self.down[picked], y)[:, :, 0] * scores[:, None]
+        return out
 
 
 class Windows(nn.Module):
