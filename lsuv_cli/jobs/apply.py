@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
@@ -82,9 +80,9 @@ def _apply_to_state(options: ApplyOptions, state: ModelState, events: Events) ->
     }
     needed = state.needed(shapes)
     found = shape_differences(shapes, {name: own[name] for name in own if name in needed})
-    strange = [name for name, info in tensors.infos.items() if info.dtype.type is np.void]
+    strange = [f"{name} is {kind}" for name, kind in tensors.kinds.items()]
     if strange:
-        found = f"no type that can be read: {', '.join(strange)}"
+        found = f"not dense tensors of numbers: {', '.join(strange)}"
     if found:
         raise DataError(f"{options.weights} does not fit the model {options.model}: {found}")
     tell_passed_over(options.weights, prefix, sorted(state.doubtful - shapes.keys()), events)

@@ -25,6 +25,7 @@ from lsuv_cli.graph.torch_signature import read_signature
 from lsuv_cli.reading.malformed import refuse_invalid_nodes, refuse_malformed
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFormat
+from lsuv_cli.reading.other_files import HEAD_BYTES, refuse_other_files
 from lsuv_cli.reading.sparse import sparse_as_constants
 from lsuv_cli.reading.torch_clashes import rename_clashing
 
@@ -162,6 +163,7 @@ def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, st
     if content is not None:
         if not content:
             raise ModelError(f"the model {path} is empty")
+        refuse_other_files(path, content[:HEAD_BYTES])
         return _parsed(content, path), hashlib.sha256(content).hexdigest()
     if not path.exists():
         raise ModelError(f"no such model file: {path}{download_advice(str(path))}")
@@ -172,6 +174,7 @@ def parse(path: Path, content: bytes | None = None) -> tuple[onnx.ModelProto, st
             if path.stat().st_size == 0:
                 raise ModelError(f"the model file {path} is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                refuse_other_files(path, mapped[:HEAD_BYTES])
                 return _parsed(mapped[:], path), hashlib.sha256(mapped).hexdigest()
     except OSError as error:
         raise ModelError(f"can't read the model {path}: {error.strerror}") from None

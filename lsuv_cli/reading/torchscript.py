@@ -26,6 +26,7 @@ from lsuv_cli.reading.model_format import (
     zip_members,
 )
 from lsuv_cli.reading.onnx_file import source_of
+from lsuv_cli.reading.pickled import class_of_whole_object
 from lsuv_cli.reading.torch_export import (
     ConversionError,
     export,
@@ -79,8 +80,16 @@ class TorchScript:
             self._module = load(file, map_location="cpu").eval()
         except RuntimeError as error:
             raise ModelError(
-                f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}"
+                f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}; "
+                "what has been through torch.jit.optimize_for_inference is saved before that, by "
+                "torch.jit.trace(model, example).save(...)"
             ) from None
+        if not self._module.state_dict():
+            raise ModelError(
+                f"{path} has no parameters: they are constants of its code, as torch.jit.freeze "
+                "and torch.jit.optimize_for_inference make them; save the module before that, by "
+                "torch.jit.trace(model.eval(), example).save(...)"
+            )
         self.state = TorchState(
             "PyTorch's",
             self._module.state_dict(),
@@ -205,6 +214,13 @@ def _refuse_checkpoint(path: Path, content: bytes | None) -> None:
         return
     if names and not any(name.endswith("data.pkl") for name in names):
         raise ModelError(f"{path} is a zip file, neither TorchScript nor an exported program")
+    whole = class_of_whole_object(path if content is None else io.BytesIO(content)) if names else ""
+    if whole:
+        raise ModelError(
+            f"{path} is a whole pickled module ({whole}), which would run code to be loaded; load "
+            "it yourself and call lsuv_cli.initialize_(module, samples), or save the program by "
+            "torch.export.save(torch.export.export(module.eval(), (x,)), ...)"
+        )
     raise ModelError(
         f"{path} is a checkpoint of weights without the network; give the program, saved by "
         "torch.export.save(torch.export.export(module.eval(), (x,)), ...), or TorchScript, made by "

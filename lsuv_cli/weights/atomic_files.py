@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def _open_beside(target: Path) -> PendingFile:
         descriptor, name = tempfile.mkstemp(prefix=".lsuv-", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OutputError(f"can't write in {target.parent}: {error.strerror}") from None
-    _apply_umask(descriptor)
+    _set_mode(descriptor, target)
     return PendingFile(target, Path(name), os.fdopen(descriptor, "wb"))
 
 
@@ -135,8 +136,14 @@ def _rename_to_new(temporary: Path, target: Path) -> None:
         temporary.replace(target)
 
 
-def _apply_umask(descriptor: int) -> None:
-    """Give a temporary file, which is created private, the permissions of an ordinary new file."""
+def _set_mode(descriptor: int, target: Path) -> None:
+    """Give a temporary file, which is created private, the permissions of the file it replaces.
+
+    Where it replaces none, those of an ordinary new file.
+    """
     umask = os.umask(0)
     os.umask(umask)
-    os.fchmod(descriptor, 0o666 & ~umask)
+    mode = 0o666 & ~umask
+    with contextlib.suppress(OSError):  # there is no such file
+        mode = stat.S_IMODE(target.stat().st_mode)
+    os.fchmod(descriptor, mode)

@@ -98,11 +98,11 @@ def _misfits(checkpoint: Checkpoint, given: Collection[str], naming: Naming) -> 
         {name: tensor.info.shape for name, tensor in naming.items()},
     )
     strange = [
-        f"{name} {checkpoint.infos[name].dtype}"
+        f"{name} is {checkpoint.kinds.get(name) or checkpoint.infos[name].dtype}"
         for name, tensor in naming.items()
         if name in checkpoint and not _can_be(checkpoint.infos[name].dtype, tensor)
     ]
-    numbers = f"not floating-point: {', '.join(strange)}" if strange else ""
+    numbers = f"not dense floating-point tensors: {', '.join(strange)}" if strange else ""
     return "; ".join(filter(None, (found, numbers)))
 
 

@@ -82,4 +82,8 @@ def _open_shards(index: Path, called: str) -> Checkpoint:
     if lacking:
         raise DataError(f"{called}: no shard holds {lacking[0]}, against what the index says")
     infos = {name: checkpoint.infos[name] for name, checkpoint in found.items()}
-    return Checkpoint((*shards, index), infos, lambda name: found[name][name])
+    kinds = {name: one.kinds[name] for name, one in found.items() if name in one.kinds}
+    texts = next((one.texts for one in found.values()), {})
+    return Checkpoint(
+        (*shards, index), infos, lambda name: found[name][name], kinds=kinds, texts=texts
+    )

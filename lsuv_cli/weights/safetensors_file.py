@@ -159,12 +159,16 @@ def _open(path: Path, called: str) -> Checkpoint:
     """
     from safetensors import SafetensorError, safe_open
 
-    infos = {}
+    infos: dict[str, TensorInfo] = {}
+    kinds: dict[str, str] = {}
     try:
         with safe_open(path, "numpy") as file:
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 part = file.get_slice(name)
-                infos[name] = TensorInfo(tuple(part.get_shape()), _dtype(part.get_dtype()))
+                kind = part.get_dtype()
+                infos[name] = TensorInfo(tuple(part.get_shape()), _dtype(kind))
+                if infos[name].dtype.type is np.void:
+                    kinds[name] = kind
             # safetensors' save_model leaves out all but one name of a tied tensor, and notes it.
             texts = file.metadata() or {}
         ties = {name: kept for name, kept in texts.items() if kept in infos and name not in infos}
@@ -178,7 +182,8 @@ def _open(path: Path, called: str) -> Checkpoint:
         except (SafetensorError, OSError) as error:
             raise DataError(f"{called}: {name} can't be read any more: {error}") from None
 
-    return Checkpoint((path,), infos, read, ties)
+    kinds |= {name: kinds[kept] for name, kept in ties.items() if kept in kinds}
+    return Checkpoint((path,), infos, read, ties, kinds=kinds, texts=texts)
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -12,8 +12,8 @@ import numpy as np
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import TensorInfo
 from lsuv_cli.graph.torch_arrays import as_numpy
+from lsuv_cli.reading.pickled import refusal, whole_object
 from lsuv_cli.weights.checkpoint import Checkpoint
-from lsuv_cli.weights.pickled import refusal, whole_object
 from lsuv_cli.weights.weights_format import WeightsFormat
 
 if TYPE_CHECKING:
@@ -47,7 +47,21 @@ def _open(path: Path, called: str) -> Checkpoint:
         for name, tensor in state.items()
         if tensor.numel() and (first := firsts.setdefault(_storage(tensor), name)) != name
     }
-    return Checkpoint((path,), infos, lambda name: as_numpy(state[name]), ties)
+    kinds = {
+        name: _kind(tensor) for name, tensor in state.items() if infos[name].dtype.type is np.void
+    }
+    return Checkpoint((path,), infos, lambda name: as_numpy(state[name]), ties, kinds=kinds)
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """Return what keeps a tensor from being read: its device, layout or dtype."""
+    import torch
+
+    if tensor.is_meta:
+        return "on PyTorch's meta device, without values"
+    if tensor.layout is not torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _storage(tensor: torch.Tensor) -> object:

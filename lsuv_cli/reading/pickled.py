@@ -6,6 +6,7 @@ import pickletools
 import re
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 STATE_DICT = "torch.save(model.state_dict(), ...)"
 
@@ -31,6 +32,19 @@ def whole_object(path: Path) -> str:
         return ""
     name = first.replace(" ", ".")
     return f"holds a whole pickled module ({name}), not tensors; save its tensors, as {STATE_DICT}"
+
+
+def class_of_whole_object(file: Path | BinaryIO) -> str:
+    """Return the class of the module that a file holds as a whole, with its own; "" for tensors.
+
+    Args:
+        file: a zip file of torch.save's, or its bytes.
+    """
+    with zipfile.ZipFile(file) as archive:
+        pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
+        first = _first_global(archive.read(pickled)) if pickled else ""
+    made_by_torch = first in ("", ORDERED_DICT) or first.startswith("torch._utils ")
+    return "" if made_by_torch else first.replace(" ", ".")
 
 
 def refusal(error: Exception) -> str:
