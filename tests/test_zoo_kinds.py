@@ -248,3 +248,23 @@ def held(module: nn.Module, inputs: Inputs, statuses: dict[str, str]) -> None:
     for weight, product in found.items():
         if statuses[weight] == "converged":
             assert abs(product.variances[0] - 1) <= TOLERANCE, weight
+
+
+class Distances(Codebook):
+    """As in diffusers' VQModel: the distances are one product with a table made of the codes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        codes = self.codes.weight
+        table = torch.cat([-2 * codes, codes.square().sum(1, keepdim=True)], 1)
+        with_one = torch.cat([x, torch.ones_like(x[..., :1])], -1)
+        y: Tensor = self.last(self.codes((with_one @ table.T).argmin(-1)))
+        return y
+
+
+def test_a_constant_that_is_made_of_a_parameter_which_stays(tmp_path: Path) -> None:
+    inputs = sequence()
+    path = by_road(Distances().eval(), inputs, "dynamo", tmp_path)
+    run = initialised(path, save_samples(path, inputs))
+    assert run.code == 3
+    assert "codes.weight was folded into other constants" in run.texts[-1]

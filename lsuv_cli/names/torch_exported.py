@@ -108,12 +108,22 @@ def _doubled(
     naming: Naming,
     layer_nodes: Sequence[LayerNode],
 ) -> list[str]:
-    """Return the layers' tensors that also went into a constant, which would not follow them."""
+    """Return the tensors of the module with constants made of them that must change together.
+
+    Either is a layer's, and of a constant nothing is written.
+    """
     changed = {model.view(value).parameter for value in used_values(layer_nodes)}
     named = {tensor.parameter for tensor in naming.values()}
     constants = [name for name in model.parameters if name not in named]
     doubled = {name for constant in constants for name in signature.sources(constant)}
-    return [name for name in naming if name in doubled and naming[name].parameter in changed]
+    unwritten = {
+        name for constant in changed.intersection(constants) for name in signature.sources(constant)
+    }
+    return [
+        name
+        for name in naming
+        if name in unwritten or (name in doubled and naming[name].parameter in changed)
+    ]
 
 
 def _is_optimised(model: OnnxModel, signature: ExportedSignature) -> bool:
