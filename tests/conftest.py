@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,12 +17,21 @@ import pytest
 from support.command import COMMAND, Run
 from support.paths import SAMPLE_MODELS
 from support.processes import Forks, Processes
+from support.tracer import untraced
 
 # The commands under test inherit what is ignored here, as Ctrl-C is where a shell's & started this.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _tracer(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measures no coverage of a test that covers nothing new."""
+    is_new = request.node.get_closest_marker("untraced") is None
+    with nullcontext() if is_new else untraced():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,7 @@ def outputs(kind: type[nn.Module], run: Initialised) -> dict[str, list[Tensor]]:
     return outputs_by_layer(module, built(kind)[1], probe)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("kind", "roads"),
     [

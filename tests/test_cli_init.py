@@ -113,7 +113,13 @@ def deviation(layout: WeightLayout, weight: np.ndarray) -> float:
     return float(np.linalg.norm(difference, axis=0).max())
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name == "caffenet" else ())
+        for name in IMAGENET
+    ],
+)
 def test_sample_models_on_real_images(
     lsuv: Run, sample_models: Callable[[str], Path], images: Path, tmp_path: Path, name: str
 ) -> None:

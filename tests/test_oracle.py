@@ -60,6 +60,7 @@ def check_against_oracle(model: Path, samples: Path, tolerance: float = 1e-5) ->
     return report
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("name", "shape"),
     [

@@ -25,6 +25,7 @@ from support.layer_outputs import off_target, outputs_by_layer
 from support.roads import silenced
 from support.torch_batch_norm import randomized_residual
 from support.torch_models import built, example
+from support.tracer import untraced
 
 pytestmark = pytest.mark.usefixtures("quick_exporter")
 
@@ -37,6 +38,7 @@ SAMPLES = 16
 def save(tmp_path: Path) -> Save:
     """Saves a module's program in the test's folder."""
 
+    @untraced()
     def save(module: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = True) -> Path:
         batch = torch.export.Dim("batch")
         path = tmp_path / "model.pt2"

@@ -57,6 +57,7 @@ def rename_inputs(folder: Path, inputs: tuple[Tensor, ...], names: tuple[str, ..
     np.savez(folder / "batch.npz", **arrays)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

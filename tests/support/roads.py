@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+from support.tracer import untraced
+
 Inputs = tuple[Tensor, ...]
 Road = Callable[[nn.Module, Inputs, Path], Path]
 
@@ -29,7 +31,7 @@ FACTORY_SUFFIX = ".py:make"
 
 # Siblings of a case, whose names have a hyphen, take so many of its roads in turn; `make thorough`
 # takes the others.
-SIBLING_ROADS = 2
+SIBLING_ROADS = 1
 
 # Exported on two samples, so that a batch size that got into a file shows.
 FEW = 2
@@ -40,9 +42,12 @@ def road_marks(name: str, road: str, roads: Sequence[str]) -> list[pytest.MarkDe
     """Return the marks of a case's test by one of its roads."""
     start = zlib.crc32(name.encode()) % len(roads)
     place = (roads.index(road) - start) % len(roads)
-    return [pytest.mark.thorough] if "-" in name and place >= SIBLING_ROADS else []
+    if "-" not in name:
+        return []
+    return [pytest.mark.untraced, *([pytest.mark.thorough] if place >= SIBLING_ROADS else [])]
 
 
+@untraced()
 def by_road(module: nn.Module, inputs: Inputs | Tensor, road: str, folder: Path) -> Path:
     """Write a module in eval mode into a folder by one of `ROADS`; the batch axis is dynamic.
 

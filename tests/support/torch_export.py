@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from support.tracer import untraced
+
 EXPORTERS = ("script", "script, unfolded", "dynamo")
 
 
+@untraced()
 def export(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, exporter: str) -> None:
     """Export to ONNX with one of `EXPORTERS`; inputs are called `input0`, `input1`, ..."""
     names = [f"input{index}" for index in range(len(inputs))]
@@ -49,6 +52,7 @@ def export(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, exporter: s
         logging.disable(logging.NOTSET)
 
 
+@untraced()
 def save_torchscript(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, kind: str) -> None:
     """Save as TorchScript, "traced" or else scripted."""
     trace: Callable[..., Any] = torch.jit.trace
