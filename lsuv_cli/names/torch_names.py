@@ -187,7 +187,7 @@ def _reasons(model: OnnxModel, layer_nodes: Sequence[LayerNode], found: _Recover
     lost = list(dict.fromkeys(name for name in found.lost if name not in (*norms, *folded)))
     reasons = []
     if norms:
-        reasons.append(f"BatchNorm was folded into {some_of(norms)}")
+        reasons.append(f"BatchNorm, or what computes the weight, was folded into {some_of(norms)}")
     if folded:
         reasons.append(f"parameters of {some_of(folded)} were folded into other constants")
     if lost:

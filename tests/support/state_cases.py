@@ -283,6 +283,21 @@ class Twin(nn.Module):
         return result
 
 
+class Again(nn.Module):
+    """A linear layer that is called twice, beside one that is called as a second call would be."""
+
+    def __init__(self, *, bias: bool) -> None:
+        super().__init__()
+        self.fc, self.fc_1 = nn.Linear(8, 8, bias=bias), nn.Linear(8, 8, bias=bias)
+        self.head, self.head_1 = nn.Linear(8, 8, bias=bias), nn.Linear(8, 3, bias=bias)
+        self.fc_1.load_state_dict(self.fc.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.head(torch.tanh(self.head(x))))
+        result: Tensor = self.head_1(torch.relu(self.fc(x)) + torch.relu(self.fc_1(x)))
+        return result
+
+
 def _norms(*, trained: bool) -> nn.Sequential:
     """Return normalisations of every kind over eight channels."""
     net = nn.Sequential(
@@ -450,6 +465,12 @@ CASES = {
         refused={"folded": "folded"},
     ),
     "named_const": StateCase(Canvas, lambda: rows(8)),
+    "equal_norms-again": StateCase(
+        lambda: Again(bias=True),
+        lambda: sequences(8),
+        shared=("head",),
+        refused={"folded": "can't recover PyTorch's names", "dynamo": "fc_1"},
+    ),
     "tied_head": StateCase(Language, tokens),
     "tied_head-three": StateCase(Translation, tokens),
     "tied_head-modules": StateCase(Twin, lambda: rows(8), shared=("right.0",)),
