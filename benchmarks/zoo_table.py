@@ -8,6 +8,7 @@ Run in the environment of the zoo, whose versions it names.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -81,10 +82,8 @@ def reason(line: Line) -> str:
     if line.get("missing"):
         words.append(f"missing: {', '.join(line['missing'][:4])}")
     text = "; ".join(words) or "not strictly"
-    # The folder is another one at each run.
-    shown = " ".join(
-        word.rpartition("/")[2] if "/lsuv-zoo" in word else word for word in text.split()
-    )
+    # The folder is another one at each run, and exporters write in colour.
+    shown = re.sub(r"\S*/lsuv-zoo[^/]*/\d+/|\x1b?\[\d+m", "", text)
     return shown.replace("|", "\\|").replace("<", "&lt;")[:300]
 
 
