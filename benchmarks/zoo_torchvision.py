@@ -40,7 +40,6 @@ FUNCTIONS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mc3_18": (CLASSES, (3, 4, 32, 32)),
     "r2plus1d_18": (CLASSES, (3, 4, 32, 32)),
     "r3d_18": (CLASSES, (3, 4, 32, 32)),
-    "s3d": (CLASSES, (3, 16, 64, 64)),
     "swin3d_t": (CLASSES, (3, 4, 32, 32)),
 }
 # Detectors whose post-processing has an output per picture: their backbones and heads.
