@@ -262,7 +262,6 @@ TYPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "decoder_start_token_id": 1,
         },
     ),
-    # Pictures and text.
     "blip": (BOTH, {}),
     "chinese_clip": (BOTH, {}),
     "clip": (BOTH, {}),
@@ -270,7 +269,6 @@ TYPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "flava": (BOTH, {}),
     "siglip": (("input_ids", "pixel_values"), {}),
     "vilt": (BOTH, {}),
-    # Others.
     "decision_transformer": (
         (
             "states:6x17",
