@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import lsuv_cli
-from lsuv_cli import LsuvError, LsuvWarning, compare, initialize, initialize_, verify
+from lsuv_cli import LsuvError, LsuvWarning, compare, initialize, initialize_, inspect, verify
 from lsuv_cli.api.in_place import load_in_place
 from support.layer_outputs import off_target, outputs_by_layer
 from support.roads import silenced
@@ -433,3 +433,27 @@ def test_options() -> None:
             initialize(model, x, **option)
     with pytest.raises(LsuvError, match="give each once"):
         compare(model, x, inits=["he", "he"])
+
+
+class WithHelper(nn.Module):
+    """A network whose second head runs in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.helper = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        """Return logits, in training twice."""
+        y = torch.relu(self.body(x))
+        return (self.head(y), self.helper(y)) if self.training else self.head(y)
+
+
+def test_layers_that_never_run_are_named() -> None:
+    model, x = WithHelper(), torch.randn(32, 6)
+    before = model.helper.weight.clone()
+    never = ("helper.weight (weight): the network never reads it",)
+    with pytest.warns(match="left as they are: helper.weight"):
+        assert inspect(model, x).report.left_alone == never
+    with pytest.warns(match="left as they are: helper.weight"):
+        assert initialize_(model, x, count="all").report.left_alone == never
+    assert torch.equal(model.helper.weight, before)

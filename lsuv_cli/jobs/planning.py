@@ -21,7 +21,7 @@ from lsuv_cli.jobs.naming import name_tensors
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.layers.left_alone import layers_left_alone
+from lsuv_cli.layers.left_alone import layers_left_alone, never_read
 from lsuv_cli.layers.norms import NormNode, batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.names.exporter import some_of
@@ -75,7 +75,7 @@ def plan_model(inputs: OpenedInputs, *, names_required: bool = False) -> ModelPl
             f"{model.path} has no convolution or fully connected layer with a constant weight, "
             "so there is nothing to initialise"
         )
-    left_alone = layers_left_alone(model)
+    left_alone = [*layers_left_alone(model), *never_read(named.naming)]
     if left_alone:
         inputs.events.warn(f"these are left as they are: {'; '.join(left_alone)}")
     unusable = [one.unusable for one in layer_nodes]

@@ -8,11 +8,14 @@ import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, bodies, node_name
 from lsuv_cli.graph.operators.table import names_of, operator_of
+from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.layers.products import find_products
 from lsuv_cli.reading.model import OnnxModel
 
 UNSUPPORTED = {"Einsum": "its equation is no product by a matrix"}
+
+MATRIX_AXES = 2
 
 # Operators that choose rows of their first input by an index.
 CHOOSING = frozenset(("Gather", "GatherElements", "GatherND"))
@@ -35,6 +38,26 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
         if rows.isdisjoint(node.output) and (reason := search.reason(node))
     ]
     return found + list(_nested(model.nodes, search.layer_like))
+
+
+def never_read(naming: Naming) -> list[str]:
+    """Return the weights of a module that its network never reads, with that as the reason.
+
+    Its layers do not run, such as an auxiliary classifier in eval mode; embeddings are among them.
+
+    Args:
+        naming: the tensors that are written, of which the graph does not hold some.
+
+    Returns:
+        `name (weight): reason` for each.
+    """
+    return [
+        f"{name} (weight): the network never reads it"
+        for name, tensor in naming.items()
+        if not tensor.parameter
+        and len(tensor.info.shape) >= MATRIX_AXES
+        and name.rpartition(".")[2].startswith("weight")
+    ]
 
 
 class _Search:
