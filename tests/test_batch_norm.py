@@ -325,5 +325,5 @@ def test_verify_shows_nothing_of_what_is_not_finite(tmp_path: Path, lsuv: Run) -
         assert first["distribution"]["dead"] == 0
         assert {one["status"] for one in others} == {"non_finite"}
         assert [one["distribution"] for one in others] == [None] * 3
-        rows = [line.split() for line in done.stderr.splitlines() if line.startswith("/conv1")]
+        rows = [line.split() for line in done.stderr.splitlines() if line.startswith("conv1")]
         assert rows[0][-3:] == ["-", "-", "non_finite"]

@@ -193,7 +193,7 @@ def test_what_is_no_torchscript(tmp_path: Path, forked: Run) -> None:
     torch.save(model.state_dict(), tmp_path / "m.pt")
     check_refuses(forked, "is a checkpoint of weights without the network")
     torch.save(model, tmp_path / "m.pt")
-    check_refuses(forked, "torch.jit.trace")
+    check_refuses(forked, "torch.export.save")
     torch.save({"a": Trap(tmp_path / "sprung")}, tmp_path / "m.pt")
     check_refuses(forked, "checkpoint")
     torch.save(
