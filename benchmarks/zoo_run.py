@@ -157,10 +157,14 @@ def compared(run: Initialised, found: Mapping[str, EagerProduct]) -> dict[str, A
     """Return what PyTorch says of the rows: the worst of the layers that are said to be right."""
     worst, off, silent = 0.0, [], []
     free = rows_by_module(run, found)
-    told = " ".join(run.report["left_alone"])
+    # Nodes are named after modules, with slashes.
+    rows = {row["name"]: row["status"] for row in run.report["layers"]}
+    told = " ".join(run.report["left_alone"]).replace("/", ".")
     for product in found.values():
         variance = product.variances[0]
-        status = status_of(product, run.statuses, free)
+        # A weight without a name in the state_dict has its module's.
+        module = product.weight.rpartition(".")[0]
+        status = status_of(product, run.statuses, free) or rows.get(module)
         if status is None:
             owner = COMPUTED_BY.sub("", product.weight.removesuffix("(computed)").strip())
             if not owner or owner not in told:
