@@ -57,6 +57,17 @@ def sequences() -> Tensor:
     return torch.randn(SAMPLES, 2, FEATURES)
 
 
+def clips() -> Tensor:
+    return torch.randn(SAMPLES, 3, 4, 8, 8)
+
+
+def video() -> nn.Module:
+    """Return convolutions over time, of which one has a bias."""
+    strided = nn.Conv3d(3, 8, 3, stride=(1, 2, 2), padding=1, bias=False)
+    last = (nn.ReLU(), nn.Conv3d(8, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    return nn.Sequential(strided, nn.BatchNorm3d(8), *last, nn.Linear(4, 3))
+
+
 @pytest.mark.parametrize(
     ("make", "samples"),
     [
@@ -65,8 +76,9 @@ def sequences() -> Tensor:
         (lambda: Bags("max", padding=True), ids),
         (Projected, sequences),
         (lambda: Projected(bidirectional=True, bias=False), sequences),
+        (video, clips),
     ],
-    ids=["sum", "mean", "max", "LSTM", "two directions"],
+    ids=["sum", "mean", "max", "LSTM", "two directions", "video"],
 )
 def test_a_program_is_initialised(
     tmp_path: Path, make: Callable[[], nn.Module], samples: Callable[[], Tensor]

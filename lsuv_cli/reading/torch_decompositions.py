@@ -1,14 +1,15 @@
 """Decompositions of operators that PyTorch's exporter converts wrongly.
 
-It leaves out the projections of an LSTM, makes of an EmbeddingBag nested loops that crash ONNX
-Runtime, squeezes axes of other sizes than one, which PyTorch leaves as they are, and fails at a
-view of what an attention with a mask computes and at integers that are subtracted from a float. To
-be imported only where a program is at hand: it imports torch.
+It gives a Conv3d without a bias one that ONNX Runtime refuses, leaves out the projections of an
+LSTM, makes of an EmbeddingBag nested loops that crash ONNX Runtime, squeezes axes of other sizes
+than one, which PyTorch leaves as they are, and fails at a view of what an attention with a mask
+computes and at integers that are subtracted from a float. To be imported only where a program is at
+hand: it imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ def with_exportable_operators(
             table[node.target] = lstm_impl
         elif node.target == aten.scaled_dot_product_attention.default and _has_mask(node):
             table[aten.view.default] = view
+        elif node.target == aten.conv3d.default and _has_no_bias(node):
+            table[node.target] = conv3d
         elif node.target == aten.rsub.Scalar:
             table[node.target] = subtract_from
         elif node.target == aten.squeeze.dim and _has_no_unit_axis(node):
@@ -54,6 +57,11 @@ def _has_projections(node: torch.fx.Node) -> bool:
     return bool(len(weights) / (layers * (1 + is_bidirectional)) > (4 if has_biases else 2))
 
 
+def _has_no_bias(node: torch.fx.Node) -> bool:
+    """Return whether a convolution is given no bias, by position or by name."""
+    return (node.args[2:3] or (node.kwargs.get("bias"),))[0] is None
+
+
 def _has_mask(node: torch.fx.Node) -> bool:
     """Return whether an attention is given a mask, by position or by name."""
     return (node.args[3:4] or (node.kwargs.get("attn_mask"),))[0] is not None
@@ -65,6 +73,33 @@ def _has_no_unit_axis(node: torch.fx.Node) -> bool:
     value = arguments[0].meta.get("val")
     size = value.shape[arguments[1]] if value is not None and value.dim() else 1
     return isinstance(size, int) and size != 1
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> Tensor:
+    """Return the output of `aten.conv3d`, shape (n, out channels, depth, height, width).
+
+    Args:
+        x: shape (n, in channels, depth, height, width).
+        weight: shape (out channels, in channels / groups, 3 sizes of the kernel).
+        bias: shape (out channels,); None for none.
+        stride: one number, or one an axis.
+        padding: likewise.
+        dilation: likewise.
+        groups: of channels.
+    """
+    if bias is not None:
+        return NOT_HERE  # type: ignore[no-any-return]
+    sizes = [list(one) * 3 if len(one) == 1 else list(one) for one in (stride, padding, dilation)]
+    made: Tensor = aten.convolution.default(x, weight, None, *sizes, False, [0, 0, 0], groups)
+    return made
 
 
 def squeeze(x: Tensor, dim: int) -> Tensor:

@@ -53,7 +53,7 @@ def reason_of(error: BaseException) -> str:
 
 def _without_signature(text: str) -> str:
     """Remove the signature of the C++ function that an error comes from, up to its closing ")"."""
-    place = re.search(r"[\w.]+\.(?:cc|h):\d+ [^()]*\(", text)
+    place = re.search(r"[\w.]+\.(?:cc|h):\d+ (?:(?! : )[^()])*\(", text)
     if place is None:
         return text
     depth, end = 1, place.end()
