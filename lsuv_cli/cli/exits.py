@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
@@ -62,7 +62,7 @@ def with_exit_code(command: Callable[..., ExitCode]) -> Callable[..., NoReturn]:
         command: a function whose first parameter is the run, which is not an option.
     """
 
-    @functools.wraps(command)
+    @wraps(command)
     def ending(**options: Any) -> NoReturn:
         exit_with(lambda run: command(run, **options))
 
@@ -97,10 +97,19 @@ def _settle_temporary_folder() -> None:
     """
     import tempfile
 
+    with _uninterrupted(), suppress(OSError):  # who needs it says so
+        tempfile.gettempdir()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold signals back until the work inside is done; Windows can't."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:
-        with suppress(OSError):  # who needs it says so
-            tempfile.gettempdir()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
 
@@ -216,7 +225,9 @@ def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
         return
     number = error.args[0] if isinstance(error, Terminated) else signal.SIGINT
     signal.signal(number, _interrupt)
-    threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
+    # There os.kill ends the process at once.
+    again = signal.raise_signal if sys.platform == "win32" else partial(os.kill, os.getpid())
+    threading.Timer(AGAIN_SECONDS, again, (number,)).start()
 
 
 def _ignore_interruptions() -> None:

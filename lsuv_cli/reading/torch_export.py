@@ -160,7 +160,7 @@ def quiet() -> Iterator[IO[bytes]]:
 
 
 def _nameless_file() -> IO[bytes]:
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         # In memory: in a container there may be no folder to write to.
         return os.fdopen(os.memfd_create("lsuv"), "w+b")
     return tempfile.TemporaryFile()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +40,9 @@ class SpillFile:
         self._free: list[tuple[int, int]] = []
         self._released: list[tuple[int, int]] = []
         self._end = 0
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
+        # Batches are loaded ahead on a thread. `os.preadv`, which needs no position, is POSIX's.
+        self._position = threading.Lock()
 
     def close(self) -> None:
         """Close the file, which removes it if it has no path."""
@@ -55,14 +59,14 @@ class SpillFile:
             on_disk = 0
         return max(0, on_disk) + sum(size for _, size in self._free)
 
-    def _descriptor(self) -> int:
+    def _opened(self) -> io.FileIO:
         if self._file is None:
             if self._path is None:
                 self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115 - closed by close()
             else:
                 self._path.touch()
                 self._file = self._path.open("r+b", buffering=0)
-        return self._file.fileno()
+        return self._file
 
     def flush(self) -> None:
         """Wait until what was written is on the disk."""
@@ -86,9 +90,12 @@ class SpillFile:
         offset = self._allocate(size)
         data = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
         try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._descriptor(), data[written:], offset + written)
+            with self._position:
+                file = self._opened()
+                file.seek(offset)
+                written = 0
+                while written < len(data):
+                    written += file.write(data[written:])
         except OSError:
             self.release(offset, size)
             return None
@@ -103,13 +110,18 @@ class SpillFile:
             OSError: it can't be read, or is not what was written.
         """
         value = np.empty(shape, dtype)
+        if not value.nbytes:
+            return value  # has no region
         data = value.reshape(-1).view(np.uint8).data
-        done = 0
-        while done < len(data):
-            count = os.preadv(self._descriptor(), [data[done:]], offset + done)
-            if count == 0:
-                raise OSError(f"{self.folder}: values that were written there are gone")
-            done += count
+        with self._position:
+            file = self._opened()
+            file.seek(offset)
+            done = 0
+            while done < len(data):
+                count = file.readinto(data[done:])
+                if not count:
+                    raise OSError(f"{self.folder}: values that were written there are gone")
+                done += count
         if self._checksum(data) != checksum:
             raise OSError(f"{self.folder}: values that were written there have changed")
         return value

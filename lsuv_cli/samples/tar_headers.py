@@ -46,22 +46,21 @@ def read_headers(file: BinaryIO) -> Iterator[Member]:
     Plain headers are read here, several times faster than by tarfile, which reads the others.
 
     Args:
-        file: open for reading, unbuffered or not; its position is changed.
+        file: open for reading; its position is changed.
 
     Raises:
         tarfile.TarError: a header is damaged.
         EOFError: the archive is cut short.
         OSError: the file can't be read.
     """
-    descriptor = file.fileno()
-    end = os.fstat(descriptor).st_size
+    end = os.fstat(file.fileno()).st_size
     archive: tarfile.TarFile | None = None
     offset = 0
     while offset < end:
-        header = os.pread(descriptor, BLOCK_BYTES, offset)
+        header = read_at(file, BLOCK_BYTES, offset)
         if header == EMPTY:
             return
-        member = _plain(descriptor, header, offset)
+        member = _plain(file, header, offset)
         if member is not None:
             offset = _padded(member.offset + member.size)
         else:
@@ -78,17 +77,26 @@ def read_headers(file: BinaryIO) -> Iterator[Member]:
         yield member
 
 
-def _plain(descriptor: int, header: bytes, offset: int) -> Member | None:
+def read_at(file: BinaryIO, size: int, offset: int) -> bytes:
+    """Return `size` bytes from an offset, fewer at the file's end; moves the file's position.
+
+    `os.pread` would not, but Windows has none.
+    """
+    file.seek(offset)
+    return file.read(size)
+
+
+def _plain(file: BinaryIO, header: bytes, offset: int) -> Member | None:
     """Return a regular file from its header; None where only tarfile can read the header."""
     if header[TYPE] == EXTENDED:
         size = _size(header)
         if size is None:
             return None
-        records = os.pread(descriptor, size, offset + BLOCK_BYTES)
+        records = read_at(file, size, offset + BLOCK_BYTES)
         if any(decisive in records for decisive in DECISIVE):
             return None
         offset = _padded(offset + BLOCK_BYTES + size)
-        header = os.pread(descriptor, BLOCK_BYTES, offset)
+        header = read_at(file, BLOCK_BYTES, offset)
     name = header[NAME].partition(b"\0")[0]
     size = _size(header)
     plain = header[MAGIC] == b"ustar" and header[TYPE] in REGULAR and header[PATH_PREFIX] == b"\0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from array import array
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
 from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES
 from lsuv_cli.samples.pictures import Pictures, concatenated
-from lsuv_cli.samples.tar_headers import read_headers
+from lsuv_cli.samples.tar_headers import read_at, read_headers
 
 EXTENSIONS_SHOWN = 4
 
@@ -90,7 +89,7 @@ class TarShard:
         offset, size = self._offsets[index], self._sizes[index]
         with self._path.open("rb", buffering=0) as file:
             self._file_version.check(file.fileno())
-            data = os.pread(file.fileno(), size, offset)
+            data = read_at(file, size, offset)
         if len(data) != size:
             raise OSError(f"{len(data)} of {size} bytes could be read")
         return io.BytesIO(data)

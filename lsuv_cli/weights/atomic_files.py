@@ -67,8 +67,9 @@ def _open_beside(target: Path) -> PendingFile:
         descriptor, name = tempfile.mkstemp(prefix=".lsuv-", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OutputError(f"can't write in {target.parent}: {error.strerror}") from None
-    _set_mode(descriptor, target)
-    return PendingFile(target, Path(name), os.fdopen(descriptor, "wb"))
+    temporary = Path(name)
+    _set_mode(temporary, target)
+    return PendingFile(target, temporary, os.fdopen(descriptor, "wb"))
 
 
 def _rename(pending: Sequence[PendingFile], *, force: bool) -> None:
@@ -136,7 +137,7 @@ def _rename_to_new(temporary: Path, target: Path) -> None:
         temporary.replace(target)
 
 
-def _set_mode(descriptor: int, target: Path) -> None:
+def _set_mode(temporary: Path, target: Path) -> None:
     """Give a temporary file, which is created private, the permissions of the file it replaces.
 
     Where it replaces none, those of an ordinary new file.
@@ -146,4 +147,4 @@ def _set_mode(descriptor: int, target: Path) -> None:
     mode = 0o666 & ~umask
     with contextlib.suppress(OSError):  # there is no such file
         mode = stat.S_IMODE(target.stat().st_mode)
-    os.fchmod(descriptor, mode)
+    temporary.chmod(mode)
