@@ -397,3 +397,48 @@ def test_names_without_the_numbers_of_keras_3(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(ModelError, match="nothing tells where sequential/dense/MatMul"):
         run(path, data, count=BATCH, names="keras")
+
+
+def dense_with_a_part_as_bias(path: Path, constant: NDArray[Any]) -> None:
+    """A Dense layer named as tf2onnx names it, whose bias is elements 1 to 7 of a constant."""
+    scope = "sequential_1/dense_1"
+    float32 = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", f"{scope}/Cast/ReadVariableOp:0"], ["product"]),
+            helper.make_node("Slice", ["sequential_1/const_fold_opt__1", "start", "end"], ["part"]),
+            helper.make_node("Add", ["product", "part"], ["y"], name=f"{scope}/BiasAdd"),
+        ],
+        "dense",
+        [helper.make_tensor_value_info("x", float32, ["batch", 4])],
+        [helper.make_tensor_value_info("y", float32, ["batch", 6])],
+        [
+            numpy_helper.from_array(
+                np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32),
+                f"{scope}/Cast/ReadVariableOp:0",
+            ),
+            numpy_helper.from_array(constant, "sequential_1/const_fold_opt__1"),
+            numpy_helper.from_array(np.array([1]), "start"),
+            numpy_helper.from_array(np.array([7]), "end"),
+        ],
+    )
+    graph.node[0].name = f"{scope}/MatMul"
+    model = helper.make_model(
+        graph,
+        producer_name="tf2onnx",
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=10,
+    )
+    onnx.save(model, path)
+
+
+def test_a_bias_that_is_part_of_a_constant_has_no_path(tmp_path: Path) -> None:
+    """The part is not the variable, and the constant holds more than the variable."""
+    dense_with_a_part_as_bias(tmp_path / "m.onnx", np.arange(8, dtype=np.float32) / 8)
+    data = tmp_path / "x.npy"
+    np.save(data, np.random.default_rng(1).standard_normal((16, 4), dtype=np.float32))
+    with pytest.raises(ModelError, match="nothing tells where sequential_1/dense_1/MatMul came"):
+        run(tmp_path / "m.onnx", data, count=16, names="keras")
+    report, written = run(tmp_path / "m.onnx", data, count=16, bias=Bias.KEEP)
+    assert [layer.status for layer in report.layers] == [Status.CONVERGED]
+    assert written["sequential_1/const_fold_opt__1"].tolist() == [i / 8 for i in range(8)]

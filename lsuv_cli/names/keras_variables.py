@@ -135,11 +135,13 @@ class VariableReader:
         )
         if layer.bias_value is None or not path or adder.layers not in ((), path):
             return None
-        source = self.model.view(layer.bias_value).parameter
+        view = self.model.view(layer.bias_value)
+        if view.part:
+            return None
         # Attention's has an axis for the heads, as it is stored; others may have axes of one.
-        stored = "ReadVariableOp" in source
-        steps = () if stored else (Reshaped((math.prod(layer.bias_shape),)),)
-        return Variable(path, "bias", steps, layer.name)
+        stored = "ReadVariableOp" in view.parameter
+        flat = Reshaped((math.prod(layer.bias_shape),))
+        return Variable(path, "bias", () if stored else (*view.steps, flat), layer.name)
 
     def other(self, source: str, info: TensorInfo) -> Variable | None:
         """Return the variable that a parameter outside all layers is; None if it is not known."""
