@@ -25,6 +25,7 @@ import common
 import numpy as np
 from sweep_overhead import sweep_of
 
+from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.measurements import InstrumentedGraph
 from lsuv_cli.core.records import InputSpec
@@ -125,7 +126,7 @@ def measure(name: str, counts: list[int]) -> list[list[str]]:
     path = model_file(name)
     model, weights, spec, shape = opened(path)
     began = time.perf_counter()
-    samples = batch_of(spec, shape, 2)
+    samples = GivenBatches([batch_of(spec, shape, 2)])
     use = memory_use(model, find_layers(model), weights, samples, 0, WHOLE, WHOLE)
     seconds = time.perf_counter() - began
     assert not use.caveat, use.caveat

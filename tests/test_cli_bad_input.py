@@ -178,7 +178,7 @@ def batch_baked_in(folder: Path) -> None:
         helper.make_node("Gemm", ["f", "w"], ["y"]),
     ]
     weights = {"shape": np.array([1, 192]), "w": random_weight(192, 5)}
-    save_graph(folder / "bad.onnx", nodes, weights, (1, 3, 8, 8))
+    save_graph(folder / "bad.onnx", nodes, weights, ("n", 3, 8, 8))
 
 
 def dangling_value(folder: Path) -> None:

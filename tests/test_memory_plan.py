@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from lsuv_cli.core.batches import GivenBatches
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.memory import trial
 from lsuv_cli.memory.liveness import computed_use
@@ -31,7 +32,7 @@ GB = 10**9
 
 def tried(path: Path, shape: tuple[int, ...], limit: int = GB, **options: Any) -> MemoryUse:
     model, weights = read_model(path)
-    samples = {"x": random_weight(2, *shape)}
+    samples = GivenBatches([{"x": random_weight(2, *shape)}])
     most = options.get("max_segment_bytes", GB)
     return memory_use(model, find_layers(model), weights, samples, 1, most, limit)
 
@@ -128,7 +129,7 @@ def test_a_graph_that_onnx_understands_is_computed_in_full(tmp_path: Path) -> No
     weights = {"w": random_weight(4, 100), "v": random_weight(100, 3)}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ["n", 4])
     model, _ = read_model(path)
-    use = computed_use(model, {"x": random_weight(1, 4)}, "it was not tried")
+    use = computed_use(model, GivenBatches([{"x": random_weight(1, 4)}]), "it was not tried")
     assert use.caveat == "it was not tried; computed from the shapes that ONNX infers"
     assert use.live.bytes(10) == 10 * 2 * 100 * 4
     assert use.fed.bytes(10) == 10 * 4 * 4
@@ -165,7 +166,8 @@ def test_shapes_that_onnx_infers_are_never_a_traceback(tmp_path: Path, name: str
     network = NETWORKS[name]
     path = network.export(tmp_path / "m.onnx")
     model, _ = read_model(path)
-    computed = computed_use(model, {"x": random_weight(1, *network.shape)}, "it was not tried")
+    samples = GivenBatches([{"x": random_weight(1, *network.shape)}])
+    computed = computed_use(model, samples, "it was not tried")
     measured = tried(path, network.shape)
     for value in computed.values.keys() & measured.values.keys():
         assert computed.values[value].bytes(SAMPLES) == measured.values[value].bytes(SAMPLES), value

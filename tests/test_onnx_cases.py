@@ -26,9 +26,10 @@ from lsuv_cli.jobs.inspect import inspect_model
 from lsuv_cli.jobs.verify import verify_weights
 from support.onnx_cases.case import Make, OnnxCase
 from support.onnx_cases.constants import CASES as CONSTANTS
+from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
 from support.onnx_variances import layer_variances
 
-CASES = CONSTANTS
+CASES = (*CONSTANTS, *FIXED_BATCHES)
 TOLERANCE = 1e-3  # of --tol
 OF_SAMPLES = ("feeds", "batch_axes")
 

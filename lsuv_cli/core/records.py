@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -182,11 +182,46 @@ class InputSpec:
         dtype: its numpy dtype's name; "" where the model does not tell.
         shape: its shape, the batch axis included; None for a size the model leaves open, or for
             all of it.
+        batch_axis: the axis along which samples lie; None where the input is the same for all.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
+    batch_axis: int | None = 0
+
+    @property
+    def declared_batch(self) -> int | None:
+        """The number of samples that the model declares; None where it leaves it open."""
+        if self.shape is None or self.batch_axis is None:
+            return None
+        return self.shape[self.batch_axis]
+
+    @property
+    def sample_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of one sample; None where the model leaves it open."""
+        if self.shape is None or self.batch_axis is None:
+            return self.shape
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
+
+    def opened(self) -> InputSpec:
+        """Return the input with any number of samples."""
+        axis = self.batch_axis
+        if self.shape is None or axis is None:
+            return self
+        return replace(self, shape=(*self.shape[:axis], None, *self.shape[axis + 1 :]))
+
+    def with_sample_shape(self, sizes: Sequence[int | None]) -> InputSpec:
+        """Return the input with the sizes of one sample filled in."""
+        axis = self.batch_axis
+        if axis is None:
+            return replace(self, shape=tuple(sizes))
+        return replace(self, shape=(*sizes[:axis], self.declared_batch, *sizes[axis:]))
+
+    def fed(self, sample_shape: tuple[int, ...], dtype: np.dtype[Any]) -> InputSpec:
+        """Return the input with the samples' own shape and dtype, the batch axis open."""
+        filled = self.with_sample_shape(sample_shape)
+        return replace(filled.opened(), dtype=dtype.name)
 
     def describe(self) -> str:
         """Return the name and shape in one word, `x:?,3,224,224`."""

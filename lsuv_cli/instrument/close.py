@@ -52,8 +52,9 @@ def _inputs(model: OnnxModel, feeds: Specs) -> list[onnx.ValueInfoProto]:
         if name in declared:
             value = onnx.ValueInfoProto()
             value.CopyFrom(declared[name])
-            if value.type.tensor_type.shape.dim:
-                value.type.tensor_type.shape.dim[0].dim_param = "lsuv_batch"
+            sizes = value.type.tensor_type.shape.dim
+            if sizes and spec.batch_axis is not None:
+                sizes[spec.batch_axis].dim_param = "lsuv_batch"
         else:
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
             value = helper.make_tensor_value_info(name, kind, spec.shape)

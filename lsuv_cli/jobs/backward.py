@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lsuv_cli.core.batches import GivenBatches, first_samples
+from lsuv_cli.core.batches import Batches, GivenBatches, first_samples
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.group import SingleProcess
 from lsuv_cli.core.indices import LayerIndex
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.options import CompareOptions
-from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine.batch_statistics import measure_with_batch_statistics
 from lsuv_cli.engine.gradients import Differentiator, NoGradientsError, refuse_different
 from lsuv_cli.engine.setup import Setup
@@ -48,7 +47,7 @@ class BackwardPass:
         self.why_not = ""
         self._options = options
         self._setup = setup
-        self._feeds: Feeds = {}
+        self._few: Batches = GivenBatches([])
         self._differentiator: Differentiator | None = None
         self._is_checked = False
         if not options.backward or not setup.group.is_first:
@@ -79,7 +78,7 @@ class BackwardPass:
         if self._differentiator is None:
             return {}
         try:
-            signal = self._differentiator.run(weights, self._feeds, self._options.seed)
+            signal = self._differentiator.run(weights, self._few.feeds(0), self._options.seed)
             if not self._is_checked:
                 # Once is enough: the translated graph is the same for all.
                 names = [planned.layer.name for planned in self._setup.plan.layers]
@@ -95,12 +94,16 @@ class BackwardPass:
         if not batches.counts:
             raise NoGradientsError("the first process has no samples")
         run.inputs.events.stage("translating to PyTorch")
-        samples = min(GRADIENT_SAMPLES, sum(batches.counts))
-        while samples > 1 and HELD * run.budget.total_bytes(samples) > self._options.memory_bytes:
+        samples = batches.declared or min(GRADIENT_SAMPLES, sum(batches.counts))
+        while (
+            batches.declared is None
+            and samples > 1
+            and HELD * run.budget.total_bytes(samples) > self._options.memory_bytes
+        ):
             samples -= 1
         graph = differentiable_graph(setup.model, setup.layer_nodes, setup.norms, setup.measurable)
         self._differentiator = Differentiator(graph, self._options.threads)
-        self._feeds = first_samples(batches, samples)
+        self._few = GivenBatches([first_samples(batches, samples)], batches.specs)
         self.samples = samples
 
     def _give_up(self, error: NoGradientsError) -> None:
@@ -114,5 +117,5 @@ class BackwardPass:
         setup = self._setup
         if setup.single_batch and setup.batches.total == self.samples:
             return forward
-        few = replace(setup, batches=GivenBatches([self._feeds]), group=SingleProcess())
+        few = replace(setup, batches=self._few, group=SingleProcess())
         return measure_with_batch_statistics(few, weights, Silent(), lambda _segments: None)

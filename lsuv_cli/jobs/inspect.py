@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import numpy as np
-
 from lsuv_cli import __version__
-from lsuv_cli.core.batches import PlannedBatches, SampleShapes
+from lsuv_cli.core.batches import PlannedBatches, cut_counts, declared_batch, zeros
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import SingleProcess
@@ -107,10 +105,7 @@ def _zeros(options: InspectOptions, inputs: Sequence[InputSpec]) -> Feeds:
             + " ".join(f"--input-shape {name}:SIZES" for name in missing)
             + ", as 3,224,224"
         )
-    return {
-        spec.name: np.zeros((EXAMPLES, *(size or 1 for size in (spec.shape or ())[1:])), np.float32)
-        for spec in specs
-    }
+    return zeros(specs, EXAMPLES).feeds(0)
 
 
 def _sharing(planned: PlannedLayer, layers: Sequence[PlannedLayer]) -> tuple[str, ...]:
@@ -134,11 +129,18 @@ def _plan_run(
     if count is None:
         raise UsageError("--plan needs the number of samples: give --samples a number")
     model, weights = inputs.model, inputs.weights
-    shapes = _shapes(specs)
-    zeros = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-    budget = divide_memory(inputs, plan, zeros)
-    size = min(count, options.batch_size or budget.batch_size(count))
-    batches = PlannedBatches(count, size, shapes)
+    _refuse_open_sizes(specs)
+    declared = declared_batch(specs)
+    example = zeros(specs, declared or 1)
+    budget = divide_memory(inputs, plan, example)
+    size = declared or min(count, options.batch_size or budget.batch_size(count))
+    counts = [one for one in cut_counts(count, size) if declared in (None, one)]
+    if not counts:
+        raise UsageError(
+            f"--plan: the model takes exactly {declared} samples at a time, as its file declares; "
+            f"give --samples {declared} or more"
+        )
+    batches = PlannedBatches(counts, example.specs, declared)
     spill = spill_file(options.spill_dir)
     if spill is not None:
         inputs.stack.callback(spill.close)
@@ -147,7 +149,7 @@ def _plan_run(
     segments = Sweeper(setup, weights, lambda _done, _total: None).segments
     prediction = predict(budget, segments, batches.counts, store.free_bytes)
     return PlannedRun(
-        samples=count,
+        samples=batches.total,
         batch_size=size,
         segments=prediction.segments,
         working_bytes=prediction.working_bytes,
@@ -163,20 +165,15 @@ def _plan_run(
     )
 
 
-def _shapes(specs: Sequence[InputSpec]) -> SampleShapes:
-    """Return the shape and dtype of a sample, for each input.
+def _refuse_open_sizes(specs: Sequence[InputSpec]) -> None:
+    """Refuse inputs of which a size is left open.
 
     Raises:
-        UsageError: a size is left open.
+        UsageError: one is.
     """
-    shapes: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {}
     for spec in specs:
-        sizes = (spec.shape or (None, None))[1:]
-        known = tuple(size for size in sizes if size is not None)
-        if len(known) < len(sizes):
+        if spec.sample_shape is None or None in spec.sample_shape:
             raise UsageError(
                 f"--plan: the model leaves sizes of its input {spec.describe()} open; give "
                 f"--input-shape {spec.name}:SIZES"
             )
-        shapes[spec.name] = known, np.dtype(spec.dtype or "float32")
-    return shapes

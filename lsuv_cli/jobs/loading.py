@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from lsuv_cli.core.batches import Batches, declared_batch
 from lsuv_cli.core.errors import OutputError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import WorkOptions
-from lsuv_cli.core.records import Feeds, InputSpec
+from lsuv_cli.core.records import InputSpec
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.samples.batch import SampleBatches
 from lsuv_cli.samples.open_samples import FindSamples
@@ -21,6 +22,10 @@ PROVISIONAL_BATCH = 128
 
 # The model is tried on one sample, and on two.
 TRIED_SAMPLES = 2
+
+
+# Divides the memory, given a batch of a few samples to try the model on.
+BudgetOf = Callable[[Batches], Budget]
 
 
 class LoadedSamples:
@@ -38,7 +43,7 @@ class LoadedSamples:
         group: Group,
         events: Events,
         find: FindSamples,
-        budget_of: Callable[[Feeds], Budget] | None,
+        budget_of: BudgetOf | None,
     ) -> None:
         """Find, choose and read samples.
 
@@ -48,21 +53,23 @@ class LoadedSamples:
             group: the processes that share the samples.
             events: receives progress events.
             find: finds the samples.
-            budget_of: divides the memory, given a few samples to try the model on; None where the
-                model is not known yet, and `fit` is called later.
+            budget_of: divides the memory; None where the model is not known yet, and `fit` is
+                called later.
 
         Raises:
             LsuvError: there are none, they can't be used, or an output is one of them.
         """
         events.stage("reading the samples", options.samples.count)
         self._options = options
+        self._declared = declared_batch(inputs)
         source, self.files = find(inputs, options.samples, options.threads)
         try:
             self.refuse_overwriting(options.outputs)
             wanted = min(options.samples.count or source.available, source.available)
-            self._share = -(-wanted // group.size)
+            units = -(-wanted // (self._declared or 1))
+            self._share = -(-units // group.size) * (self._declared or 1)
             self._budget: Budget | None = None
-            self.batches = SampleBatches(source, options.samples, *self._limits())
+            self.batches = SampleBatches(source, options.samples, *self._limits(), self._declared)
             if budget_of is not None:
                 self.fit(budget_of)
             self.batches.read(group, events.advance)
@@ -71,11 +78,11 @@ class LoadedSamples:
             raise
         self._report(options, events)
 
-    def fit(self, budget_of: Callable[[Feeds], Budget]) -> Budget:
+    def fit(self, budget_of: BudgetOf) -> Budget:
         """Return the budget, after the size of the batches has been made to fit it.
 
         Args:
-            budget_of: divides the memory, given a few samples; called once.
+            budget_of: divides the memory; called once.
         """
         if self._budget is None:
             self._budget = budget_of(self.batches.few(TRIED_SAMPLES))
@@ -85,7 +92,9 @@ class LoadedSamples:
     def _limits(self) -> tuple[int, int]:
         """Return the size of a batch, and the bytes of samples that are kept in memory."""
         size = min(self._share, self._options.batch_size or PROVISIONAL_BATCH)
-        if self._budget is not None and self._options.batch_size is None:
+        if self._declared is not None:
+            size = self._declared
+        elif self._budget is not None and self._options.batch_size is None:
             size = self._budget.batch_size(self._share)
         return size, sys.maxsize if size == self._share else self._options.memory_bytes // 4
 
@@ -102,12 +111,27 @@ class LoadedSamples:
     def _report(self, options: WorkOptions, events: Events) -> None:
         for path, reason in self.batches.skipped:
             events.warn(f"skipped {path}: {reason}")
-        wanted = options.samples.count
-        if wanted is not None and self.batches.total < wanted:
-            events.note(f"using all {self.batches.total} samples ({wanted} were asked for)")
+        wanted, used = options.samples.count, self.batches.total
+        if wanted is not None and used + self.batches.passed_over < wanted:
+            events.note(f"using all {used} samples ({wanted} were asked for)")
+        self._report_declared(options, events)
         real = [one for one in self.batches.statistics if "float" in one.dtype]
         for statistics in self.batches.statistics:
             events.note(describe_input(statistics))
             advice = normalisation_advice(statistics, options.samples, alone=len(real) == 1)
             if advice:
                 events.warn(advice)
+
+    def _report_declared(self, options: WorkOptions, events: Events) -> None:
+        """Say what follows from a number of samples that the model declares."""
+        declared, left = self._declared, self.batches.passed_over
+        if left:
+            events.note(
+                f"{left} of the samples are passed over: the model takes {declared} at a time, and "
+                "they do not fill a batch"
+            )
+        if declared is not None and options.batch_size not in (None, declared):
+            events.note(
+                f"--batch-size {options.batch_size} has no effect: the model takes exactly "
+                f"{declared} samples at a time, as its file declares"
+            )

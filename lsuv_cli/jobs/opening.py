@@ -15,9 +15,8 @@ from lsuv_cli.engine.branches import BranchesChanged, common_branch_decisions, u
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.parameters import Parameters, ParameterSources
 from lsuv_cli.jobs.broken_models import explaining_broken_models
-from lsuv_cli.jobs.loading import LoadedSamples
+from lsuv_cli.jobs.loading import BudgetOf, LoadedSamples
 from lsuv_cli.jobs.storing import refuse_missing_folder
-from lsuv_cli.memory.budget import Budget
 from lsuv_cli.passes.control_flow import Decisions, controlling_nodes
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.factory import is_factory, open_factory
@@ -136,7 +135,7 @@ class OpenedInputs:
     def load_samples(
         self,
         specs: Sequence[InputSpec],
-        budget_of: Callable[[Feeds], Budget] | None = None,
+        budget_of: BudgetOf | None = None,
     ) -> LoadedSamples:
         """Read the samples, unless that has been done.
 

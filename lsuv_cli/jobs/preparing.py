@@ -11,7 +11,6 @@ from typing import Any
 from lsuv_cli import __version__
 from lsuv_cli.core.batches import Batches
 from lsuv_cli.core.journal import Journal
-from lsuv_cli.core.records import Feeds
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.instrument.segments import Segment
 from lsuv_cli.jobs.loading import LoadedSamples
@@ -118,13 +117,13 @@ def prepare_run(inputs: OpenedInputs, plan: ModelPlan) -> PreparedRun:
     return PreparedRun(inputs, plan, samples, budget, settings)
 
 
-def divide_memory(inputs: OpenedInputs, plan: ModelPlan, samples: Feeds) -> Budget:
+def divide_memory(inputs: OpenedInputs, plan: ModelPlan, samples: Batches) -> Budget:
     """Try the model on a few samples, and divide the memory that the user allows.
 
     Args:
         inputs: the opened model, and the options.
         plan: the model's layers.
-        samples: for each input an array whose first axis is the sample.
+        samples: one batch of a few.
     """
     options = inputs.options
     on_device = options.device_memory_bytes if inputs.device.memory else None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 from onnx import helper
 
+from lsuv_cli.core.batches import Batches, take_samples
 from lsuv_cli.core.records import Feeds
 from lsuv_cli.graph.liveness import live_bytes
 from lsuv_cli.graph.onnx_library import infer_shapes
@@ -18,15 +19,16 @@ from lsuv_cli.reading.model import OnnxModel
 BATCHES = (2, 3)
 
 
-def computed_use(model: OnnxModel, samples: Feeds, reason: str) -> MemoryUse:
+def computed_use(model: OnnxModel, samples: Batches, reason: str) -> MemoryUse:
     """Return the memory that follows from the shapes that ONNX infers, with no guess beyond.
 
     Args:
         model: the model.
-        samples: for each input some samples, of which only shape and dtype are looked at.
+        samples: one batch, of which only shapes and dtypes are looked at.
         reason: why it was not measured.
     """
-    tables = {size: _inferred(model, samples, size) for size in BATCHES}
+    feeds, specs = samples.feeds(0), samples.specs
+    tables = {size: _inferred(model, take_samples(feeds, specs, range(size))) for size in BATCHES}
     known = set.intersection(*(set(table) for table in tables.values()))
     made = [name for node in model.nodes for name in node.output if name]
     missing = sum(name not in known for name in made)
@@ -34,23 +36,24 @@ def computed_use(model: OnnxModel, samples: Feeds, reason: str) -> MemoryUse:
     if missing:
         caveat += f", which are unknown for {missing} of {len(made)} values, so that it is too low"
     live = line_through({size: live_bytes(model.nodes, table) for size, table in tables.items()})
-    fed = Line(0.0, float(sum(value[:1].nbytes for value in samples.values())))
+    one = take_samples(feeds, specs, range(1))
+    fed = Line(0.0, float(sum(value.nbytes for value in one.values())))
     values = {
         name: line_through({size: table[name] for size, table in tables.items()}) for name in known
     }
     return MemoryUse(live, live, fed, values, caveat)
 
 
-def _inferred(model: OnnxModel, samples: Feeds, size: int) -> dict[str, int]:
-    """Return the bytes of the values whose shapes ONNX infers for a batch of some size."""
+def _inferred(model: OnnxModel, feeds: Feeds) -> dict[str, int]:
+    """Return the bytes of the values whose shapes ONNX infers for a batch."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.skeleton)
     graph = proto.graph
     held = {tensor.name for tensor in graph.initializer}
     del graph.input[:], graph.value_info[:]
-    for name, value in samples.items():
+    for name, value in feeds.items():
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-        graph.input.append(helper.make_tensor_value_info(name, kind, (size, *value.shape[1:])))
+        graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
     for name, info in model.weight_values.items():
         if name not in held:
             kind = helper.np_dtype_to_tensor_dtype(info.dtype)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from lsuv_cli.core.batches import Batches, take_samples
 from lsuv_cli.core.errors import DataError, LsuvError
 from lsuv_cli.core.indices import by_layer
 from lsuv_cli.core.layout import FloatArray
@@ -26,7 +25,7 @@ def memory_use(
     model: OnnxModel,
     layer_nodes: Sequence[LayerNode],
     weights: Mapping[str, FloatArray],
-    samples: Feeds,
+    samples: Batches,
     threads: int,
     max_segment_bytes: int,
     limit_bytes: int,
@@ -40,13 +39,13 @@ def memory_use(
         model: the model.
         layer_nodes: its layers, in execution order.
         weights: a value for each floating-point parameter.
-        samples: for each input some samples, one at least.
+        samples: one batch.
         threads: threads within an operator; 0 for one per core.
         max_segment_bytes: bytes of weights in one session.
         limit_bytes: two samples are not tried where they would take more.
     """
     trial = _Trial(model, layer_nodes, weights, threads, max_segment_bytes)
-    declared = {spec.shape[0] for spec in model.inputs if spec.shape} - {None}
+    declared = {spec.declared_batch for spec in model.inputs} - {None}
     try:
         used = trial.runs(samples, BATCHES, limit_bytes)
         if not used:
@@ -98,19 +97,15 @@ class _Trial:
         }
         self._segments = cut_for_values(model, self._outputs, max_segment_bytes)
 
-    def runs(self, samples: Feeds, sizes: Sequence[int], limit_bytes: int) -> dict[int, _Used]:
+    def runs(self, samples: Batches, sizes: Sequence[int], limit_bytes: int) -> dict[int, _Used]:
         """Return the memory of batches of some sizes, of those that the model can be run on."""
         used: dict[int, _Used] = {}
         for size in sizes:
             # Twice the samples take at most twice the memory.
             if used and 2 * max(one.live + one.fed for one in used.values()) > limit_bytes:
                 break
-            feeds = {
-                name: np.take(value, np.arange(size), axis=0, mode="wrap")
-                for name, value in samples.items()
-            }
             try:
-                used[size] = self._run(feeds)
+                used[size] = self._run(take_samples(samples.feeds(0), samples.specs, range(size)))
             except DataError as error:
                 self.problem = error
         return used

@@ -21,6 +21,7 @@ from lsuv_cli.graph.uses import Uses
 from lsuv_cli.graph.views import View, with_whole
 from lsuv_cli.passes.computing_types import computing_dtype
 from lsuv_cli.passes.normal_form import normal_form
+from lsuv_cli.reading.batch_axes import batch_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +143,36 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
 
 
 def _inputs(graph: onnx.GraphProto, parameters: Iterable[str]) -> tuple[InputSpec, ...]:
-    initializers = {tensor.name for tensor in graph.initializer} | set(parameters)
+    """Return the inputs that must be fed: those without a default value.
+
+    Raises:
+        ModelError: one is no tensor.
+    """
+    held = {tensor.name for tensor in graph.initializer} | set(parameters)
+    values = {value.name: value for value in graph.input if value.name not in held}
+    for name, value in values.items():
+        if not value.type.HasField("tensor_type") or not value.type.tensor_type.elem_type:
+            raise ModelError(f"the model's input {name} is not a tensor; it can't be fed")
+    axes = batch_axes({name: _dimensions(value) for name, value in values.items()})
     specs = []
-    for value in graph.input:
-        if value.name in initializers:
-            continue
-        tensor_type = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor_type.elem_type:
-            raise ModelError(f"the model's input {value.name} is not a tensor; it can't be fed")
-        dtype = helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
-        dimensions = tensor_type.shape.dim
-        specs.append(
-            InputSpec(
-                value.name,
-                dtype.name,
-                tuple(d.dim_value if d.HasField("dim_value") else None for d in dimensions)
-                if tensor_type.HasField("shape")
-                else None,
-            )
+    for name, value in values.items():
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        sizes = _dimensions(value)
+        shape = (
+            None
+            if sizes is None
+            else tuple(size if isinstance(size, int) else None for size in sizes)
         )
+        specs.append(InputSpec(name, dtype.name, shape, axes[name]))
     return tuple(specs)
+
+
+def _dimensions(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
+    """Return an input's sizes; some exporters write 0 or -1 for one that is open."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [
+        size.dim_value if size.dim_value > 0 else size.dim_param or None
+        for size in tensor.shape.dim
+    ]

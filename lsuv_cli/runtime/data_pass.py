@@ -171,7 +171,7 @@ class DataPass:
     def _specs(self, start: int, batches: Sequence[int]) -> Specs:
         """Return the feeds at a boundary; an axis is open where batches differ in it."""
         if start == 0:
-            return self._input_specs()
+            return self._batches.specs
         specs: dict[str, InputSpec] = {}
         for batch in batches:
             for name, (shape, dtype) in self._store.specs(batch).items():
@@ -180,17 +180,11 @@ class DataPass:
                 specs[name] = InputSpec(name, dtype.name, tuple(same))
         return specs
 
-    def _input_specs(self) -> Specs:
-        return {
-            name: InputSpec(name, dtype.name, (None, *shape))
-            for name, (shape, dtype) in self._batches.specs.items()
-        }
-
     def _without_samples(
         self, build: Build, ill_conditioned: Callable[[Measurements], Suspects]
     ) -> tuple[Measurements, Suspects]:
         """Take part in the exchange of the other processes, which have all samples."""
-        graph = build(0, self._input_specs())
+        graph = build(0, self._batches.specs)
         none = [_no_moments(tap) for tap in graph.taps.values()]
         suspects = suspects_of_all(graph.taps, frozenset(), self._group)
         if suspects:

@@ -11,7 +11,7 @@ import numpy as np
 from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import Feeds, InputSpec, Specs
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
 from lsuv_cli.samples.file_version import FileVersion
 from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
@@ -37,7 +37,11 @@ class ArraySource:
         self.available = int(self._starts[-1])
         if self.available == 0:
             raise DataError(f"the arrays in {', '.join(options.data)} hold no samples")
-        self.shapes: SampleShapes = {spec.name: self._shape(spec) for spec in specs}
+        self.specs: Specs = {spec.name: spec for spec in specs if spec.batch_axis is not None}
+        self.shapes: SampleShapes = {name: self._shape(spec) for name, spec in self.specs.items()}
+        self.constants: Feeds = self._files[0].constants
+        for file in self._files:
+            _refuse_other_constants(file, self._files[0])
         self._normalise = {
             name: array_normalisation(options, dtype.name, shape)
             for name, (shape, dtype) in self.shapes.items()
@@ -89,6 +93,15 @@ class ArraySource:
 
     def close(self) -> None:
         """Do nothing: mapped files close themselves."""
+
+
+def _refuse_other_constants(file: ArrayFile, first: ArrayFile) -> None:
+    for name, value in file.constants.items():
+        if not np.array_equal(value, first.constants[name]):
+            raise DataError(
+                f"{file.path} and {first.path} have different arrays for the input {name}, which "
+                "takes one for all samples"
+            )
 
 
 def _refuse_changed(file: ArrayFile, version: FileVersion) -> None:

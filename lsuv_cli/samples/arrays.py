@@ -18,6 +18,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.formats import ArrayFormat, format_number
+from lsuv_cli.samples.input_arrays import repeated, same_for_all, samples_first
 
 # Exceptions that numpy and zipfile raise for damaged files.
 DAMAGED = (
@@ -31,17 +32,22 @@ DAMAGED = (
 )
 
 
+ORDINALS = {0: "the first axis", 1: "the second axis", 2: "the third axis"}
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayFile:
     """The samples in one file.
 
     Attributes:
         path: the file.
-        arrays: for each of the model's inputs an array whose first axis is the sample.
+        arrays: for each input that takes samples an array whose first axis is the sample.
+        constants: an array for each of the others.
     """
 
     path: Path
     arrays: dict[str, NDArray[Any]]
+    constants: dict[str, NDArray[Any]]
 
     @property
     def count(self) -> int:
@@ -64,8 +70,9 @@ class ArrayFile:
 def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
     """Open a file of arrays; a .npy is mapped, not read.
 
-    An array with as many axes as the input holds samples along its first; one with one axis less
-    is a single sample.
+    An array with as many axes as the input holds samples along its batch axis; one with one axis
+    less is a single sample. Of an input that declares a number of samples, an array of so many is
+    fed with every batch.
 
     Raises:
         DataError: the file can't be read, lacks an input, or an array does not fit its input.
@@ -84,11 +91,20 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
         reason = " ".join(str(error).split()).rstrip(".")
         remedy = f"; {array_format.remedy}" if array_format.remedy else ""
         raise DataError(f"can't read the arrays in {path}: {reason}{remedy}") from None
-    arrays = {spec.name: _samples(read[spec.name], spec, path) for spec in specs}
+    sampled = {spec.name: spec for spec in specs if spec.batch_axis is not None}
+    arrays = repeated(
+        {name: _samples(read[name], spec, path) for name, spec in sampled.items()}, sampled
+    )
     counts = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise DataError(f"the arrays in {path} hold different numbers of samples: {counts}")
-    return ArrayFile(path, arrays)
+    place = f"the array in {path}"
+    constants = {
+        spec.name: same_for_all(_numbers(read[spec.name]), spec, place)
+        for spec in specs
+        if spec.batch_axis is None
+    }
+    return ArrayFile(path, arrays, constants)
 
 
 def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> dict[str, str]:
@@ -112,25 +128,22 @@ def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> di
 
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
     """Return the array with the sample axis in front, its shape and type checked."""
-    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
-        array = array.astype(np.float32)  # bfloat16, which numpy knows by ml_dtypes alone
-    if spec.shape is None and array.ndim and array.dtype.kind in "biuf":
-        return array
-    shape = spec.shape or ()
-    if not shape:
-        raise DataError(
-            f"the model's input {spec.name} is a single number, which samples can't be stacked in"
-        )
-    batched = array[None] if array.ndim == len(shape) - 1 else array
-    fits = batched.ndim == len(shape) and all(
-        size is None or size == actual
-        for size, actual in zip(shape[1:], batched.shape[1:], strict=True)
-    )
-    if not fits:
+    array = _numbers(array)
+    if array.ndim == len(spec.shape or (None,)) - 1:
+        array = np.expand_dims(array, spec.batch_axis or 0)
+    rows = samples_first(array, spec)
+    if rows is None:
+        axis = spec.batch_axis or 0
         raise DataError(
             f"the array of shape {list(array.shape)} in {path} does not fit the model's input "
-            f"{spec.describe()} (? is any size; the first axis is the sample)"
+            f"{spec.describe()} (? is any size; {ORDINALS.get(axis, f'axis {axis}')} is the sample)"
         )
     if array.dtype.kind not in "biuf":
         raise DataError(f"the array in {path} holds {array.dtype}, not numbers")
-    return batched
+    return rows
+
+
+def _numbers(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
+        return array.astype(np.float32)  # bfloat16, which numpy knows by ml_dtypes alone
+    return array

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.batches import SampleShapes
+from lsuv_cli.core.batches import GivenBatches, with_batch_axes
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
-from lsuv_cli.core.records import Feeds, InputStatistics
+from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics, Specs
 from lsuv_cli.samples.sample_versions import SampleVersions
 from lsuv_cli.samples.source import Source, in_batches
 from lsuv_cli.samples.statistics import InputMeter
@@ -26,7 +26,15 @@ Progress = Callable[[int, int], None]
 class SampleBatches:
     """The chosen samples of this process, in batches; see `core.records.Batches`."""
 
-    def __init__(self, source: Source, options: SampleOptions, batch_size: int, cache: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        options: SampleOptions,
+        batch_size: int,
+        cache: int,
+        declared: int | None = None,
+        constants: Feeds | None = None,
+    ) -> None:
         """Begin with no sample chosen.
 
         Args:
@@ -34,8 +42,13 @@ class SampleBatches:
             options: which are chosen.
             batch_size: samples in a batch; the last may have fewer.
             cache: bytes of read samples that are held in memory, so as not to be read again.
+            declared: the number of samples that every batch has, `batch_size` then; those left
+                over are passed over. None where the last batch may have fewer.
+            constants: what inputs are fed that the source knows nothing of.
         """
         self.total = 0
+        self.declared = declared
+        self.passed_over = 0
         self.skipped: tuple[tuple[str, str], ...] = ()
         self.statistics: tuple[InputStatistics, ...] = ()
         self._source = source
@@ -45,6 +58,13 @@ class SampleBatches:
         self._cached: dict[int, Feeds] = {}
         self._batches: list[NDArray[np.int64]] = []
         self._versions = SampleVersions(source)
+        self._constants = {**source.constants, **(constants or {})}
+        self.specs: Specs = {
+            name: spec.fed(*source.shapes[name]) for name, spec in source.specs.items()
+        } | {
+            name: InputSpec(name, value.dtype.name, value.shape, None)
+            for name, value in self._constants.items()
+        }
 
     @property
     def available(self) -> int:
@@ -61,11 +81,6 @@ class SampleBatches:
         """The number of samples in each batch."""
         return [len(batch) for batch in self._batches]
 
-    @property
-    def specs(self) -> SampleShapes:
-        """Shape and dtype of one sample, for each input."""
-        return self._source.shapes
-
     def read(self, group: Group, progress: Progress) -> None:
         """Choose samples, and read each once to check it and to measure the inputs.
 
@@ -79,15 +94,16 @@ class SampleBatches:
             DataError: a sample can't be used, or none is left.
         """
         chosen, rest = self._drawn()
+        chosen = self._whole_batches(np.sort(chosen))
         meters = [
             InputMeter(name, dtype, self._source.channel_axis)
             for name, (_, dtype) in self._source.shapes.items()
         ]
-        wanted = len(np.array_split(chosen, group.size)[group.rank])
+        wanted = len(self._share(chosen, group))
         kept = 0
         skipped: dict[int, str] = {}
         while len(chosen):
-            mine = np.array_split(np.sort(chosen), group.size)[group.rank]
+            mine = self._share(np.sort(chosen), group)
             missing = 0
             for samples in in_batches(mine, self._batch_size):
                 feeds, reasons = self._fill(samples)
@@ -109,6 +125,31 @@ class SampleBatches:
             meter.statistics(group, self._source.shapes[meter.name][0]) for meter in meters
         )
 
+    def _whole_batches(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return samples without those at the end that do not fill a batch of a declared size.
+
+        Raises:
+            DataError: none are left.
+        """
+        if self.declared is None:
+            return samples
+        left = len(samples) % self.declared
+        if left == len(samples):
+            raise DataError(
+                f"the model takes exactly {self.declared} samples at a time, as its file declares, "
+                f"and there are only {left}; give {self.declared} or more"
+            )
+        self.passed_over = left
+        return samples[: len(samples) - left]
+
+    def _share(self, samples: NDArray[np.int64], group: Group) -> NDArray[np.int64]:
+        """Return this process's part of some samples, whole batches if their size is declared."""
+        size = self.declared or 1
+        whole = len(samples) // size * size
+        parts = np.array_split(samples[:whole].reshape(-1, size), group.size)
+        mine = parts[group.rank].ravel()
+        return np.append(mine, samples[whole:]) if group.rank == group.size - 1 else mine
+
     def _drawn(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the chosen samples, in the order in which they are drawn, and the others."""
         order = generator(self._options.seed, "samples").permutation(self.available)
@@ -117,10 +158,13 @@ class SampleBatches:
 
     def _settle(self, skipped: Mapping[int, str], group: Group) -> None:
         """Put the batches in the samples' own order, whatever order they were drawn in."""
+        left = 0
         if skipped:
             self._cached.clear()
             kept = np.sort(np.concatenate(self._batches))
-            self._batches = list(in_batches(kept, self._batch_size))
+            left = len(kept) % (self.declared or 1)
+            self._batches = list(in_batches(kept[: len(kept) - left], self._batch_size))
+        self.passed_over += total_of(left, group)
         self._batches = [batch for batch in self._batches if len(batch)]
         ours = [(self._source.name(sample), reason) for sample, reason in skipped.items()]
         everything = [
@@ -135,14 +179,14 @@ class SampleBatches:
             )
 
     def feeds(self, batch: int) -> Feeds:
-        """Return an array for each input, whose first axis is the sample; nobody modifies it.
+        """Return an array for each input, as the model takes it; nobody modifies it.
 
         Raises:
             DataError: a sample can't be read any more, or is not what it was.
         """
         cached = self._cached.get(batch)
         if cached is not None:
-            return cached
+            return self._fed(cached)
         samples = self._batches[batch]
         feeds, reasons = self._fill(samples)
         if reasons:
@@ -152,7 +196,10 @@ class SampleBatches:
                 f"{reason}"
             )
         self._cache(batch, feeds)
-        return feeds
+        return self._fed(feeds)
+
+    def _fed(self, rows: Feeds) -> Feeds:
+        return {**with_batch_axes(rows, self.specs), **self._constants}
 
     def fingerprint(self) -> str:
         """Return a digest that changes with the samples and their order."""
@@ -160,10 +207,12 @@ class SampleBatches:
         for batch in self._batches:
             digest.update(batch.tobytes())
             digest.update(self._versions.hashes[batch].tobytes())
+        for name, value in sorted(self._constants.items()):
+            digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
         return digest.hexdigest()
 
-    def few(self, count: int) -> Feeds:
-        """Return some of the chosen samples, the same in every process, read already or not.
+    def few(self, count: int) -> GivenBatches:
+        """Return a batch of some chosen samples, the same in every process, read already or not.
 
         Args:
             count: how many; where there are fewer, they are repeated. Those that can't be read are
@@ -173,13 +222,13 @@ class SampleBatches:
         feeds, unreadable = self._fill(np.resize(np.sort(chosen)[:count], count))
         for value in feeds.values():
             value[list(unreadable)] = 0
-        return feeds
+        return GivenBatches([self._fed(feeds)], self.specs)
 
     def example(self) -> Feeds:
         """Return the first batch, or any one sample where this process has none."""
         if self._batches:
             return self.feeds(0)
-        return self._fill(np.zeros(1, np.int64))[0]
+        return self._fed(self._fill(np.zeros(self.declared or 1, np.int64))[0])
 
     def regroup(self, batch_size: int, cache: int) -> None:
         """Regroup the samples into batches of another size.

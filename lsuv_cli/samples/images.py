@@ -74,7 +74,7 @@ def picture_transform(spec: InputSpec, resize: Size | None, crop: Size | None) -
             f"pictures don't fit the input {spec.describe()}, which has {len(spec.shape)} axes "
             "instead of 4; give arrays instead"
         )
-    _, *sizes = spec.shape
+    sizes = spec.sample_shape or ()
     channels_first = sizes[0] in MODES or sizes[2] not in MODES
     channels = sizes[0] if channels_first else sizes[2]
     if channels is not None and channels not in MODES:

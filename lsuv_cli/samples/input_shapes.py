@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.input_arrays import fits
 
 
 def with_shapes(
@@ -27,17 +27,18 @@ def with_shapes(
         if sizes is None:
             specs.append(spec)
             continue
-        if spec.shape is None:
-            specs.append(replace(spec, shape=(None, *sizes)))
+        known = spec.sample_shape
+        if known is None or spec.shape is None:
+            specs.append(spec.with_sample_shape(sizes))
             continue
-        # Users of other tools write the batch axis too; a leading 1 can only be that.
-        sizes = sizes[1:] if len(sizes) == len(spec.shape) and sizes[0] == 1 else sizes
-        if len(sizes) != len(spec.shape) - 1 or any(
-            known not in (None, size) for known, size in zip(spec.shape[1:], sizes, strict=True)
-        ):
+        # Users of other tools write the batch axis too; a 1 there can only be that.
+        axis = spec.batch_axis
+        if axis is not None and len(sizes) == len(spec.shape) and sizes[axis] == 1:
+            sizes = sizes[:axis] + sizes[axis + 1 :]
+        if not fits(sizes, known):
             raise UsageError(
                 f"--input-shape {spec.name}:{','.join(map(str, sizes))} contradicts the model's "
                 f"input {spec.describe()}"
             )
-        specs.append(replace(spec, shape=(spec.shape[0], *sizes)))
+        specs.append(spec.with_sample_shape(sizes))
     return specs

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import Feeds, InputSpec, Specs
 from lsuv_cli.samples.file_table import FileTable
+from lsuv_cli.samples.input_arrays import repeated, same_for_all, samples_first
 from lsuv_cli.samples.input_shapes import with_shapes
 from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
 from lsuv_cli.samples.open_samples import FindSamples
@@ -28,7 +29,7 @@ class MemorySource:
         """Check that the arrays fit the inputs.
 
         Args:
-            arrays: for each input an array whose first axis is the sample.
+            arrays: for each input an array, as the model takes it.
             specs: the inputs.
             options: how they are normalised.
 
@@ -40,19 +41,25 @@ class MemorySource:
             raise DataError(
                 f"the samples lack the model's input {missing[0]}; they have {', '.join(arrays)}"
             )
-        self._arrays = {spec.name: arrays[spec.name] for spec in specs}
-        for spec in specs:
-            _refuse_misfit(spec, self._arrays[spec.name])
+        self.specs: Specs = {spec.name: spec for spec in specs if spec.batch_axis is not None}
+        self.constants: Feeds = {
+            spec.name: same_for_all(arrays[spec.name], spec, "the array")
+            for spec in specs
+            if spec.batch_axis is None
+        }
+        self._arrays = repeated(
+            {name: _rows(arrays[name], spec) for name, spec in self.specs.items()}, self.specs
+        )
         counts = {len(array) for array in self._arrays.values()}
         if counts == {0} or len(counts) > 1:
             raise DataError(f"the inputs have {sorted(counts)} samples; give each as many")
         self.available = counts.pop()
         self.shapes: SampleShapes = {
-            spec.name: (
-                self._arrays[spec.name].shape[1:],
-                np.dtype(spec.dtype or natural_dtype(self._arrays[spec.name].dtype)),
+            name: (
+                self._arrays[name].shape[1:],
+                np.dtype(spec.dtype or natural_dtype(self._arrays[name].dtype)),
             )
-            for spec in specs
+            for name, spec in self.specs.items()
         }
         self._normalise = {
             name: array_normalisation(options, dtype.name, shape)
@@ -92,31 +99,36 @@ def find_in_memory(samples: Any) -> FindSamples:
         inputs: Sequence[InputSpec], options: SampleOptions, _threads: int
     ) -> tuple[Source, FileTable]:
         specs = with_shapes(inputs, options.input_shapes)
-        names = [spec.name for spec in specs]
         if isinstance(samples, Mapping) or is_array(samples):
-            arrays = _by_name(samples, names)
+            arrays = _by_name(samples, specs)
         elif not isinstance(samples, Iterable):
             raise DataError(
                 f"the samples are of the type {type(samples).__name__}; give a path, an "
                 "array, a mapping of arrays by the inputs' names, or an iterable of batches"
             )
         else:
-            arrays = _joined(samples, names, options.count)
+            arrays = _joined(samples, specs, options.count)
         return MemorySource(arrays, specs, options), FileTable.empty()
 
     return find
 
 
 def _joined(
-    batches: Iterable[Any], names: Sequence[str], count: int | None
+    batches: Iterable[Any], specs: Sequence[InputSpec], count: int | None
 ) -> dict[str, NDArray[Any]]:
     """Join the first batches that together have `count` samples."""
+    axes = {spec.name: spec.batch_axis for spec in specs}
     parts: list[dict[str, NDArray[Any]]] = []
     taken = 0
     for batch in batches:
-        parts.append(_by_name(batch, names))
-        sizes = [len(array) for array in parts[-1].values() if array.ndim]
-        if not sizes or len(sizes) < len(parts[-1]):
+        parts.append(_by_name(batch, specs))
+        sampled = {name: one for name, one in parts[-1].items() if axes.get(name, 0) is not None}
+        sizes = [
+            array.shape[axis]
+            for name, array in sampled.items()
+            if array.ndim > (axis := axes.get(name, 0) or 0)
+        ]
+        if not sizes or len(sizes) < len(sampled):
             raise DataError("a batch is no array with samples along its first axis")
         taken += sizes[0]
         if count is not None and taken >= count:
@@ -124,17 +136,32 @@ def _joined(
     if not parts:
         raise DataError("there are no samples: the iterable gave no batch")
     try:
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: _joined_input(name, parts, axes.get(name, 0), count) for name in parts[0]}
     except (KeyError, ValueError):
         raise DataError("the batches do not have the same inputs and shapes") from None
-    return {name: array[:count] for name, array in joined.items()}
 
 
-def _by_name(batch: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _joined_input(
+    name: str, parts: Sequence[Mapping[str, NDArray[Any]]], axis: int | None, count: int | None
+) -> NDArray[Any]:
+    """Return the first samples of one input; or what it takes, where that is the same for all."""
+    arrays = [part[name] for part in parts]
+    if axis is not None:
+        return np.moveaxis(np.moveaxis(np.concatenate(arrays, axis), axis, 0)[:count], 0, axis)
+    if any(not np.array_equal(one, arrays[0]) for one in arrays):
+        raise DataError(
+            f"the batches have different arrays for the input {name}, which takes one for all "
+            "samples"
+        )
+    return arrays[0]
+
+
+def _by_name(batch: Any, specs: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
     if isinstance(batch, Mapping):
         return {str(name): _as_array(value) for name, value in batch.items()}
     if not isinstance(batch, Iterable):
         raise DataError(f"a batch is of the type {type(batch).__name__}; give arrays")
+    names = [spec.name for spec in specs]
     values = [batch] if is_array(batch) else list(batch)
     if len(values) < len(names):
         raise DataError(
@@ -163,16 +190,13 @@ def _as_array(value: Any) -> NDArray[Any]:
         ) from None
 
 
-def _refuse_misfit(spec: InputSpec, array: NDArray[Any]) -> None:
+def _rows(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
+    """Return an array with its samples along the first axis, its shape and type checked."""
     if array.ndim == 0 or array.dtype.kind not in "fiub":
         raise DataError(f"the samples for the input {spec.name} are no array of numbers")
-    shape = spec.shape
-    if shape is None:
-        return
-    fits = len(shape) == array.ndim and all(
-        wanted in (None, size) for wanted, size in zip(shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
+    rows = samples_first(array, spec)
+    if rows is None:
         raise DataError(
             f"the samples {list(array.shape)} do not fit the model's input {spec.describe()}"
         )
+    return rows

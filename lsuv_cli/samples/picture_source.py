@@ -12,7 +12,7 @@ from PIL import Image
 from lsuv_cli.core.batches import SampleShapes
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions
-from lsuv_cli.core.records import InputSpec
+from lsuv_cli.core.records import Feeds, InputSpec, Specs
 from lsuv_cli.samples.images import picture_transform, read_picture
 from lsuv_cli.samples.normalisation import normalisation_of
 from lsuv_cli.samples.pictures import Pictures
@@ -59,6 +59,8 @@ class PictureSource:
             )
         self._dtype = np.dtype(spec.dtype or "float32")
         self.shapes: SampleShapes = {spec.name: (self._wanted.shape, self._dtype)}
+        self.specs: Specs = {spec.name: spec}
+        self.constants: Feeds = {}
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
     def name(self, sample: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsuv_cli.core.batches import SampleShapes
+from lsuv_cli.core.records import Feeds, Specs
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -18,12 +19,16 @@ class Source(Protocol):
 
     Attributes:
         available: how many there are.
-        shapes: for each input the shape and dtype of one sample.
+        shapes: for each input that takes samples the shape and dtype of one.
+        specs: these inputs.
+        constants: what each other input takes, whatever the samples are.
         channel_axis: the channels' axis in a batch; None where there are none.
     """
 
     available: int
     shapes: SampleShapes
+    specs: Specs
+    constants: Feeds
     channel_axis: int | None
 
     def name(self, sample: int) -> str:
