@@ -155,7 +155,8 @@ def verify(
     Args:
         model: as for `initialize`.
         samples: likewise.
-        weights: a file of weights; None for the model's own.
+        weights: a file of weights; None for the model's own. Of a file that `initialize` or
+            `lsuv init` wrote, the options it was made with are the defaults of the keywords.
         keywords: those of `initialize`, but those that say how weights are drawn.
 
     Raises:
@@ -169,6 +170,7 @@ def verify(
             keywords,
             data=given.data,
             weights=None if weights is None else _path("weights", weights),
+            given=frozenset(keywords),
             **given.model,
         )
         return Verified(

@@ -200,9 +200,14 @@ class VerifyOptions(WorkOptions):
 
     Attributes:
         weights: a file of weights; None to measure the model's own.
+        given: the names of the options that the user gave; for others those with which the file
+            was made are the defaults.
+        from_file: the fields whose values come from the file.
     """
 
     weights: Path | None = None
+    given: frozenset[str] = frozenset()
+    from_file: frozenset[str] = frozenset()
 
     def settings(self, samples: int, batch_size: int) -> dict[str, object]:
         """The options that decide the numbers; see `WorkOptions.settings`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lsuv_cli.core.choices import Bias, Per, Status
@@ -22,6 +22,7 @@ def plan_layers(
     layers: Sequence[Layer],
     unusable: Sequence[Reason | None],
     options: WorkOptions,
+    noted: Collection[str] = (),
 ) -> Plan:
     """Decide what is done with each layer.
 
@@ -29,12 +30,13 @@ def plan_layers(
         layers: the model's layers, in execution order.
         unusable: for each layer why it can't be initialised whatever the options say, or None.
         options: the include, exclude and target options, and those for biases and scales.
+        noted: the fields of the options whose globs may match nothing.
 
     Raises:
         UsageError: a glob matches nothing, or no layer is left by the options.
         ModelError: no layer can be initialised.
     """
-    _check_globs(layers, options)
+    _check_globs(layers, options, noted)
     skipped = [_excluded(layer, options) or unusable[index] for index, layer in enumerate(layers)]
     planned: list[PlannedLayer] = []
     first_uses: dict[str, WeightIndex] = {}
@@ -149,15 +151,27 @@ def _gets_zero_bias(one: PlannedLayer) -> bool:
     return bool(one.layer.computed_bias) and one.bias is not Bias.KEEP
 
 
-def _check_globs(layers: Sequence[Layer], options: WorkOptions) -> None:
-    """Refuse a glob that matches nothing, which is a mistake that would go unnoticed."""
+def idle_globs(layers: Sequence[Layer], options: WorkOptions) -> Iterator[tuple[str, str, str]]:
+    """Yield each glob that matches no layer, after its field and its option.
+
+    Args:
+        layers: the model's layers.
+        options: the include, exclude and target options.
+    """
     given = [
-        *(("--include", glob) for glob in options.include),
-        *(("--exclude", glob) for glob in options.exclude),
-        *(("--target", glob) for glob, _ in options.targets),
+        *(("include", "--include", glob) for glob in options.include),
+        *(("exclude", "--exclude", glob) for glob in options.exclude),
+        *(("targets", "--target", glob) for glob, _ in options.targets),
     ]
-    for option, glob in given:
+    for field, option, glob in given:
         if not any(matches(layer, glob) for layer in layers):
+            yield field, option, glob
+
+
+def _check_globs(layers: Sequence[Layer], options: WorkOptions, noted: Collection[str]) -> None:
+    """Refuse a glob that matches nothing, which is a mistake that would go unnoticed."""
+    for field, option, glob in idle_globs(layers, options):
+        if field not in noted:
             raise UsageError(
                 f"{option} {glob} matches no layer or weight{suggestion(layers, glob)}"
             )

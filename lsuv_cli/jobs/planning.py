@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lsuv_cli.core.choices import BatchNorm, Bias, Per
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.core.events import Events
-from lsuv_cli.core.planning import plan_layers
+from lsuv_cli.core.planning import idle_globs, plan_layers
 from lsuv_cli.core.records import Plan
 from lsuv_cli.engine.channel_axes import with_channel_axes
 from lsuv_cli.graph.nodes import node_name
@@ -50,13 +50,17 @@ class ModelPlan:
     norms: Sequence[NormNode]
 
 
-def plan_model(inputs: OpenedInputs, *, names_required: bool = False) -> ModelPlan:
+def plan_model(
+    inputs: OpenedInputs, *, names_required: bool = False, noted: Collection[str] = ()
+) -> ModelPlan:
     """Find a model's layers and decide what is done with each.
 
     Args:
         inputs: the opened model, and the options.
         names_required: whether a file of weights under other names than the framework's is of no
             use; see `choose_names`.
+        noted: the fields of the options whose globs come from a file of weights, and may match
+            nothing in another file of the same model.
 
     Raises:
         LsuvError: there are no layers, the model can't be run or initialised, or the options do not
@@ -79,7 +83,8 @@ def plan_model(inputs: OpenedInputs, *, names_required: bool = False) -> ModelPl
     if left_alone:
         inputs.events.warn(f"these are left as they are: {'; '.join(left_alone)}")
     unusable = [one.unusable for one in layer_nodes]
-    layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options)
+    _warn_of_strange_globs(layer_nodes, inputs, noted)
+    layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options, noted)
     _warn_of_computed_biases(layers, inputs.events)
     norms = _plan_norms(inputs, named.naming) if inputs.options.bn is BatchNorm.BATCH else []
     return ModelPlan(layer_nodes, named.naming, named.others, left_alone, layers, norms)
@@ -95,6 +100,23 @@ def _plan_norms(inputs: OpenedInputs, naming: Naming) -> list[NormNode]:
             f"file has no place for others: {names}"
         )
     return norms
+
+
+def _warn_of_strange_globs(
+    layer_nodes: Sequence[LayerNode], inputs: OpenedInputs, noted: Collection[str]
+) -> None:
+    """Warn of globs from a file of weights that match no layer of this model."""
+    layers = [one.layer for one in layer_nodes]
+    idle = [
+        f"{option} {glob}"
+        for field, option, glob in idle_globs(layers, inputs.options)
+        if field in noted
+    ]
+    if idle:
+        inputs.events.warn(
+            f"the weights were made with {', '.join(idle)}, which matches no layer of this file of "
+            "the model; give the name that the layer has here"
+        )
 
 
 def _warn_of_computed_biases(plan: Plan, events: Events) -> None:

@@ -11,6 +11,7 @@ from lsuv_cli.core.verification import Verification, verdicts
 from lsuv_cli.engine.batch_statistics import measure_and_set_statistics
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.measure_outputs import measure_outputs
+from lsuv_cli.jobs.file_settings import with_file_settings
 from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, open_inputs, open_named
 from lsuv_cli.jobs.planning import plan_model
 from lsuv_cli.jobs.preparing import PreparedRun, prepare_run
@@ -32,6 +33,7 @@ def verify_weights(
     Raises:
         LsuvError: the model, the weights, the samples or an option can't be used.
     """
+    options = with_file_settings(options, events)
     with open_inputs(options, events, group, find, open_model) as inputs:
         while True:
             run, files = _plan_with_weights(options, inputs)
@@ -66,7 +68,7 @@ def _plan_with_weights(
     Returns:
         The run, and the paths of the files of weights.
     """
-    plan = plan_model(inputs)
+    plan = plan_model(inputs, noted=options.from_file)
     files: tuple[str, ...] = ()
     if options.weights is not None:
         loaded = load_checkpoint(

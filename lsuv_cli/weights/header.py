@@ -19,6 +19,8 @@ from lsuv_cli.reading.model import OnnxModel
 # length does not depend on the scales.
 NUMBER_WIDTH = 24
 
+OPTIONS_KEY = "lsuv.options"
+
 Scales = Mapping[WeightIndex, Float64Array]
 
 
@@ -39,7 +41,7 @@ def header_texts(
         "lsuv.version": __version__,
         "lsuv.model_sha256": model.sha256,
         "lsuv.seed": str(settings["seed"]),
-        "lsuv.options": json.dumps(settings, sort_keys=True),
+        OPTIONS_KEY: json.dumps(settings, sort_keys=True),
     }
 
     def texts(names: Sequence[str]) -> dict[str, str]:
@@ -66,3 +68,15 @@ def _scale(weight: WeightIndex, plan: Plan, scales: Scales) -> str:
 
 def _number(value: float) -> str:
     return json.dumps(value).rjust(NUMBER_WIDTH)
+
+
+def settings_in(texts: Mapping[str, str]) -> object:
+    """Return the settings that a header has, as JSON holds them: none in other tools' files.
+
+    Args:
+        texts: the header's texts.
+    """
+    try:
+        return json.loads(texts.get(OPTIONS_KEY, "{}"))
+    except (ValueError, RecursionError):
+        return None

@@ -22,6 +22,7 @@ STDLIB_FOR_CORE = {
     "difflib",
     "enum",
     "fnmatch",
+    "functools",
     "hashlib",
     "math",
     "pathlib",

@@ -11,7 +11,7 @@ from lsuv_cli.cli.completion import WEIGHT_SUFFIXES, files_ending
 from lsuv_cli.cli.exits import with_exit_code
 from lsuv_cli.cli.options.algorithm import GoalFlags
 from lsuv_cli.cli.options.data import DataFlags
-from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.expand import GivenOptions, with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
 from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
@@ -66,11 +66,14 @@ def verify(
     report: ReportFlags,
     screen: ScreenFlags,
     machine: MachineFlags,
+    given: GivenOptions,
 ) -> ExitCode:
     """Measure how well a model is initialised, with its own weights or with a weights file.
 
-    Any checkpoint whose names and shapes match the model's can be used. Exit code 4 means that some
-    layer's output does not have the target standard deviation.
+    Any checkpoint whose names and shapes match the model's can be used. For a file of lsuv init the
+    defaults of --per, --bn, --target-std, --target, --tol, --include, --exclude, --mean, --std,
+    --resize and --crop are those it was made with. Exit code 4 means that some layer's output does
+    not have the target standard deviation.
 
     Example: [bold]lsuv verify model.onnx init.safetensors --data imgs/ --preset imagenet[/bold]
     """
@@ -78,6 +81,7 @@ def verify(
     files = report.files
     options = VerifyOptions(
         weights=weights,
+        given=given,
         samples=data.options(seed, files.paths),
         seed=seed,
         force=report.force,

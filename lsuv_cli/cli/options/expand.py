@@ -13,6 +13,13 @@ import typer
 from lsuv_cli.cli.config import overridden
 
 
+class GivenOptions(frozenset[str]):
+    """Names of the parameters that the user has given, on the command line or in a file.
+
+    A command that has a parameter of this type gets them.
+    """
+
+
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command whose option groups Typer sees as single options.
 
@@ -22,8 +29,12 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {}
     parameters = []
+    takes_given = ""
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
+        if kind is GivenOptions:
+            takes_given = name
+            continue
         if not (isinstance(kind, type) and is_dataclass(kind)):
             parameters.append(parameter.replace(annotation=kind))
             continue
@@ -46,10 +57,14 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
         given = {
             name: values[name] for name, it in sources.items() if it and it.name == "COMMANDLINE"
         }
-        values.update({name: defaults[name] for name in overridden(given) & values.keys()})
+        void = overridden(given)
+        values.update({name: defaults[name] for name in void & values.keys()})
         for name, kind in groups.items():
             members = {field.name: values.pop(field.name) for field in fields(kind)}
             values[name] = kind(**members)
+        if takes_given:
+            named = (name for name, it in sources.items() if it and it.name != "DEFAULT")
+            values[takes_given] = GivenOptions(set(named) - void)
         command(**values)
 
     # The help breaks lines where the terminal ends, and would also break them where they do here.
