@@ -318,29 +318,29 @@ def test_sparse_initializers(tmp_path: Path, kind: type[np.generic]) -> None:
 
 
 def test_what_has_no_place_of_its_own_is_refused(tmp_path: Path) -> None:
-    """A module's own copy of what is stored once, made inside a body."""
-    copying = [node("Identity", "w", "own"), node("MatMul", "a own", "t")]
+    """A module's own copy of what is stored once, read inside a body."""
+    own = helper.make_node("MatMul", ["a", "first.weight"], ["t"], name="/second/MatMul")
     nodes = [
         constant("yes", np.array(True)),
-        node("MatMul", "x w", "a"),
+        helper.make_node("MatMul", ["x", "first.weight"], ["a"], name="/first/MatMul"),
         helper.make_node(
             "If",
             ["yes"],
             ["b"],
-            then_branch=body(copying, {}, ["t"]),
+            then_branch=body([own], {}, ["t"]),
             else_branch=body([node("MatMul", "a r", "r1")], {}, ["r1"], {"r": W(WIDTH, WIDTH)}),
         ),
-        node("MatMul", "b v", "z"),
+        helper.make_node("MatMul", ["b", "v"], ["z"], name="/last/MatMul"),
     ]
     path = save_graph(
-        tmp_path / "m.onnx", nodes, {"w": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
+        tmp_path / "m.onnx", nodes, {"first.weight": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
     )
     model = onnx.load(path)
     model.producer_name = "pytorch"
     onnx.save(model, path)
     samples = save_samples(tmp_path, (WIDTH,))
     with pytest.raises(ModelError, match="has no place of its own for"):
-        run(path, samples, names="onnx", out_model=tmp_path / "new.onnx")
+        run(path, samples, names="pytorch", out_model=tmp_path / "new.onnx")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "samples.npy"]
 
 

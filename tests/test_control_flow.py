@@ -33,7 +33,10 @@ from support.torch_export import export, save_torchscript
 from support.torch_variances import variances_by_call
 
 Array = NDArray[Any]
-LEFT = "MatMul_t (MatMul): it is inside Loop, which is not unrolled here"
+LEFT = (
+    "MatMul_t (MatMul): it is inside Loop, which is not unrolled here, as it runs too often or not "
+    "at all"
+)
 W = random_weight
 CPU = select_device("cpu", None, 0, print)
 

@@ -24,12 +24,13 @@ from lsuv_cli.jobs.apply import apply_weights
 from lsuv_cli.jobs.init import initialize_weights
 from lsuv_cli.jobs.inspect import inspect_model
 from lsuv_cli.jobs.verify import verify_weights
+from support.onnx_cases.bodies import CASES as BODIES
 from support.onnx_cases.case import Make, OnnxCase
 from support.onnx_cases.constants import CASES as CONSTANTS
 from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
 from support.onnx_variances import layer_variances
 
-CASES = (*CONSTANTS, *FIXED_BATCHES)
+CASES = (*CONSTANTS, *FIXED_BATCHES, *BODIES)
 TOLERANCE = 1e-3  # of --tol
 OF_SAMPLES = ("feeds", "batch_axes")
 

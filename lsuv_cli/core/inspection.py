@@ -15,11 +15,14 @@ class InspectedLayer:
         planned: the layer, named as in a weights file, and what would be done with it.
         onnx_weight: the weight's name in the ONNX file, with the part of it where it is a part.
         shares_with: the names of other layers that use elements of its weight.
+        undecided: whether it is inside an If, Loop or Scan of which the samples decide whether it
+            runs, and how often.
     """
 
     planned: PlannedLayer
     onnx_weight: str
     shares_with: tuple[str, ...]
+    undecided: bool = False
 
 
 @dataclass(frozen=True, slots=True)

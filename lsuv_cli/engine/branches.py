@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -21,11 +22,13 @@ from lsuv_cli.instrument.close import add_parameters, instrumented
 from lsuv_cli.instrument.segments import cut_steps
 from lsuv_cli.instrument.steps import node_step
 from lsuv_cli.passes.control_flow import (
+    ANY,
     Decisions,
     can_be_unrolled,
     controlling_nodes,
     probes,
 )
+from lsuv_cli.passes.sure_decisions import SureDecisions
 from lsuv_cli.passes.unroll import unroll
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.runtime.devices import Device
@@ -127,22 +130,68 @@ def unroll_decided(source: ModelSource, decisions: Sequence[Decisions]) -> Model
     return source
 
 
-def unroll_any(source: ModelSource) -> ModelSource:
-    """Return a model with its If, Loop and Scan unrolled by some branch decisions.
+@dataclass(frozen=True, slots=True)
+class UnrolledWithoutSamples:
+    """A model with its If, Loop and Scan unrolled as far as that is possible without samples.
 
-    Its layers and names are the same with all of them.
+    Attributes:
+        source: the model. What only the samples decide is all there: both branches of an If, and a
+            Loop or Scan once.
+        undecided: the values of which the samples decide whether and how often they are made.
+    """
+
+    source: ModelSource
+    undecided: frozenset[str]
+
+
+def unroll_without_samples(source: ModelSource) -> UnrolledWithoutSamples:
+    """Return a model with its If, Loop and Scan unrolled.
+
+    Its layers and names are those that it has with samples, but for the number of iterations.
 
     Args:
-        source: the model; not modified.
+        source: the model, with the constants of its bodies hoisted; not modified.
     """
     given_up: set[str] = set()
+    undecided: set[str] = set()
     while True:
-        nodes = [n for n in controlling_nodes(source) if n.output[0] not in given_up]
-        given_up.update(node.output[0] for node in nodes if not can_be_unrolled(node, 1))
-        decisions = {node.output[0]: 1 for node in nodes if node.output[0] not in given_up}
-        if not decisions:
-            return source
-        source = unroll(source, decisions)
+        sure, unsure = _decisions_without_samples(source, given_up, undecided)
+        if not sure and not unsure:
+            return UnrolledWithoutSamples(source, frozenset(undecided))
+        source = unroll(source, sure)
+        before = _made(source)
+        source = unroll(source, unsure)
+        undecided |= _made(source) - before
+
+
+def _decisions_without_samples(
+    source: ModelSource, given_up: set[str], undecided: set[str]
+) -> tuple[Decisions, Decisions]:
+    """Return the decisions that the file tells, and those of nodes that are or are in others.
+
+    Args:
+        source: the model.
+        given_up: nodes that can't be unrolled, by their first outputs; those found are added.
+        undecided: the values of which the samples decide whether they are made.
+    """
+    known = SureDecisions(source)
+    sure: dict[str, int] = {}
+    unsure: dict[str, int] = {}
+    for node in controlling_nodes(source):
+        name, decision = node.output[0], known.of(node)
+        if name in given_up:
+            continue
+        if not can_be_unrolled(node, ANY if decision is None else decision):
+            given_up.add(name)
+        elif decision is None or name in undecided:
+            unsure[name] = ANY if decision is None else decision
+        else:
+            sure[name] = decision
+    return sure, unsure
+
+
+def _made(source: ModelSource) -> set[str]:
+    return {name for node in source.skeleton.graph.node for name in node.output}
 
 
 def _probe(

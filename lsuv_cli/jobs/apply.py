@@ -7,7 +7,7 @@ from pathlib import Path
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
-from lsuv_cli.engine.branches import unroll_any
+from lsuv_cli.engine.branches import unroll_without_samples
 from lsuv_cli.jobs.broken_models import explaining_broken_models
 from lsuv_cli.jobs.model_output import refuse_model_name, writing_model
 from lsuv_cli.layers.find import find_layers
@@ -51,7 +51,7 @@ def _apply(options: ApplyOptions, events: Events) -> list[Path]:
     if file.state is not None:
         return _apply_to_state(options, file.state, events)
     source = hoist_constants(file.source({}))
-    model, weights = model_of(unroll_any(source))
+    model, weights = model_of(unroll_without_samples(source).source)
     del source  # it holds the file's weights
     files = model_files(model, options.out)
     for path in files:

@@ -15,6 +15,7 @@ from lsuv_cli.core.inspection import InspectedInput, InspectedLayer, Inspection,
 from lsuv_cli.core.journal import NoJournal
 from lsuv_cli.core.options import InspectOptions
 from lsuv_cli.core.records import Feeds, InputSpec, PlannedLayer
+from lsuv_cli.engine.branches import unroll_without_samples
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.jobs.broken_models import explaining_broken_models
@@ -54,7 +55,7 @@ def inspect_model(
             options, events, SingleProcess(), device, open_samples, open_model, stack
         )
         events.stage("reading the model")
-        source = _read_without_samples(options, inputs)
+        source, undecided = _read_without_samples(options, inputs)
         plan = plan_model(inputs)
         warn_of_handmade(inputs, plan)
         model = inputs.model
@@ -70,19 +71,27 @@ def inspect_model(
         parameters=sum(math.prod(stored.info.shape) for stored in plan.naming.values()),
         inputs=tuple(InspectedInput(spec, describe_feed(spec)) for spec in specs),
         layers=tuple(
-            InspectedLayer(one, one.layer.original_weight_name, _sharing(one, plan.layers.layers))
-            for one in plan.layers.layers
+            InspectedLayer(
+                one,
+                one.layer.original_weight_name,
+                _sharing(one, plan.layers.layers),
+                undecided=not undecided.isdisjoint(layer_node.node.output),
+            )
+            for one, layer_node in zip(plan.layers.layers, plan.layer_nodes, strict=True)
         ),
         left_alone=tuple(plan.left_alone),
         plan=run,
     )
 
 
-def _read_without_samples(options: InspectOptions, inputs: OpenedInputs) -> ModelSource:
+def _read_without_samples(
+    options: InspectOptions, inputs: OpenedInputs
+) -> tuple[ModelSource, frozenset[str]]:
     """Read the model, with zeros in place of samples where it can't be read without.
 
     Returns:
-        The file, of which `inputs` has got its model.
+        The file, of which `inputs` has got its model; and the values of that of which only samples
+        tell whether and how often they are made.
 
     Raises:
         LsuvError: the model can't be used, or does not tell its inputs' shapes.
@@ -90,8 +99,9 @@ def _read_without_samples(options: InspectOptions, inputs: OpenedInputs) -> Mode
     file = inputs.open_model(options)
     examples = _zeros(options, file.example_inputs) if file.example_inputs else {}
     source = inputs.convert(file, examples)
-    inputs.model, inputs.weights = model_of(hoist_constants(source))
-    return source
+    unrolled = unroll_without_samples(hoist_constants(source))
+    inputs.model, inputs.weights = model_of(unrolled.source)
+    return source, unrolled.undecided
 
 
 def _zeros(options: InspectOptions, inputs: Sequence[InputSpec]) -> Feeds:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import onnx
 
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, bodies, node_name
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, node_name
 from lsuv_cli.graph.operators.table import names_of, operator_of
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.layers.data_values import values_from_inputs
+from lsuv_cli.layers.inside_bodies import left_alone_inside
 from lsuv_cli.layers.products import find_products
 from lsuv_cli.reading.model import OnnxModel
 
@@ -37,7 +38,7 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
         for node in model.nodes
         if rows.isdisjoint(node.output) and (reason := search.reason(node))
     ]
-    return found + list(_nested(model.nodes, search.layer_like))
+    return found + list(left_alone_inside(model, search.layer_like))
 
 
 def never_read(naming: Naming) -> list[str]:
@@ -122,14 +123,3 @@ class _Search:
         if len(shape) < 2:
             return "its weight is a vector"
         return f"its weight has {len(shape)} axes"
-
-
-def _nested(nodes: Sequence[onnx.NodeProto], layer_like: frozenset[str]) -> Iterator[str]:
-    """Yield the nodes inside the bodies of If, Loop and Scan that look like layers."""
-    for node in nodes:
-        for body in bodies(node):
-            for inner in body.node:
-                if inner.op_type in layer_like:
-                    reason = f"it is inside {node.op_type}, which is not unrolled here"
-                    yield f"{node_name(inner)} ({inner.op_type}): {reason}"
-            yield from _nested(body.node, layer_like)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -11,16 +11,19 @@ from onnx import TensorProto, helper
 from lsuv_cli.graph.constants import constant_node
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.new_nodes import NewNames
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, bodies
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, attributes, bodies, values_read
 from lsuv_cli.graph.operators.table import names_of
 
 # ONNX Runtime would take minutes to load more.
 MAX_UNROLLED_NODES = 2_000
 SCAN_WITHOUT_BATCH_OPSET = 9
+# The number of the iteration and the condition, which a Loop's body reads beside its states.
+LOOP_OWN_INPUTS = 2
 
 # Branch decisions, by the first output of each node: for an If 1 where its condition holds, else 0;
-# for a Loop or Scan the number of its iterations.
+# for a Loop or Scan the number of its iterations. ANY stands for both branches, or one iteration.
 Decisions = Mapping[str, int]
+ANY = -1
 
 
 def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
@@ -29,7 +32,7 @@ def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
     layer_like = names_of(lambda operator: operator.looks_like_a_layer)
     found = []
     for node in source.skeleton.graph.node:
-        if node.op_type == "Constant" or _is_made_of(constants, node):
+        if is_constant(node, constants):
             constants.update(node.output)
         old_scan = node.op_type == "Scan" and source.opset < SCAN_WITHOUT_BATCH_OPSET
         if (
@@ -41,20 +44,77 @@ def controlling_nodes(source: ModelSource) -> list[onnx.NodeProto]:
     return found
 
 
-def _is_made_of(values: set[str], node: onnx.NodeProto) -> bool:
-    return bool(node.input) and values.issuperset(node.input)
+def is_constant(node: onnx.NodeProto, constants: Collection[str]) -> bool:
+    """Say whether a node makes the same values whatever the samples are.
+
+    Args:
+        node: the node.
+        constants: the values that are the same whatever the samples are.
+    """
+    read = values_read(node)
+    return node.op_type == "Constant" or (bool(read) and read.issubset(constants))
 
 
-def _holds_layer(node: onnx.NodeProto, constants: set[str], layer_like: frozenset[str]) -> bool:
+def constants_inside(
+    node: onnx.NodeProto, body: onnx.GraphProto, constants: Collection[str]
+) -> set[str]:
+    """Return the values in a body that are the same whatever the samples are.
+
+    A weight that a loop carries or scans over is among them, and what depends on the number of the
+    iteration alone.
+
+    Args:
+        node: an If, Loop or Scan.
+        body: one of its bodies.
+        constants: the values outside that are the same whatever the samples are.
+    """
+    given, carried = body_inputs(node, body), _carried(node, body)
+    held = {inner for inner, outer in given.items() if outer in constants}
+    if node.op_type == "Loop":
+        held.update(value.name for value in body.input[:1])
+    while True:
+        found = {*constants, *held, *(tensor.name for tensor in body.initializer)}
+        for inner in body.node:
+            if is_constant(inner, found):
+                found.update(inner.output)
+        changed = {name for name in held if carried.get(name, name) not in found}
+        if not changed:
+            return found - {""}
+        held -= changed
+
+
+def body_inputs(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, str]:
+    """Return for the inputs of a Loop's or Scan's body the value outside that they begin with.
+
+    A scanned input stands for what is scanned over.
+    """
+    names = [value.name for value in body.input]
+    outer = list(node.input)
+    if node.op_type == "Loop":
+        names, outer = names[LOOP_OWN_INPUTS:], outer[LOOP_OWN_INPUTS:]
+    return dict(zip(names, outer, strict=False)) if node.op_type != "If" else {}
+
+
+def _carried(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, str]:
+    """Return for the inputs of a body that it carries on the value that the next iteration gets."""
+    names, made = [value.name for value in body.input], [value.name for value in body.output]
+    if node.op_type == "Loop":
+        return dict(zip(names[LOOP_OWN_INPUTS:], made[1:], strict=False))
+    if node.op_type == "Scan":
+        return dict(zip(names[: len(names) - len(scan_inputs(node))], made, strict=False))
+    return {}
+
+
+def _holds_layer(
+    node: onnx.NodeProto, constants: Collection[str], layer_like: Collection[str]
+) -> bool:
     for body in bodies(node):
-        inner = constants | {tensor.name for tensor in body.initializer}
-        for other in body.node:
-            if other.op_type in layer_like and inner.intersection(other.input[:3]):
+        inside = constants_inside(node, body, constants)
+        for inner in body.node:
+            if inner.op_type in layer_like and not inside.isdisjoint(inner.input[:3]):
                 return True
-            if _holds_layer(other, inner, layer_like):
+            if _holds_layer(inner, inside, layer_like):
                 return True
-            if other.op_type == "Constant" or _is_made_of(inner, other):
-                inner.update(other.output)
     return False
 
 
@@ -73,7 +133,7 @@ def can_be_unrolled(node: onnx.NodeProto, decision: int) -> bool:
         states = len(node.input) - len(scan_inputs(node))
     if decision == 0 and any(node.output[states:]):
         return False
-    return decision * len(body.node) <= MAX_UNROLLED_NODES
+    return abs(decision) * len(body.node) <= MAX_UNROLLED_NODES
 
 
 def probes(node: onnx.NodeProto, names: NewNames) -> tuple[list[onnx.NodeProto], str]:

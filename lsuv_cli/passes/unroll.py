@@ -29,7 +29,7 @@ from lsuv_cli.graph.nodes import (
     rename_captured,
     values_read,
 )
-from lsuv_cli.passes.control_flow import Decisions, scan_inputs
+from lsuv_cli.passes.control_flow import ANY, Decisions, body_inputs, scan_inputs
 
 # The name of what the branches that are not taken get in place of samples.
 NO_DATA_VALUE = "no data"
@@ -82,11 +82,21 @@ class _Unroller:
         self.opset = opset
         self.from_data = {value.name for value in graph.input}.difference(weights)
         self.from_data -= {tensor.name for tensor in graph.initializer}
+        self.weights = set(weights)
+        self.weights.update(n.output[0] for n in graph.node if n.op_type == "Constant")
+        self.outputs = {value.name for value in graph.output}
+        # What loops hand on as it was: weights, under other names.
+        self.aliases: dict[str, str] = {}
         self.no_data = ""
         self.node_names = NewNames(node.name for node in graph.node)
 
     def append(self, node: onnx.NodeProto) -> None:
-        """Append a node as it is."""
+        """Append a node as it is, but for the weights that it reads under another name."""
+        if not self.aliases.keys().isdisjoint(values_read(node)):
+            original, node = node, onnx.NodeProto()
+            node.CopyFrom(original)
+            node.input[:] = [self.aliases.get(name, name) for name in node.input]
+            rename_captured(node, self.aliases)
         self.graph.node.append(node)
         if self.from_data.intersection(values_read(node)):
             self.from_data.update(node.output)
@@ -94,15 +104,23 @@ class _Unroller:
     def unroll(self, node: onnx.NodeProto, decision: int) -> None:
         """Append the nodes that a controlling node runs."""
         if node.op_type == "If":
-            found = attributes(node)
-            taken, other = ("then_branch", "else_branch")[:: 1 if decision else -1]
-            self._untaken(found[other], f"{node_name(node)}/{other}", {})
-            made = self._write(found[taken], f"{node_name(node)}/{taken}", {}, "")
-            self._give(made, node.output)
+            self._if(node, decision)
         elif node.op_type == "Loop":
-            self._loop(node, decision)
+            self._loop(node, abs(decision))
         else:
-            self._scan(node, decision)
+            self._scan(node, abs(decision))
+
+    def _if(self, node: onnx.NodeProto, decision: int) -> None:
+        # In this order whichever is taken, as the layers' order is the same for all samples.
+        made: list[str] = []
+        taken = {"then_branch": decision != 0, "else_branch": decision in (0, ANY)}
+        for branch, is_taken in taken.items():
+            body, scope = attributes(node)[branch], f"{node_name(node)}/{branch}"
+            if is_taken:
+                made = self._write(body, scope, {}, "")
+            else:
+                self._untaken(body, scope, {})
+        self._give(made, node.output)
 
     def _node(self, op: str, inputs: Iterable[str], output: str, **more: object) -> str:
         made = onnx.NodeProto(op_type=op, input=list(inputs), output=[output])
@@ -112,7 +130,9 @@ class _Unroller:
 
     def _give(self, values: Iterable[str], outputs: Iterable[str]) -> None:
         for value, output in zip(values, outputs, strict=False):
-            if output:
+            if output and value in self.weights:
+                self.aliases[output] = value
+            if output and (value not in self.weights or output in self.outputs):
                 self._node("Identity", [value], output)
 
     def _constant(self, value: NDArray[Any], hint: str) -> str:
@@ -144,6 +164,10 @@ class _Unroller:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type == "Identity" and copy.input[0] in self.weights:
+            # A weight that is handed on is that weight, and no copy of it.
+            renamed[node.output[0]] = copy.input[0]
+            return
         rename_captured(copy, {n: renamed[n] for n in captured_values(node) if n in renamed})
         for name in filter(None, node.output):
             renamed[name] = self.names.new(f"{scope}/{name}{suffix}")
@@ -157,26 +181,51 @@ class _Unroller:
         """Append a body that does not run, fed with a value that does not depend on the data.
 
         The bodies inside it do not run either.
+
+        Args:
+            body: the body.
+            scope: the beginning of its values' new names.
+            given: the value for each of its inputs that are weights.
         """
         if not self.no_data:
             self.no_data = self._constant(np.array(0, np.float32), NO_DATA_VALUE)
         read = {name for node in body.node for name in values_read(node)}
         outside = (read & self.from_data) | {value.name for value in body.input}
-        renamed = {**given, **dict.fromkeys(outside, self.no_data)}
+        renamed = {**dict.fromkeys(outside, self.no_data), **given}
         for node in body.node:
             if not bodies(node):
                 self._copy(node, scope, renamed, "")
                 continue
             for inner in bodies(node):
-                self._untaken(inner, scope, renamed)
+                self._untaken(inner, scope, self._held(node, inner, renamed))
             renamed.update(dict.fromkeys(node.output, self.no_data))
+
+    def _held(
+        self, node: onnx.NodeProto, body: onnx.GraphProto, renamed: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return values for what a body that does not run reads and that no sample reaches."""
+        held = dict(renamed)
+        if node.op_type == "Loop":
+            held[body.input[0].name] = self._integer(0)
+        axes = {}
+        if node.op_type == "Scan":
+            axes = {body.input[position].name: axis for position, axis in scan_inputs(node)}
+        for inner, outer in body_inputs(node, body).items():
+            value = renamed.get(outer, outer)
+            if value in self.weights and inner in axes:
+                element = self.names.new("element")
+                first = [value, self._integer(0)]
+                held[inner] = self._node("Gather", first, element, axis=axes[inner])
+            elif value in self.weights:
+                held[inner] = value
+        return held
 
     def _loop(self, node: onnx.NodeProto, count: int) -> None:
         (body,) = bodies(node)
         scope = f"{node_name(node)}/body"
         states = list(node.input[2:])
         if not count:
-            self._untaken(body, scope, {})
+            self._untaken(body, scope, self._held(node, body, {}))
         condition = node.input[1] if len(node.input) > 1 and node.input[1] else ""
         if not condition and count:
             condition = self._constant(np.array(True), "true")
@@ -200,7 +249,7 @@ class _Unroller:
         backwards = found.get("scan_input_directions", [0] * len(sequences))
         inputs = [value.name for value in body.input]
         if not count:
-            self._untaken(body, scope, {})
+            self._untaken(body, scope, self._held(node, body, {}))
         rows: list[list[str]] = []
         for index in range(count):
             elements = []

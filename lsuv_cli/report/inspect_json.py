@@ -34,6 +34,7 @@ class InspectLayer(LayerFacts):
     onnx_weight: str
     shares_weight_with: list[str]
     recurrent: bool
+    samples_decide: bool
     target_std: Positive
     skipped: str | None
     skipped_status: SkippedStatus | None
@@ -102,6 +103,7 @@ def _layer(index: int, one: InspectedLayer) -> InspectLayer:
         "onnx_weight": one.onnx_weight,
         "shares_weight_with": list(one.shares_with),
         "recurrent": planned.layer.recurrent,
+        "samples_decide": one.undecided,
         "target_std": planned.target_std,
         "skipped": planned.skipped,
         "skipped_status": None if planned.skipped is None else planned.skipped_status.value,

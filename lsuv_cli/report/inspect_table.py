@@ -66,6 +66,8 @@ def _note(one: InspectedLayer) -> str:
         parts.append(f"computed; {parameter_names(one.planned.layer)}")
     if one.planned.layer.recurrent:
         parts.append("recurrent: orthonormal, not scaled")
+    if one.undecided:
+        parts.append("inside If, Loop or Scan: the samples decide whether it runs")
     if one.shares_with:
         parts.append(f"shares its weight with {', '.join(one.shares_with)}")
     if one.onnx_weight != one.planned.layer.weight_name:
