@@ -22,6 +22,7 @@ from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import ApplyOptions, SampleOptions, VerifyOptions
 from lsuv_cli.core.records import Report
 from lsuv_cli.graph.nodes import bodies
+from lsuv_cli.graph.torch_origin import SCOPES_KEY
 from lsuv_cli.jobs.apply import apply_weights
 from lsuv_cli.jobs.verify import verify_weights
 from lsuv_cli.runtime import try_model
@@ -317,24 +318,29 @@ def test_sparse_initializers(tmp_path: Path, kind: type[np.generic]) -> None:
     assert found.astype(np.float64).var() == pytest.approx(1, abs=2e-2)
 
 
+def _of_module(module: str, x: str, weight: str, output: str) -> onnx.NodeProto:
+    """Return a product as PyTorch's exporter writes it, with its module's path."""
+    made = helper.make_node("MatMul", [x, weight], [output])
+    made.metadata_props.add(key=SCOPES_KEY, value=repr(["", module, "matmul"]))
+    return made
+
+
 def test_what_has_no_place_of_its_own_is_refused(tmp_path: Path) -> None:
     """A module's own copy of what is stored once, read inside a body."""
-    own = helper.make_node("MatMul", ["a", "first.weight"], ["t"], name="/second/MatMul")
     nodes = [
         constant("yes", np.array(True)),
-        helper.make_node("MatMul", ["x", "first.weight"], ["a"], name="/first/MatMul"),
+        _of_module("first", "x", "first.weight", "a"),
         helper.make_node(
             "If",
             ["yes"],
             ["b"],
-            then_branch=body([own], {}, ["t"]),
+            then_branch=body([_of_module("second", "a", "first.weight", "t")], {}, ["t"]),
             else_branch=body([node("MatMul", "a r", "r1")], {}, ["r1"], {"r": W(WIDTH, WIDTH)}),
         ),
-        helper.make_node("MatMul", ["b", "v"], ["z"], name="/last/MatMul"),
+        node("MatMul", "b v", "z"),
     ]
-    path = save_graph(
-        tmp_path / "m.onnx", nodes, {"first.weight": W(WIDTH, WIDTH), **LAST_WEIGHT}, ("n", WIDTH)
-    )
+    weights = {"first.weight": W(WIDTH, WIDTH), **LAST_WEIGHT}
+    path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", WIDTH))
     model = onnx.load(path)
     model.producer_name = "pytorch"
     onnx.save(model, path)

@@ -74,6 +74,7 @@ LAYER = {
     "onnx_weight": "w",
     "shares_weight_with": [],
     "recurrent": False,
+    "samples_decide": False,
     "target_std": 1.0,
     "skipped": None,
     "skipped_status": None,
