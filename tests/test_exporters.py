@@ -158,12 +158,12 @@ def test_a_whole_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         open_checkpoint(path, "--like")
     assert str(refused.value) == (
-        f"--like {path} holds a whole pickled module (torch.nn.modules.container.Sequential), not "
+        f"--like {path}: a whole pickled module (torch.nn.modules.container.Sequential), not "
         "tensors; save its tensors, as torch.save(model.state_dict(), ...)"
     )
     torch.save({"model": model}, path)
     with pytest.raises(DataError, match=r"pickled torch\.nn\.modules\.container\.Sequential"):
         open_checkpoint(path, "--like")
     torch.jit.save(torch.jit.script(model), path)
-    with pytest.raises(DataError, match="is TorchScript, not tensors"):
+    with pytest.raises(DataError, match=": TorchScript, not tensors"):
         open_checkpoint(path, "--like")

@@ -10,6 +10,7 @@ from typing import Any
 
 from lsuv_cli.cli.streams import STANDARD
 from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.text_marks import without_mark
 
 OWN_NAME = "lsuv.toml"
 PROJECT_NAME = "pyproject.toml"
@@ -133,11 +134,10 @@ def _table(path: Path) -> Table:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(without_mark(path.read_bytes()).decode("utf-8"))
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
 
 

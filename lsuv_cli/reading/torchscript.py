@@ -18,6 +18,7 @@ from lsuv_cli.core.errors import DataError, ModelError
 from lsuv_cli.core.records import Feeds, InputSpec
 from lsuv_cli.graph.model_source import ModelSource
 from lsuv_cli.graph.nodes import rename_captured
+from lsuv_cli.graph.pickled import class_of_whole_object
 from lsuv_cli.reading.model_format import (
     EXAMPLES,
     ModelFormat,
@@ -26,7 +27,6 @@ from lsuv_cli.reading.model_format import (
     zip_members,
 )
 from lsuv_cli.reading.onnx_file import source_of
-from lsuv_cli.reading.pickled import class_of_whole_object
 from lsuv_cli.reading.torch_export import (
     ConversionError,
     export,

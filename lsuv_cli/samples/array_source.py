@@ -14,7 +14,12 @@ from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import Feeds, InputSpec, Specs
 from lsuv_cli.samples.arrays import ArrayFile, open_arrays
 from lsuv_cli.samples.file_version import FileVersion
-from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
+from lsuv_cli.samples.normalisation import (
+    array_normalisation,
+    natural_dtype,
+    normalised,
+    refusing_overflow,
+)
 from lsuv_cli.samples.source import Arrays
 
 
@@ -81,12 +86,10 @@ class ArraySource:
             # Reading past the end of a mapped file that became shorter would kill the process.
             _refuse_changed(self._files[file], self._versions[file])
         for name, rows in batch.items():
-            normalise = self._normalise[name]
             for position, (file, row) in enumerate(places):
                 value = self._files[file].arrays[name][row]
-                rows[position] = (
-                    value if normalise is None else (value - normalise[0]) / normalise[1]
-                )
+                with refusing_overflow(f"{self._files[file].path}[{row}]", name, rows.dtype):
+                    rows[position] = normalised(value, self._normalise[name])
         for file in {file for file, _ in places}:
             self._files[file].release()
         return {}

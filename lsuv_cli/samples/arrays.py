@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import tokenize
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples import formats
 from lsuv_cli.samples.formats import ArrayFormat, format_number
-from lsuv_cli.samples.input_arrays import repeated, same_for_all, samples_first
+from lsuv_cli.samples.input_arrays import misfit_remedy, repeated, same_for_all, samples_first
 
 # Exceptions that numpy and zipfile raise for damaged files.
 DAMAGED = (
@@ -31,8 +32,12 @@ DAMAGED = (
     zlib.error,
 )
 
-
-ORDINALS = {0: "the first axis", 1: "the second axis", 2: "the third axis"}
+# As numpy refuses an array whose elements are pickled.
+OBJECTS = re.compile(r"\bobject(s| arrays)\b", re.IGNORECASE)
+NO_OBJECTS = (
+    "an array of Python objects, as numpy makes of samples of different shapes; save them in one "
+    "shape, numbers only, as np.stack(samples)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ def open_arrays(path: Path, specs: Sequence[InputSpec]) -> ArrayFile:
         raise DataError(f"can't read the arrays in {path}: {error.strerror or error}") from None
     except DAMAGED as error:
         reason = " ".join(str(error).split()).rstrip(".")
+        if OBJECTS.search(reason):
+            raise DataError(f"can't read the arrays in {path}: {NO_OBJECTS}") from None
         remedy = f"; {array_format.remedy}" if array_format.remedy else ""
         raise DataError(f"can't read the arrays in {path}: {reason}{remedy}") from None
     sampled = {spec.name: spec for spec in specs if spec.batch_axis is not None}
@@ -129,14 +136,14 @@ def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> di
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:
     """Return the array with the sample axis in front, its shape and type checked."""
     array = _numbers(array)
+    given = array.shape
     if array.ndim == len(spec.shape or (None,)) - 1:
         array = np.expand_dims(array, spec.batch_axis or 0)
     rows = samples_first(array, spec)
     if rows is None:
-        axis = spec.batch_axis or 0
         raise DataError(
-            f"the array of shape {list(array.shape)} in {path} does not fit the model's input "
-            f"{spec.describe()} (? is any size; {ORDINALS.get(axis, f'axis {axis}')} is the sample)"
+            f"the array of shape {list(given)} in {path} does not fit the model's input "
+            f"{spec.describe()} {misfit_remedy(given, spec)}"
         )
     if array.dtype.kind not in "biuf":
         raise DataError(f"the array in {path} holds {array.dtype}, not numbers")

@@ -18,6 +18,7 @@ from lsuv_cli.samples.pictures import Pictures
 from lsuv_cli.samples.safetensors_arrays import open_safetensors
 from lsuv_cli.samples.tar_shard import open_tar_shards
 from lsuv_cli.samples.tokens import open_json_tokens, open_text_tokens
+from lsuv_cli.samples.torch_arrays import open_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ FORMATS = FormatTable(
     ArrayFormat((".npy",), "arrays", open_npy),
     ArrayFormat((".npz",), "arrays", open_npz),
     ArrayFormat((".safetensors",), "arrays", open_safetensors),
+    # In a folder they are more likely checkpoints than samples.
+    ArrayFormat((".pt", ".pth"), "tensors", open_torch, must_be_named=True, remedy=""),
     ArrayFormat((".txt",), "token ids", open_text_tokens, must_be_named=True, remedy=""),
     ArrayFormat((".jsonl",), "token ids", open_json_tokens, must_be_named=True, remedy=""),
 )

@@ -13,6 +13,8 @@ from lsuv_cli.core.records import InputSpec
 
 Array = NDArray[Any]
 
+ORDINALS = {0: "the first axis", 1: "the second axis", 2: "the third axis"}
+
 
 def fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
     """Return whether an array has a shape of which some sizes, or all, are open."""
@@ -34,6 +36,26 @@ def samples_first(array: Array, spec: InputSpec) -> Array | None:
         return None
     rows = np.moveaxis(array, axis, 0)
     return rows if fits(rows.shape[1:], spec.sample_shape) else None
+
+
+def misfit_remedy(shape: tuple[int, ...], spec: InputSpec, verb: str = "save") -> str:
+    """Return the line that moves the channels to where the model has them; else a legend.
+
+    Args:
+        shape: of an array that does not fit, or of a single sample.
+        spec: the input, which has a batch axis.
+        verb: what is done with an array.
+    """
+    axis = spec.batch_axis or 0
+    rank = len(spec.shape or shape)
+    batched = shape if len(shape) == rank else (1, *shape)
+    orders = {"last": (0, rank - 1, *range(1, rank - 1)), "first": (0, *range(2, rank), 1)}
+    for place, order in orders.items():
+        possible = axis == 0 and rank > 2 and len(batched) == rank
+        if possible and fits(tuple(batched[one] for one in order[1:]), spec.sample_shape):
+            own = order if batched is shape else tuple(one - 1 for one in order[1:])
+            return f"because its channels are {place}; {verb} array.transpose{own} instead"
+    return f"(? is any size; {ORDINALS.get(axis, f'axis {axis}')} is the sample)"
 
 
 def same_for_all(array: Array, spec: InputSpec, place: str) -> Array:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.core.text_marks import without_mark
 from lsuv_cli.samples.file_table import NAMED, joined
 from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.folders import add_folder, folder_text
@@ -51,6 +52,8 @@ def add_listed(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) 
             f"--data {pattern}: the list can't be read: {error.strerror}; a path that begins with "
             f"{LIST_MARK} is given as ./{LIST_MARK}"
         ) from None
+    except ValueError as error:
+        raise DataError(f"--data {pattern}: the list can't be read: {error}") from None
 
 
 def _add_entries(
@@ -69,7 +72,7 @@ def _paths(file: BinaryIO) -> Iterator[str]:
 
 
 def _entries(file: BinaryIO) -> Iterator[bytes]:
-    block = file.read(BLOCK_BYTES)
+    block = without_mark(file.read(BLOCK_BYTES))
     separator, end = (b"\0", b"") if b"\0" in block else (b"\n", b"\r")
     rest = b""
     while block:

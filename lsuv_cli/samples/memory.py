@@ -13,9 +13,14 @@ from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.records import Feeds, InputSpec, Specs
 from lsuv_cli.samples.file_table import FileTable
-from lsuv_cli.samples.input_arrays import repeated, same_for_all, samples_first
+from lsuv_cli.samples.input_arrays import misfit_remedy, repeated, same_for_all, samples_first
 from lsuv_cli.samples.input_shapes import with_shapes
-from lsuv_cli.samples.normalisation import array_normalisation, natural_dtype
+from lsuv_cli.samples.normalisation import (
+    array_normalisation,
+    natural_dtype,
+    normalised,
+    refusing_overflow,
+)
 from lsuv_cli.samples.open_samples import FindSamples
 from lsuv_cli.samples.source import Arrays, Source
 
@@ -78,8 +83,8 @@ class MemorySource:
         """Copy rows into the batch."""
         for name, rows in batch.items():
             values = self._arrays[name][np.asarray(samples, np.int64)]
-            normalise = self._normalise[name]
-            rows[...] = values if normalise is None else (values - normalise[0]) / normalise[1]
+            with refusing_overflow("a sample", name, rows.dtype):
+                rows[...] = normalised(values, self._normalise[name])
         return {}
 
     def close(self) -> None:
@@ -197,6 +202,7 @@ def _rows(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     rows = samples_first(array, spec)
     if rows is None:
         raise DataError(
-            f"the samples {list(array.shape)} do not fit the model's input {spec.describe()}"
+            f"the array of shape {list(array.shape)} does not fit the model's input "
+            f"{spec.describe()} {misfit_remedy(array.shape, spec, 'give')}"
         )
     return rows

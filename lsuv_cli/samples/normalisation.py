@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsuv_cli.core.errors import UsageError
+from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions
 
 Normalisation = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -54,3 +56,30 @@ def normalisation_of(
         array = np.asarray(values or (default,), np.float32)
         shaped.append(array.reshape([-1 if i == axis else 1 for i in range(rank)]))
     return shaped[0], shaped[1]
+
+
+def normalised(value: NDArray[Any], by: Normalisation | None) -> NDArray[Any]:
+    """Return a value with mean and std applied, if there are any."""
+    return value if by is None else (value - by[0]) / by[1]
+
+
+@contextmanager
+def refusing_overflow(sample: str, spec_name: str, dtype: np.dtype[Any]) -> Iterator[None]:
+    """Turn numpy's overflow while samples are converted into a sentence.
+
+    Args:
+        sample: what to call the sample.
+        spec_name: the input that it feeds.
+        dtype: what it is converted to.
+
+    Raises:
+        DataError: a number is beyond the type's range.
+    """
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError:
+        raise DataError(
+            f"{sample} holds numbers that are too large for {dtype}, which the input {spec_name} "
+            "takes; scale or remove them"
+        ) from None

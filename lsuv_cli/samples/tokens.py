@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsuv_cli.core.text_marks import without_mark
+
 Ids = NDArray[np.int64]
 
 
@@ -41,7 +43,7 @@ def open_json_tokens(path: Path) -> dict[str, Ids]:
 
 def _read(path: Path, parse: Callable[[str], dict[str, list[int]]]) -> dict[str, Ids]:
     rows: dict[str, list[list[int]]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = without_mark(path.read_bytes()).decode("utf-8").splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     for number, line in numbered:
         try:

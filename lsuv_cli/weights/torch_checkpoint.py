@@ -11,8 +11,8 @@ import numpy as np
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import TensorInfo
+from lsuv_cli.graph.pickled import load_tensors
 from lsuv_cli.graph.torch_arrays import as_numpy
-from lsuv_cli.reading.pickled import refusal, whole_object
 from lsuv_cli.weights.checkpoint import Checkpoint
 from lsuv_cli.weights.weights_format import WeightsFormat
 
@@ -78,24 +78,12 @@ def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:
         raise DataError(
             f"{called}: neither safetensors nor a checkpoint by torch.save, or cut short"
         )
-    import pickle
-
-    import torch
-
     try:
-        whole = whole_object(path)
-        if whole:
-            raise DataError(f"{called} {whole}")
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-    ) as error:
-        raise DataError(f"{called}: {refusal(error)}") from None
+        content = load_tensors(path)
+    except OSError as error:
+        raise DataError(f"{called}: can't be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{called}: {error}") from None
     for key in NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

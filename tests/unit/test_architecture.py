@@ -42,7 +42,7 @@ OWNERS = {
     "safetensors": {"samples", "weights"},
     "onnx2fx": {"engine"},
     "threadpoolctl": {"weights"},
-    "torch": {"api", "engine", "graph", "processes", "reading", "weights"},
+    "torch": {"api", "engine", "graph", "processes", "reading", "samples", "weights"},
     "google": {"graph", "reading", "weights"},
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -354,6 +355,113 @@ def test_token_ids_in_text(tmp_path: Path) -> None:
         np.testing.assert_array_equal(feed, ids)
     both = load(tmp_path / "d.jsonl", spec, InputSpec("mask", "int64", (None, 1))).feeds
     np.testing.assert_array_equal(both["mask"], np.ones((4, 1)))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_text_may_begin_with_a_mark(tmp_path: Path, name: str) -> None:
+    spec = InputSpec("ids", "int64", (None, None))
+    text = "1, 2\n3, 4\n" if name == "a.txt" else "[1, 2]\n[3, 4]\n"
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    np.testing.assert_array_equal(load(path, spec).feeds["ids"], [[1, 2], [3, 4]])
+    for encoding, called in (("utf-16", "UTF-16"), ("utf-32", "UTF-32")):
+        path.write_text(text, encoding=encoding)
+        with pytest.raises(DataError, match=rf"{name}: it is {called}; save it as UTF-8"):
+            load(path, spec)
+
+
+def test_lists_may_begin_with_a_mark(tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "a.png", noise(8, 8, 3))
+    path = tmp_path / "list"
+    path.write_text(f"{picture}\n", encoding="utf-8-sig")
+    assert list(find_files([f"@{path}"])) == [picture]
+    path.write_text(f"{picture}\0", encoding="utf-8-sig")
+    assert list(find_files([f"@{path}"])) == [picture]
+    path.write_text(f"{picture}\n", encoding="utf-16")
+    with pytest.raises(DataError, match="the list can't be read: it is UTF-16; save it as UTF-8"):
+        find_files([f"@{path}"])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "words"),
+    [
+        ((4, 5, 6, 3), (None, 3, 5, 6), r"are last; save array\.transpose\(0, 3, 1, 2\) instead"),
+        ((5, 6, 3), (None, 3, None, None), r"are last; save array\.transpose\(2, 0, 1\) instead"),
+        ((4, 3, 5, 6), (None, 5, 6, 3), r"are first; save array\.transpose\(0, 2, 3, 1\) instead"),
+        ((4, 9, 2), (None, 2, 9), r"are last; save array\.transpose\(0, 2, 1\) instead"),
+        ((4, 9, 2), (None, 3, 9), r"\(\? is any size"),
+    ],
+)
+def test_channels_in_another_place(
+    tmp_path: Path, given: tuple[int, ...], wanted: tuple[int | None, ...], words: str
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(given, np.float32))
+    with pytest.raises(DataError, match=words):
+        load(tmp_path / "a.npy", InputSpec("x", "float32", wanted))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_numbers_too_large_for_the_input(tmp_path: Path, dtype: str) -> None:
+    values = np.full((2, 5), {"float32": 1e39, "float16": 1e5}[dtype])
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "b.npz", x=values)
+    for name in ("a.npy", "b.npz"):
+        with pytest.raises(DataError, match=rf"{name}\[0\].* too large for {dtype}"):
+            load(tmp_path / name, InputSpec("x", dtype, (None, 5)))
+
+
+def test_arrays_of_objects(tmp_path: Path) -> None:
+    ragged = np.empty(2, object)
+    ragged[:] = [np.zeros(3), np.zeros(4)]
+    np.save(tmp_path / "a.npy", ragged, allow_pickle=True)
+    np.savez(tmp_path / "b.npz", x=ragged)
+    np.save(tmp_path / "c.npy", np.array([None, 1.0]), allow_pickle=True)
+    for name in ("a.npy", "b.npz", "c.npy"):
+        with pytest.raises(DataError, match="in one shape, numbers only"):
+            load(tmp_path / name, InputSpec("x", "float32", (None, 5)))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_tensors_by_torch_save(tmp_path: Path, is_zip: bool) -> None:
+    values = torch.arange(10, dtype=torch.float32).reshape(2, 5)
+    spec = InputSpec("x", "float32", (None, 5))
+    path = tmp_path / "a.pt"
+    contents: tuple[Any, ...] = (
+        values,
+        {"x": values},
+        {"x": values.double(), "y": torch.zeros(1, dtype=torch.float8_e4m3fn)},
+        torch.nn.Parameter(values),
+        {"x": values.bfloat16()},
+    )
+    # PyTorch can't read float8 from files of the old format.
+    for content in contents if is_zip else [*contents[:2], *contents[3:]]:
+        torch.save(content, path, _use_new_zipfile_serialization=is_zip)
+        np.testing.assert_array_equal(load(path, spec).feeds["x"], values.numpy())
+
+
+def test_files_by_torch_save_that_are_no_samples(tmp_path: Path) -> None:
+    spec = InputSpec("x", "float32", (None, 5))
+    path = tmp_path / "a.pt"
+    for content, words in (
+        ({"x": [1, 2]}, "x is a list, not a tensor"),
+        (3, "it is a int, not a tensor"),
+        (torch.zeros(2, 5).to_sparse(), "the tensor is sparse"),
+        ({"x": torch.zeros(2, 5, dtype=torch.float8_e5m2)}, r"x is torch\.float8_e5m2"),
+        (Path("x"), "pickled"),
+        (torch.nn.Linear(2, 2), r"a whole pickled module \(torch\.nn\.modules\.linear\.Linear\)"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(DataError, match=rf"can't read the arrays in .*{words}"):
+            load(path, spec)
+    torch.save(torch.zeros(2, 5), path)
+    whole = path.read_bytes()
+    for damaged in (whole[:300], b"", b"no file by torch.save", whole.replace(b"torch", b"\0" * 5)):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged, or no file of tensors alone"):
+            load(path, spec)
+    torch.save(torch.zeros(2, 3, 8, 8), path)
+    save_picture(tmp_path / "b.png", noise(8, 8, 3))
+    assert list(find_files([str(tmp_path)])) == [tmp_path / "b.png"]
 
 
 def test_notes_in_a_folder_are_no_tokens(tmp_path: Path) -> None:
