@@ -284,7 +284,8 @@ def test_a_way_that_changes_with_the_weights(tmp_path: Path, lsuv: Run, form: st
         proto.producer_name = "pytorch"
         onnx.save(proto, path)
     samples = save_samples(tmp_path, (WIDTH,))
-    report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names="onnx")
+    names = "pytorch" if form == "copy" else "onnx"
+    report, written = run(path, samples, exclude=("w0",) * (form == "copy"), names=names)
     statuses = {r.planned.layer.weight_name: r.status for r in report.layers}
     assert statuses["large"] is Status.CONVERGED
     assert statuses["small"] is Status.UNREACHABLE

@@ -28,9 +28,10 @@ from support.onnx_cases.bodies import CASES as BODIES
 from support.onnx_cases.case import Make, OnnxCase
 from support.onnx_cases.constants import CASES as CONSTANTS
 from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
+from support.onnx_cases.names_and_ties import CASES as NAMES_AND_TIES
 from support.onnx_variances import layer_variances
 
-CASES = (*CONSTANTS, *FIXED_BATCHES, *BODIES)
+CASES = (*CONSTANTS, *FIXED_BATCHES, *BODIES, *NAMES_AND_TIES)
 TOLERANCE = 1e-3  # of --tol
 OF_SAMPLES = ("feeds", "batch_axes")
 
@@ -96,12 +97,17 @@ def test_other_commands_agree_with_init(tmp_path: Path, make: Make) -> None:
     report, _, _ = _initialised(tmp_path, case, verify=False)
     model, data, weights = (tmp_path / name for name in ("m.onnx", "x.npz", "o.safetensors"))
     options = _options(case, model, data)
-    found = verify_weights(VerifyOptions(weights=weights, **options), Silent())
-    judged = {one.planned.layer.name: one.status for one in found.layers}
+    given = {key: value for key, value in options.items() if key != "names"}  # the file tells
+    found = verify_weights(VerifyOptions(weights=weights, **given), Silent())
+    judged = {one.planned.layer.node: one.status for one in found.layers}
     assert all(judged[name] is Status.WITHIN for name in case.layers), judged
+    for name, status in case.others.items():
+        allowed = {status, Status.WITHIN} if status == Status.SHARED else {status}
+        assert judged[name] in allowed, judged
+    assert bool(found.failures) == bool(report.failures)
     assert found.left_alone == report.left_alone
     inspected = inspect_model(InspectOptions(**options), Silent())
-    assert [one.planned.layer.name for one in inspected.layers] == [*judged]
+    assert [one.planned.layer.node for one in inspected.layers] == [*judged]
     out = tmp_path / "out.onnx"
     apply_weights(ApplyOptions(model=model, weights=weights, out=out), Silent())
     variances = layer_variances(onnx.load(out), {}, case.batches(), case.layers.values())

@@ -119,8 +119,9 @@ def _judged(
 def _shared(index: int, found: Sequence[Verdict]) -> Verdict:
     """Return a layer's verdict, `shared` where its weight is right for another of its uses."""
     one = found[index]
-    unreached = one.status is Status.UNREACHABLE and one.planned.skipped is None
-    if one.status is not Status.OUTSIDE and not unreached:
+    # As in `results`: where this one's output does not vary or is empty, another use decided.
+    excused = (Status.OUTSIDE, Status.UNREACHABLE, Status.ZERO_VARIANCE)
+    if one.status not in excused or one.planned.skipped is not None:
         return one
     uses = [other for other in found if other.planned.first_use == one.planned.first_use]
     right = next((use for use in uses if use.status is Status.WITHIN), None)

@@ -54,6 +54,7 @@ class EditableGraph(Uses):
             as "is a buffer".
         trained: the names of tensors of which the file tells that training changes them.
         ties_are_known: see `ModelSource`.
+        keeps_ties: see `ModelSource`.
         types: the type in which each floating-point type of the file is computed; empty until a
             pass has decided.
     """
@@ -100,6 +101,7 @@ class EditableGraph(Uses):
         self.computed_biases: dict[str, tuple[str, ...]] = {}
         self.fixed: dict[str, str] = {}
         self.ties_are_known = False
+        self.keeps_ties = False
         self.trained: frozenset[str] = frozenset()
         self.types: dict[int, int] = {}
         self._names = NewNames(names_in(model.graph) | stored.keys())

@@ -31,6 +31,8 @@ class ModelSource:
         trained: the names of those of which the file tells that training changes them.
         ties_are_known: whether a parameter that several modules read is known to be tied; else an
             exporter may have stored equal ones once.
+        keeps_ties: whether the parameters are those of the file: one that an exporter may have
+            stored once for several stays one.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class ModelSource:
     fixed: Mapping[str, str] = field(default_factory=dict)
     trained: frozenset[str] = frozenset()
     ties_are_known: bool = False
+    keeps_ties: bool = False
 
     @property
     def producer(self) -> str:

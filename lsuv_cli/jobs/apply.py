@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from lsuv_cli.core.choices import AUTO_NAMES, ONNX_NAMES
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.options import ApplyOptions
 from lsuv_cli.engine.branches import unroll_without_samples
+from lsuv_cli.graph.model_source import ModelSource
+from lsuv_cli.graph.parameters import Parameters
 from lsuv_cli.jobs.broken_models import explaining_broken_models
 from lsuv_cli.jobs.model_output import refuse_model_name, writing_model
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import open_model_file
-from lsuv_cli.reading.model import model_of
+from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelState
 from lsuv_cli.weights.atomic_files import replacing_file
 from lsuv_cli.weights.checkpoint_fit import tell_passed_over
 from lsuv_cli.weights.checkpoint_names import tied_name, unwrapped
 from lsuv_cli.weights.checkpoint_shapes import shape_differences
 from lsuv_cli.weights.formats import open_checkpoint
-from lsuv_cli.weights.load import load_checkpoint
+from lsuv_cli.weights.load import fits_framework, load_checkpoint
 from lsuv_cli.weights.onnx_output import model_files
 from lsuv_cli.weights.output_checks import check_output, refuse_overwriting
 
@@ -51,7 +55,8 @@ def _apply(options: ApplyOptions, events: Events) -> list[Path]:
     if file.state is not None:
         return _apply_to_state(options, file.state, events)
     source = hoist_constants(file.source({}))
-    model, weights = model_of(unroll_without_samples(source).source)
+    source = unroll_without_samples(source).source
+    model, weights = _model_for(options, source)
     del source  # it holds the file's weights
     files = model_files(model, options.out)
     for path in files:
@@ -65,6 +70,24 @@ def _apply(options: ApplyOptions, events: Events) -> list[Path]:
     events.stage("writing the model")
     with writing_model(model, options.content, weights, options.out, events, force=options.force):
         return files
+
+
+def _model_for(options: ApplyOptions, source: ModelSource) -> tuple[OnnxModel, Parameters]:
+    """Bring the model to normal form, with the parameters that a file of weights has.
+
+    Under the ONNX file's names these are those of the file, of which an exporter may have stored
+    equal ones once.
+    """
+    tied = replace(source, keeps_ties=True)
+    if options.names == ONNX_NAMES:
+        return model_of(tied)
+    model, weights = model_of(source)
+    own = (
+        not model.copies
+        or options.names != AUTO_NAMES
+        or fits_framework(options.weights, model, find_layers(model), options.names)
+    )
+    return (model, weights) if own else model_of(tied)
 
 
 def _apply_to_state(options: ApplyOptions, state: ModelState, events: Events) -> list[Path]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from lsuv_cli import __version__
 from lsuv_cli.core.batches import PlannedBatches, cut_counts, declared_batch, zeros
+from lsuv_cli.core.choices import ONNX_NAMES
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import SingleProcess
@@ -27,7 +28,6 @@ from lsuv_cli.jobs.storing import refuse_missing_folder, spill_file
 from lsuv_cli.memory.budget import predict
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import format_of
-from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
 from lsuv_cli.samples.input_description import describe_feed
@@ -100,7 +100,8 @@ def _read_without_samples(
     examples = _zeros(options, file.example_inputs) if file.example_inputs else {}
     source = inputs.convert(file, examples)
     unrolled = unroll_without_samples(hoist_constants(source))
-    inputs.model, inputs.weights = model_of(unrolled.source)
+    inputs.keeps_ties = file.state is None and options.names == ONNX_NAMES
+    inputs.set_model(unrolled.source)
     return source, unrolled.undecided
 
 

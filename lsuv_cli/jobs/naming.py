@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsuv_cli.core.choices import AUTO_NAMES, ONNX_NAMES
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.events import Silent
+from lsuv_cli.core.options import VerifyOptions
 from lsuv_cli.graph.torch_origin import is_uniform
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.jobs.opening import OpenedInputs
@@ -28,6 +31,7 @@ from lsuv_cli.weights.checkpoint_names import unwrapped
 from lsuv_cli.weights.checkpoint_shapes import refuse_different_shapes, shapes_of
 from lsuv_cli.weights.formats import open_checkpoint
 from lsuv_cli.weights.like import equal_values, fitted_to, tied_to
+from lsuv_cli.weights.load import fits_framework
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,24 @@ def name_tensors(
         names_are_own=inputs.state is not None or bool(chosen.framework),
     )
     return NamedTensors(named, chosen.naming, chosen.others)
+
+
+def has_framework_names(inputs: OpenedInputs, layer_nodes: Sequence[LayerNode]) -> bool:
+    """Say whether the tensors are written under the names of the framework that exported the model.
+
+    Under the ONNX file's names they are those that it has.
+
+    Args:
+        inputs: the opened model, in which what the exporter stored once is several parameters.
+        layer_nodes: its layers.
+    """
+    model, options = inputs.model, inputs.options
+    if options.names != AUTO_NAMES:
+        return options.names != ONNX_NAMES
+    if isinstance(options, VerifyOptions) and options.weights is not None:
+        return fits_framework(options.weights, model, layer_nodes, options.names)
+    like = None if options.like is None else shapes_of(_open_like(inputs, options.like))
+    return bool(choose_names(model, layer_nodes, AUTO_NAMES, Silent(), like).framework)
 
 
 def _open_like(inputs: OpenedInputs, path: Path) -> Checkpoint:

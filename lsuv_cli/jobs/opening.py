@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from lsuv_cli.core.choices import ONNX_NAMES
 from lsuv_cli.core.errors import ModelError, UsageError
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group, SingleProcess
@@ -67,6 +68,10 @@ class OpenedInputs:
         samples: the samples, once they have been read.
         model: the model in normal form; all of its layers stand in the main graph.
         weights: the values of its parameters; changed by a job.
+        keeps_ties: whether parameters are those of the ONNX file, as its own names need; else those
+            that an exporter stored once, being equal, are several.
+        separated: the model as it was brought to normal form, where some parameters are several;
+            None where none are.
         source: the model before its If, Loop and Scan were unrolled; None where nothing was.
         decisions: the branch decisions with which it was unrolled.
         attempts: how often that was done.
@@ -83,6 +88,8 @@ class OpenedInputs:
     samples: LoadedSamples | None = None
     model: OnnxModel = field(init=False)
     weights: Parameters = field(init=False)
+    keeps_ties: bool = False
+    separated: ModelSource | None = None
     source: ModelSource | None = None
     decisions: Sequence[Decisions] = ()
     attempts: int = 1
@@ -101,6 +108,7 @@ class OpenedInputs:
             # It does not tell its inputs' shapes, and the exporter wants to see them.
             examples = self.load_samples(file.example_inputs).batches.example()
         source = hoist_constants(self.convert(file, examples))
+        self.keeps_ties = file.state is None and options.names == ONNX_NAMES
         if controlling_nodes(source):
             # Which layers the samples meet is only known once they are there.
             samples = self.load_samples(model_of(source)[0].inputs)
@@ -108,9 +116,19 @@ class OpenedInputs:
             self.source = source
             self.decisions = self._decide(source, {}, samples)
             source = unroll_decided(source, self.decisions)
-        # The source, which holds the file's weights, stays in memory only where it may be unrolled
-        # anew.
-        self.model, self.weights = model_of(source)
+        self.set_model(source)
+
+    def set_model(self, source: ModelSource) -> None:
+        """Bring the model to normal form, with its If, Loop and Scan unrolled."""
+        # A source holds the file's weights: it stays in memory only where it may be needed again.
+        self.model, self.weights = model_of(replace(source, keeps_ties=self.keeps_ties))
+        self.separated = source if self.model.copies and self.state is None else None
+
+    def keep_ties(self) -> None:
+        """Have each parameter be one as in the file, which an exporter may have joined."""
+        if self.separated is not None:
+            self.keeps_ties = True
+            self.set_model(self.separated)
 
     def convert(self, file: ModelFile, examples: Feeds) -> ModelSource:
         """Read a model file as an ONNX graph, and keep its own tensors and names.
@@ -198,14 +216,19 @@ class OpenedInputs:
             )
         self.attempts += 1
         self.decisions = decisions
-        self.model, self.weights = model_of(unroll_decided(self.source, decisions))
+        self.set_model(unroll_decided(self.source, decisions))
 
     def _decide(
         self, source: ModelSource, weights: ParameterSources, samples: LoadedSamples
     ) -> list[Decisions]:
         most = self.options.max_segment_bytes
         return common_branch_decisions(
-            source, weights, samples.batches, self.group, self.device, most
+            replace(source, keeps_ties=self.keeps_ties),
+            weights,
+            samples.batches,
+            self.group,
+            self.device,
+            most,
         )
 
 

@@ -17,7 +17,7 @@ from lsuv_cli.engine.channel_axes import with_channel_axes
 from lsuv_cli.graph.nodes import node_name
 from lsuv_cli.graph.topology import operators_used
 from lsuv_cli.graph.written_tensors import Naming, tensors_by_parameter
-from lsuv_cli.jobs.naming import name_tensors
+from lsuv_cli.jobs.naming import has_framework_names, name_tensors
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.layer_node import LayerNode
@@ -66,10 +66,13 @@ def plan_model(
         LsuvError: there are no layers, the model can't be run or initialised, or the options do not
             fit it.
     """
+    _refuse_unknown_operators(inputs.model)
+    refuse_quantised(inputs.model)
+    found = find_layers(inputs.model)
+    if inputs.separated is not None and not has_framework_names(inputs, found):
+        inputs.keep_ties()
+        found = find_layers(inputs.model)
     model = inputs.model
-    _refuse_unknown_operators(model)
-    refuse_quantised(model)
-    found = find_layers(model)
     if inputs.options.per is Per.CHANNEL:
         found = with_channel_axes(model, found)
     named = name_tensors(inputs, found, required=names_required)

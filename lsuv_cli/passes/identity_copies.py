@@ -15,6 +15,8 @@ def separate_identities(graph: EditableGraph) -> None:
     where a module copies a value. In a file of another exporter an
     Identity ties two parameters, unless all their elements are equal.
     """
+    if graph.keeps_ties:
+        return
     from_torch = is_from_torch(graph.model)
     for node in graph.nodes:
         source = node.input[0] if node.op_type == "Identity" else ""

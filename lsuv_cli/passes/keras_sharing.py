@@ -26,7 +26,7 @@ def separate_layers(graph: EditableGraph) -> None:
     tf2onnx stores constants of equal values once, whatever variables they are. An embedding is
     shared on purpose.
     """
-    if not is_from_tf2onnx(graph.model):
+    if graph.keeps_ties or not is_from_tf2onnx(graph.model):
         return
     nodes = graph.nodes
     embeddings = {node.input[0] for node in nodes if node.op_type == "Gather"}

@@ -94,6 +94,7 @@ def normal_form(source: ModelSource) -> EditableGraph:
     graph.fixed.update(source.fixed)
     graph.trained = source.trained
     graph.ties_are_known = source.ties_are_known
+    graph.keeps_ties = source.keeps_ties
     run_passes(PASSES, graph)
     graph.write_nodes()
     return graph

@@ -23,7 +23,7 @@ def separate_modules(graph: EditableGraph) -> None:
     embedding is shared on purpose. Where the file has the exported program's signature,
     `torch_tensors` does this with certainty.
     """
-    if graph.ties_are_known or not is_from_torch(graph.model):
+    if graph.keeps_ties or graph.ties_are_known or not is_from_torch(graph.model):
         return
     _separate_packed(graph)
     if graph.signature is None:

@@ -167,7 +167,8 @@ class _Finder:
             return
         own = stored
         # Integers never change, so that several tensors may have the same.
-        if stored in graph.stored and target not in read.sources:
+        is_foreign = stored in graph.stored and target not in read.sources
+        if is_foreign and not graph.keeps_ties:
             own = self._copy(target, stored, is_folded=bool(steps))
             graph.set_input(read.node, read.position, own)
         known = graph.module_tensors.setdefault(target, View(own, steps))
@@ -200,7 +201,8 @@ class _Finder:
         graph = self._graph
         weight = node.input[1] if len(node.input) == 2 else ""
         if (
-            "RemoveOptionalBias" not in rules_of(node)
+            graph.keeps_ties
+            or "RemoveOptionalBias" not in rules_of(node)
             or _kind(operation) not in _WITH_BIASES
             or weight not in graph.parameters
             or _leaf(target) == _leaf(weight)

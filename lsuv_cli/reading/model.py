@@ -52,6 +52,7 @@ class OnnxModel:
         computed_weights: the weights that are computed from parameters, by their values.
         computed_biases: the parameters of biases that are computed from them, by the value that the
             layer's node makes; where they are zero, so is the bias.
+        keeps_ties: see `ModelSource`.
         fixed: the parameters that training does not change, as far as the file tells, and why not,
             as "is a buffer".
     """
@@ -76,6 +77,7 @@ class OnnxModel:
     computed_weights: Mapping[str, ComputedWeight]
     computed_biases: Mapping[str, tuple[str, ...]]
     fixed: Mapping[str, str]
+    keeps_ties: bool
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -138,6 +140,7 @@ def model_of(source: ModelSource) -> tuple[OnnxModel, Parameters]:
         computed_weights=graph.computed_weights,
         computed_biases=graph.computed_biases,
         fixed={name: why for name, why in graph.fixed.items() if name in infos},
+        keeps_ties=source.keeps_ties,
     )
     return model, Parameters(graph.parameters, graph.views, dtypes)
 

@@ -99,6 +99,26 @@ def load_checkpoint(
     return LoadedCheckpoint(fit.checkpoint, fit.naming)
 
 
+def fits_framework(
+    path: Path, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: str
+) -> bool:
+    """Say whether a checkpoint has the names of the framework that a model was exported from.
+
+    Args:
+        path: the checkpoint.
+        model: the model, in which what the exporter stored once is several parameters.
+        layer_nodes: its layers.
+        names: what the user asked for, a word of `names_words`.
+
+    Raises:
+        DataError: there is no such file, or it is not a checkpoint.
+    """
+    checkpoint = open_checkpoint(path)
+    chosen = choose_names(model, layer_nodes, names, Silent(), shapes_of(checkpoint))
+    expected = ExpectedNames(chosen.naming, absent=chosen.absent)
+    return bool(chosen.framework) and not fit_checkpoint(checkpoint, expected).misfits
+
+
 def _namings(
     checkpoint: Checkpoint, model: OnnxModel, layer_nodes: Sequence[LayerNode], names: str
 ) -> Iterator[ExpectedNames]:

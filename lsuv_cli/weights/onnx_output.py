@@ -77,6 +77,7 @@ def with_values(
     graph = proto.graph
     graph.value_info.extend(file.graph.value_info)
     separated = EditableGraph(proto, source.parameters, source.path, source.opset, source.signature)
+    separated.keeps_ties = model.keeps_ties
     separate_shared(separated)
     separated.write_nodes()
     infos = {name: one.info for name, one in separated.parameters.items()}
