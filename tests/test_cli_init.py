@@ -382,20 +382,17 @@ def test_open_sizes_are_given_for_pictures(lsuv: Run, images: Path, tmp_path: Pa
 
 
 def test_a_layer_out_of_tolerance(lsuv: Run, tiny: Path) -> None:
-    """A tolerance beyond float32: written all the same, said so, exit code 4."""
-    process = lsuv(*TINY, "--tol", 1e-12, "--max-iter", 2, "--json", cwd=tiny)
+    """A tolerance beyond float32: written all the same without ten sweeps, said so, exit code 4."""
+    process = lsuv(*TINY, "--tol", 1e-12, "--json", cwd=tiny)
     assert process.returncode == 4, process.stderr
     report = valid_report(process.stdout)
     assert not report["converged"]
-    failed = [row for row in report["layers"] if row["status"] == "max_iterations"]
+    failed = [row for row in report["layers"] if row["status"] == "noisy"]
     assert failed
-    assert all("after 2 sweeps" in row["detail"] and row["iterations"] == 2 for row in failed)
+    assert all("rounding alone moves its variance" in row["detail"] for row in failed)
+    assert max(row["iterations"] for row in report["layers"]) < 10
     assert max(row["deviation"] for row in failed) < 1e-5
     assert load_file(tiny / "out.safetensors").keys() == originals(tiny / "tiny.onnx").keys()
-    # The scales of both sweeps together are what turns the draw into the written weight.
-    once = succeed(lsuv(*TINY, "--json", "--force", cwd=tiny))
-    for row, other in zip(report["layers"], once["layers"], strict=True):
-        assert row["scale"] == pytest.approx(other["scale"], rel=1e-5)
 
 
 def test_a_bias_too_large_to_keep(lsuv: Run, tiny: Path) -> None:

@@ -66,6 +66,7 @@ class Status(StrEnum):
 
     CONVERGED = "converged"
     MAX_ITERATIONS = "max_iterations"
+    NOISY = "noisy"
     ZERO_VARIANCE = "zero_variance"
     NON_FINITE = "non_finite"
     UNREACHABLE = "unreachable"
@@ -86,6 +87,7 @@ class Status(StrEnum):
 _FAILURES = frozenset(
     (
         Status.MAX_ITERATIONS,
+        Status.NOISY,
         Status.ZERO_VARIANCE,
         Status.NON_FINITE,
         Status.UNREACHABLE,

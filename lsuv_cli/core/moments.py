@@ -105,6 +105,19 @@ class Moments:
             return float(np.where(variance == 0, np.inf, square / variance).max())
 
     @_quiet
+    def change_from(self, other: Moments, *, per_channel: bool) -> float:
+        """Return |Var / other's Var - 1|, of the blob or the largest over the channels.
+
+        A channel that varies in neither has not changed.
+        """
+        variance, before = (
+            one.variance if per_channel else np.asarray(one.blob_variance) for one in (self, other)
+        )
+        with np.errstate(divide="ignore"):
+            change = np.abs(variance - before) / before
+        return float(np.where(variance == before, 0.0, change).max())
+
+    @_quiet
     def deviation(self, target_std: float, *, per_channel: bool) -> float:
         """Return |Var / target_std^2 - 1|, of the blob or the largest over the channels."""
         variance = self.variance if per_channel else np.asarray(self.blob_variance)

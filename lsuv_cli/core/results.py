@@ -11,8 +11,12 @@ from lsuv_cli.core.choices import Status
 from lsuv_cli.core.indices import LayerIndex, WeightIndex, by_layer
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.records import Layer, LayerResult, Plan
+from lsuv_cli.core.rounding import explained
 from lsuv_cli.core.scale_rule import NO_SAMPLE, UNREACHED
 from lsuv_cli.core.solve import LayerSolution
+
+# The statuses that follow from how far a layer is from its target.
+BY_DEVIATION = (Status.CONVERGED, Status.MAX_ITERATIONS)
 
 
 @dataclass
@@ -44,6 +48,7 @@ def layer_results(
     *,
     tol: float,
     iterations: int,
+    rounding: Mapping[LayerIndex, float] | None = None,
 ) -> list[LayerResult]:
     """Return every layer's status and scale.
 
@@ -55,6 +60,8 @@ def layer_results(
             trusted. A layer that is missing among others has no output.
         tol: tolerated deviation from the target; that of the weight's dtype, if that is more.
         iterations: sweeps so far.
+        rounding: by how much rounding alone moves the variance of each layer's output, relative to
+            it; None where that was not measured.
     """
     results = []
     for index, planned in by_layer(plan.layers):
@@ -63,6 +70,9 @@ def layer_results(
         if measured is not None:
             deviation = plan.rule.deviation(measured, plan.target(index))
         status, detail = _status(plan, index, outcome, deviation, tol=tol, iterations=iterations)
+        if status in BY_DEVIATION and deviation is not None and rounding is not None:
+            noise, tolerance = rounding.get(index, 0.0), tolerated(planned.layer, tol)
+            status, detail = explained(deviation, noise, tolerance) or (status, detail)
         if after and measured is None and status is Status.CONVERGED:
             status, detail = UNREACHED
         is_left_alone = planned.skipped is not None or planned.first_use in outcome.unreached

@@ -12,6 +12,7 @@ from lsuv_cli.core.indices import LayerIndex, by_layer
 from lsuv_cli.core.moments import Moments
 from lsuv_cli.core.records import Plan, PlannedLayer, RunReport
 from lsuv_cli.core.results import tolerated
+from lsuv_cli.core.rounding import explained, is_suspicious
 from lsuv_cli.core.scale_rule import UNREACHED, ScaleRule, is_unsolvable
 
 
@@ -63,6 +64,7 @@ def verdicts(
     measured: Mapping[LayerIndex, Moments],
     distributions: Mapping[LayerIndex, Distribution],
     tol: float,
+    rounding: Mapping[LayerIndex, float] | None = None,
 ) -> list[Verdict]:
     """Judge every layer.
 
@@ -71,11 +73,36 @@ def verdicts(
         measured: for each measured layer's index the moments of its output.
         distributions: for each measured layer's index the distribution of its output.
         tol: tolerated |Var / target_std^2 - 1|; weights of low precision are allowed more.
+        rounding: by how much rounding alone moves the variance of each layer's output, relative to
+            it; None where that was not measured.
     """
+    noise = rounding or {}
     found = [
-        _verdict(plan, index, measured, distributions, tol) for index, _ in by_layer(plan.layers)
+        _verdict(plan, index, measured, distributions, tol, noise.get(index, 0.0))
+        for index, _ in by_layer(plan.layers)
     ]
     return [_shared(index, found) for index in range(len(found))]
+
+
+# The statuses that follow from how far a layer is from its target.
+JUDGED = (Status.WITHIN, Status.OUTSIDE, Status.NOISY)
+
+# Weights that were not initialised for these samples are far from the targets, for other reasons.
+_FAR = 100.0
+
+
+def may_be_rounding(plan: Plan, measured: Mapping[LayerIndex, Moments], tol: float) -> bool:
+    """Return whether a layer is so near its target, and yet off it, that rounding may be why.
+
+    The arguments are those of `verdicts`.
+    """
+    return any(
+        is_suspicious(deviation, tolerance) and deviation <= _FAR * tolerance
+        for index, moments in measured.items()
+        if plan.layers[index].skipped is None
+        for deviation in (plan.rule.deviation(moments, plan.target(index)),)
+        for tolerance in (tolerated(plan.layers[index].layer, tol),)
+    )
 
 
 def _verdict(
@@ -84,6 +111,7 @@ def _verdict(
     measured: Mapping[LayerIndex, Moments],
     distributions: Mapping[LayerIndex, Distribution],
     tol: float,
+    noise: float,
 ) -> Verdict:
     planned = plan.layers[index]
     moments = measured.get(index)
@@ -91,6 +119,9 @@ def _verdict(
     if moments is not None:
         deviation = plan.rule.deviation(moments, plan.target(index))
     status, detail = _judged(plan.rule, planned, moments, deviation, tol)
+    if status in (Status.WITHIN, Status.OUTSIDE) and deviation is not None:
+        tolerance = tolerated(planned.layer, tol)
+        status, detail = explained(deviation, noise, tolerance) or (status, detail)
     return Verdict(planned, status, detail, moments, deviation, distributions.get(index))
 
 

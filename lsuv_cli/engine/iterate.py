@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,12 +15,14 @@ from lsuv_cli.core.indices import LayerIndex, NormIndex, WeightIndex
 from lsuv_cli.core.moments import Float64Array, Moments
 from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import LayerResult
-from lsuv_cli.core.results import Outcome, layer_results
+from lsuv_cli.core.results import BY_DEVIATION, Outcome, layer_results, tolerated
+from lsuv_cli.core.rounding import is_suspicious
 from lsuv_cli.core.solve import LayerSolution, damp_overshoots
 from lsuv_cli.engine.batch_statistics import Forecast, measure_norm_inputs
 from lsuv_cli.engine.draw import PendingDraws
 from lsuv_cli.engine.measure_outputs import measure_outputs
 from lsuv_cli.engine.rescale import apply, clear_biases, set_running_statistics
+from lsuv_cli.engine.rounding import measure_rounding
 from lsuv_cli.engine.setup import Setup
 from lsuv_cli.engine.sweep import Sweeper
 from lsuv_cli.graph.parameters import Parameters
@@ -108,6 +112,7 @@ class Iterations:
         self._events = events
         self._observed = observed
         self._iterations = 0
+        self._largest_deviation = math.inf
         self._scales: dict[WeightIndex, Float64Array] = {}
         self._last_scales: dict[WeightIndex, Float64Array] = {}
         self._draws = PendingDraws(setup, weights, options, events)
@@ -205,8 +210,12 @@ class Iterations:
     def results(
         self, before: Mapping[LayerIndex, Moments], after: Mapping[LayerIndex, Moments]
     ) -> list[LayerResult]:
-        """Return every layer's status and scale; see `layer_results`."""
-        return layer_results(
+        """Return every layer's status and scale; see `layer_results`.
+
+        Where rounding may be what keeps layers from their targets, that is measured.
+        """
+        judge = partial(
+            layer_results,
             self._setup.plan,
             self.outcome,
             before,
@@ -214,6 +223,26 @@ class Iterations:
             tol=self._options.tol,
             iterations=self._iterations,
         )
+        results = judge()
+        if not self._may_be_rounding(results):
+            return results
+        return judge(rounding=measure_rounding(self._setup, self._weights, after, self._events))
+
+    def _may_be_rounding(self, results: Sequence[LayerResult]) -> bool:
+        """Return whether layers are off their targets although the last sweep was exact.
+
+        Where sweeps are not exact, they get nearer to the targets until rounding stops them.
+        """
+        deviations = [
+            (one.deviation, tolerated(one.planned.layer, self._options.tol))
+            for one in results
+            if one.status in BY_DEVIATION and one.deviation is not None
+        ]
+        largest = max((deviation for deviation, _ in deviations), default=0.0)
+        last, self._largest_deviation = self._largest_deviation, largest
+        if not self._setup.plan.needs_more_sweeps:
+            return any(is_suspicious(*one) for one in deviations)
+        return largest > last / 2 and any(one.status is Status.MAX_ITERATIONS for one in results)
 
     def is_done(self, results: Sequence[LayerResult]) -> bool:
         """Return whether all layers that can be are within tolerance, or no sweep is left.

@@ -7,10 +7,11 @@ from functools import partial
 from lsuv_cli.core.events import Events
 from lsuv_cli.core.group import Group
 from lsuv_cli.core.options import VerifyOptions
-from lsuv_cli.core.verification import Verification, verdicts
+from lsuv_cli.core.verification import Verification, may_be_rounding, verdicts
 from lsuv_cli.engine.batch_statistics import measure_and_set_statistics
 from lsuv_cli.engine.distributions import find_distributions
 from lsuv_cli.engine.measure_outputs import measure_outputs
+from lsuv_cli.engine.rounding import measure_rounding
 from lsuv_cli.jobs.file_settings import with_file_settings
 from lsuv_cli.jobs.opening import OpenedInputs, OpenModel, open_inputs, open_named
 from lsuv_cli.jobs.planning import plan_model
@@ -50,13 +51,17 @@ def verify_weights(
                 measured = measure_and_set_statistics(setup, weights, events, forecast)
             else:
                 measured = measure_outputs(setup, weights, events)
+            rounding = None
+            if may_be_rounding(setup.plan, measured, options.tol):
+                rounding = measure_rounding(setup, weights, measured, events)
             events.stage("measuring the distributions", len(setup.batches.counts))
             distributions = find_distributions(setup, weights, measured, events)
+        layers = verdicts(run.plan.layers, measured, distributions, options.tol, rounding)
         return Verification(
             **run.report_fields(),
             weights=None if options.weights is None else str(options.weights),
             files=files,
-            layers=tuple(verdicts(run.plan.layers, measured, distributions, options.tol)),
+            layers=tuple(layers),
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from lsuv_cli.core.errors import ModelError
+from lsuv_cli.core.rounding import moved
 from lsuv_cli.graph.torch_arrays import as_numpy
 from lsuv_cli.reading.torch_export import ConversionError, quiet
 from lsuv_cli.reading.torch_program import ConvertedGraph
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Of the largest output.
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 5e-2
+# Of what one random rounding does to the outputs.
+ROUNDING_MARGIN = 4.0
 
 
 def check_conversion(
@@ -62,11 +65,20 @@ def check_conversion(
         )
     except ModelError as error:
         raise ConversionError(f"ONNX Runtime can't run what the exporter makes: {error}") from None
+    wanted = [as_numpy(value) for value in expected]
     tolerance = HALF_TOLERANCE if "float16" in dtypes else TOLERANCE
-    if len(found) != len(expected) or not all(
-        _is_close(one, as_numpy(other), tolerance)
-        for one, other in zip(found, expected, strict=True)
-    ):
+    if _are_close(found, wanted, tolerance):
+        return
+    # Where the network amplifies rounding, two ways to compute the same differ as much.
+    generator = np.random.default_rng(0)
+    nudged = {
+        name: moved(value, generator) if name in graph.parameters else value
+        for name, value in feeds.items()
+        if name in taken
+    }
+    rounding = run_model(model.SerializeToString(), nudged)
+    tolerance = max(tolerance, ROUNDING_MARGIN * _difference(rounding, found))
+    if not _are_close(found, wanted, tolerance):
         raise ConversionError("what the exporter makes does not compute what the module computes")
 
 
@@ -80,6 +92,25 @@ def _runnable(graph: ConvertedGraph) -> tuple[onnx.ModelProto, dict[str, NDArray
         model.graph.input.append(helper.make_tensor_value_info(name, kind, source.info.shape))
         feeds[name] = source.read()
     return model, feeds
+
+
+def _are_close(
+    found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]], tolerance: float
+) -> bool:
+    return len(found) == len(expected) and all(
+        _is_close(one, other, tolerance) for one, other in zip(found, expected, strict=True)
+    )
+
+
+def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
+    """Return the largest difference of an output's elements, relative to its largest element."""
+    differences = [0.0]
+    for one, other in zip(found, expected, strict=True):
+        size = np.abs(np.nan_to_num(other.astype(np.float64))).max(initial=0.0)
+        if one.shape == other.shape and size:
+            distance = np.abs(np.nan_to_num(one.astype(np.float64) - other.astype(np.float64)))
+            differences.append(float(distance.max(initial=0.0) / size))
+    return max(differences)
 
 
 def _is_close(found: NDArray[Any], expected: NDArray[Any], tolerance: float) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from lsuv_cli.core.choices import Per, Status
 from lsuv_cli.core.comparison import Comparison, growth
 from lsuv_cli.core.records import LayerResult, Report
-from lsuv_cli.core.verification import Verdict, Verification
+from lsuv_cli.core.results import BY_DEVIATION
+from lsuv_cli.core.verification import JUDGED, Verdict, Verification
 from lsuv_cli.report.numbers import MISSING, parameter_names
 
 # Where the weights went, in place of a path.
@@ -49,8 +50,7 @@ def init_outcome(report: Report) -> str:
     deviations = [
         result.deviation
         for result in measured
-        if result.deviation is not None
-        and result.status in (Status.CONVERGED, Status.MAX_ITERATIONS)
+        if result.deviation is not None and result.status in (*BY_DEVIATION, Status.NOISY)
     ]
     text = tally(report.layers)
     if deviations:
@@ -96,7 +96,7 @@ def verification_details(verification: Verification) -> list[str]:
 def verification_outcome(verification: Verification) -> str:
     """Return the tally of a verification, the largest deviation, and the weights measured."""
     layers = verification.layers
-    judged = [one for one in layers if one.status in (Status.WITHIN, Status.OUTSIDE)]
+    judged = [one for one in layers if one.status in JUDGED]
     worst = max(
         (one for one in judged if one.deviation is not None),
         key=lambda one: one.deviation or 0.0,
