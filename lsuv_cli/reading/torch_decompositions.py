@@ -3,7 +3,8 @@
 It gives a Conv3d without a bias one that ONNX Runtime refuses, leaves out the projections of an
 LSTM, makes of an EmbeddingBag nested loops that crash ONNX Runtime, squeezes axes of other sizes
 than one, which PyTorch leaves as they are, and fails at a view of what an attention with a mask
-computes and at integers that are subtracted from a float. To be imported only where a program is at
+computes, at an attention with more axes than a batch and its heads, at integers that are subtracted
+from a float, and at rows that are multiplied in groups. To be imported only where a program is at
 hand: it imports torch.
 """
 
@@ -20,6 +21,11 @@ aten = torch.ops.aten
 EMBEDDING_BAGS = frozenset((aten.embedding_bag.padding_idx, aten.embedding_bag.default))
 # Returned by a decomposition that is for other arguments.
 NOT_HERE: Any = NotImplemented
+# Products of rows that are sorted by their matrix: PyTorch's own, and the transformers package's.
+GROUPED_PRODUCTS = frozenset(
+    ("aten._grouped_mm.default", "transformers.grouped_mm_fallback.default")
+)
+BATCH_AND_HEADS = 4  # the axes of attention that the exporter converts
 SUM, MEAN = 0, 1  # the modes of an EmbeddingBag; 2 is the maximum
 
 
@@ -39,8 +45,10 @@ def with_exportable_operators(
             from torch._decomp.decompositions import lstm_impl
 
             table[node.target] = lstm_impl
-        elif node.target == aten.scaled_dot_product_attention.default and _has_mask(node):
-            table[aten.view.default] = view
+        elif node.target == aten.scaled_dot_product_attention.default:
+            table |= _for_attention(node)
+        elif str(node.target) in GROUPED_PRODUCTS:
+            table[node.target] = grouped_product
         elif node.target == aten.conv3d.default and _has_no_bias(node):
             table[node.target] = conv3d
         elif node.target == aten.rsub.Scalar:
@@ -48,6 +56,12 @@ def with_exportable_operators(
         elif node.target == aten.squeeze.dim and _has_no_unit_axis(node):
             table[node.target] = squeeze
     return program.run_decompositions(table) if table else program
+
+
+def _for_attention(node: torch.fx.Node) -> dict[Any, Callable[..., Any]]:
+    if _axes(node) != BATCH_AND_HEADS:
+        return {node.target: attention}
+    return {aten.view.default: view} if _has_mask(node) else {}
 
 
 def _has_projections(node: torch.fx.Node) -> bool:
@@ -65,6 +79,12 @@ def _has_no_bias(node: torch.fx.Node) -> bool:
 def _has_mask(node: torch.fx.Node) -> bool:
     """Return whether an attention is given a mask, by position or by name."""
     return (node.args[3:4] or (node.kwargs.get("attn_mask"),))[0] is not None
+
+
+def _axes(node: torch.fx.Node) -> int:
+    """Return the number of axes of an attention's queries."""
+    query: Any = node.args[0]
+    return int(query.meta["val"].dim())
 
 
 def _has_no_unit_axis(node: torch.fx.Node) -> bool:
@@ -119,6 +139,70 @@ def subtract_from(x: Tensor, other: float, alpha: float = 1) -> Tensor:
     """Return the output of `aten.rsub.Scalar`: other - alpha x."""
     value = x.to(torch.result_type(x, other))
     return value * -alpha + other
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Return the output of `aten.scaled_dot_product_attention`, shape (..., queries, values).
+
+    Args:
+        query: shape (..., queries, features).
+        key: shape (..., keys, features).
+        value: shape (..., keys, values).
+        attn_mask: added to the scores, or false where they don't count; None for none.
+        dropout_p: the share of weights that is dropped.
+        is_causal: whether a query sees only the keys up to its own position.
+        scale: of the scores; None for one over the root of the features.
+        enable_gqa: whether one head of the keys serves several of the queries.
+    """
+    if query.dim() == BATCH_AND_HEADS or dropout_p:
+        return NOT_HERE  # type: ignore[no-any-return]
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = (query @ key.transpose(-2, -1)) * factor
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+        scores = torch.where(seen, scores, -torch.inf)
+    if attn_mask is not None:
+        is_shown = attn_mask.dtype == torch.bool
+        scores = torch.where(attn_mask, scores, -torch.inf) if is_shown else scores + attn_mask
+    return torch.softmax(scores, -1) @ value
+
+
+def grouped_product(
+    rows: Tensor,
+    matrices: Tensor,
+    ends: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Return rows times their matrices, shape (rows, outputs); `aten._grouped_mm` for 2-d rows.
+
+    Args:
+        rows: shape (rows, inputs), sorted by their matrix.
+        matrices: shape (matrices, inputs, outputs).
+        ends: where each matrix's rows end, shape (matrices,).
+        bias: not used by PyTorch so far.
+        out_dtype: the dtype of the result; None for that of the rows.
+    """
+    if rows.dim() != 2 or matrices.dim() != 3 or ends is None or bias is not None:
+        return NOT_HERE  # type: ignore[no-any-return]
+    places = torch.arange(rows.shape[0], device=rows.device)
+    # Rows beyond the last end have no matrix; what PyTorch returns for them is undefined.
+    index = (places[:, None] >= ends).sum(1).clamp(max=matrices.shape[0] - 1)
+    made = (rows[:, None] @ matrices[index])[:, 0]
+    return made if out_dtype is None else made.to(out_dtype)
 
 
 def view(x: Tensor, size: list[int]) -> Tensor:

@@ -69,13 +69,28 @@ def load_program(
     """
     import torch
 
-    with _logged_errors() as logged:
+    from lsuv_cli.reading.torch_operators import (
+        known_operators,
+        missing_operator,
+        without_known_operators,
+    )
+
+    with _logged_errors() as logged, known_operators() as were_defined:
         try:
-            return _without_guards(
-                torch.export.load(str(path) if content is None else io.BytesIO(content))
-            )
+            program = torch.export.load(str(path) if content is None else io.BytesIO(content))
+            if were_defined:
+                program = without_known_operators(program)
+            return _without_guards(program)
         except Exception as error:  # noqa: BLE001 - whatever PyTorch's reader stumbles over
             cause = (logged or [error])[0]
+    operator = missing_operator(str(cause))
+    if operator:
+        package = operator.partition("::")[0]
+        raise ModelError(
+            f"{path} calls {operator}, an operator that PyTorch does not have: a package registers "
+            "it when it is imported, and lsuv imports nothing that a file names; export the model "
+            f"without it, or import {package} in Python and call lsuv_cli.initialize there"
+        )
     written = f"PyTorch {archive.torch_version}" if archive.torch_version else "another PyTorch"
     raise ModelError(
         f"{path} was saved by {written} and can't be loaded by PyTorch {torch.__version__} "
