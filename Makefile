@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check schemas pins bench thorough zoo docker-test clean
+.PHONY: demo test lint types check schemas pins bench thorough zoo converters docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -49,12 +49,21 @@ zoo: $(VENV)/.zoo
 	-PYTHONPATH=tests $(BIN)/python benchmarks/zoo.py --out benchmarks/zoo.jsonl
 	PYTHONPATH=tests $(BIN)/python benchmarks/zoo_table.py
 
+# Checks files of other converters, which write them in environments of their own, since their
+# libraries do not go together, and writes their table into docs/graphs.md.
+converters: $(VENV)/.dev .venv-converters/.done .venv-paddle/.done
+	mkdir -p .converters
+	.venv-converters/bin/python benchmarks/converter_write.py .converters keras-tensorflow \
+	    keras-jax keras-torch tflite jax spox sklearn onnxsim onnxslim float16 extended
+	.venv-paddle/bin/python benchmarks/converter_write.py .converters paddle
+	PYTHONPATH=tests $(BIN)/python benchmarks/converters.py .converters
+
 # Builds the Dockerfile without a registry and runs what comes out; as root, for minutes.
 docker-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -p no:randomly tests/docker/docker_image.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-* .converters $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 # torch first, at the tested version: left to itself, an installer takes the newest with its CUDA.
 $(VENV)/.torch: constraints.txt
@@ -73,4 +82,18 @@ $(VENV)/.dev: $(VENV)/.demo pyproject.toml
 
 $(VENV)/.zoo: $(VENV)/.dev pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt --group zoo
+	@touch $@
+
+.venv-converters/.done: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv-converters
+	.venv-converters/bin/python -m pip install -q --upgrade pip
+	.venv-converters/bin/python -m pip install -q -c constraints.txt torch
+	.venv-converters/bin/python -m pip install -q -c constraints.txt --group converters
+	@touch $@
+
+# It wants an older onnx than we do.
+.venv-paddle/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-paddle
+	.venv-paddle/bin/python -m pip install -q --upgrade pip
+	.venv-paddle/bin/python -m pip install -q --group paddle
 	@touch $@

@@ -49,7 +49,7 @@ FACTORS: dict[str, tuple[int, ...]] = {
 }
 # Their outputs depend on the sizes of their inputs, not on the values.
 SIZES = frozenset(("Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"))
-_MATRIX = re.compile(r"(\.(\d+|query|key|value))+$")
+_MATRIX = re.compile(r"(\.(\d+|query|key|value|[WR]_\w))+$")
 REPEATS = frozenset(("Expand", "Tile"))
 PICKS = frozenset(("Gather", "GatherND", "GatherElements"))
 # What is picked from a table of matrices stays a matrix picked from a table behind these.

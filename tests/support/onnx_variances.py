@@ -33,9 +33,22 @@ def layer_variances(
         batches: what the file is fed, as it declares it.
         values: the values.
     """
-    changed = with_tensors(model, weights)
     wanted = list(dict.fromkeys(values))
-    del changed.graph.output[:]
+    found = values_of(with_tensors(model, weights), batches, wanted)
+    return {
+        name: float(value.astype(np.float64).var())
+        for name, value in zip(wanted, found, strict=True)
+    }
+
+
+def values_of(
+    model: onnx.ModelProto, batches: Sequence[Feeds], wanted: Sequence[str]
+) -> list[Array]:
+    """Return values of the main graph over all batches, flat unless there is only one."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    # Converters leave notes on types behind that are no longer true.
+    del changed.graph.output[:], changed.graph.value_info[:]
     changed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -44,14 +57,13 @@ def layer_variances(
         changed.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     fetched = [session.run(wanted, dict(feeds)) for feeds in batches]
-    return {
-        name: float(np.concatenate([np.ravel(one[i]) for one in fetched]).astype(np.float64).var())
-        for i, name in enumerate(wanted)
-    }
+    if len(fetched) == 1:
+        return list(fetched[0])
+    return [np.concatenate([np.ravel(one[i]) for one in fetched]) for i in range(len(wanted))]
 
 
 def with_tensors(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a model whose initializers and Constant nodes have other values, by their names.
+    """Return a model whose initializers, constants and copies have other values, by their names.
 
     Raises:
         AssertionError: a tensor has no place in the file.
@@ -65,9 +77,11 @@ def with_tensors(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.M
                 placed.add(tensor.name)
                 tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
         for node in graph.node:
-            if node.op_type == "Constant" and node.output[0] in weights:
+            # PyTorch's exporter stores equal weights once, and the others behind an Identity.
+            if node.op_type in ("Constant", "Identity") and node.output[0] in weights:
                 placed.add(node.output[0])
-                del node.attribute[:]
+                del node.attribute[:], node.input[:]
+                node.op_type = "Constant"
                 value = numpy_helper.from_array(weights[node.output[0]])
                 node.attribute.append(onnx.helper.make_attribute("value", value))
     assert placed == weights.keys(), f"no place for {weights.keys() - placed}"
