@@ -72,7 +72,7 @@ class Screen:
         self._stage_started = self.started
         self._task: TaskID | None = None
         self._progress: Progress | None = None
-        if self.console.is_terminal and verbosity > Verbosity.QUIET:
+        if self.console.file.isatty() and self.console.is_terminal and verbosity > Verbosity.QUIET:
             self._progress = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -160,9 +160,13 @@ class Screen:
 
 
 def _make_plain(console: Console) -> None:
-    """Take colour and the narrow width from a console that is no terminal."""
-    if not console.is_terminal:
-        console.width, console.no_color = PLAIN_WIDTH, True
+    """Take the narrow width from a console that is no terminal, and colour unless it is asked for.
+
+    FORCE_COLOR makes Rich take anything for a terminal.
+    """
+    if not console.file.isatty():
+        console.width = PLAIN_WIDTH
+    console.no_color = console.no_color or not console.is_terminal
 
 
 def as_plain_text(renderable: RenderableType) -> str:

@@ -28,7 +28,7 @@ def comparison_columns(comparison: Comparison) -> Iterator[LayerColumn]:
         yield from _std_columns(comparison, comparison.backward, " backward")
 
 
-def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+def comparison_tables(comparison: Comparison) -> Iterator[RenderableType]:
     """Yield the terminal's tables: by depth forward and backward, then by initialisation."""
     yield _by_depth(comparison, FORWARD, comparison.forward)
     if comparison.has_gradients:
@@ -47,7 +47,7 @@ def _std_columns(
         yield number_column(f"{one.init}{suffix}", stds(one))
 
 
-def _by_depth(comparison: Comparison, title: str, stds: StdsByLayer) -> Table:
+def _by_depth(comparison: Comparison, title: str, stds: StdsByLayer) -> RenderableType:
     first = select(_first_columns(comparison), ("layer", "op"))
     return terminal_table([*first, *_std_columns(comparison, stds)], title)
 

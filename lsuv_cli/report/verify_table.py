@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from rich.table import Table
-
 from lsuv_cli.core.choices import Status
 from lsuv_cli.core.verification import Verdict, Verification
 from lsuv_cli.report.columns import (
@@ -20,7 +18,7 @@ from lsuv_cli.report.columns import (
     weight_columns,
 )
 from lsuv_cli.report.numbers import MISSING, mean_of, number, std_of
-from lsuv_cli.report.terminal import select, terminal_table
+from lsuv_cli.report.terminal import LayerTable, select, terminal_table
 
 IN_THE_TERMINAL = ("layer", "op", "weight", "mean", "std", "dead", "saturated", "status")
 
@@ -43,7 +41,7 @@ def verification_columns(verification: Verification) -> Iterator[LayerColumn]:
     yield from weight_columns(layers)
 
 
-def verification_table(verification: Verification) -> Table:
+def verification_table(verification: Verification) -> LayerTable:
     """Return the terminal's table of a verification, one row per layer in execution order."""
     return terminal_table(select(verification_columns(verification), IN_THE_TERMINAL))
 
