@@ -88,7 +88,9 @@ def test_a_registered_format_of_pictures_feeds_a_model(tmp_path: Path, model: Pa
 def test_a_registered_format_is_named_where_types_are(tmp_path: Path, model: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "labels.csv").write_text("1,2\n")  # must be named by itself
-    with pytest.raises(DataError, match=r", \.album albums or, named .*, \.csv tables$"):
+    with pytest.raises(
+        DataError, match=r", \.album albums or, named .*, \.csv tables; found 1 \.csv$"
+    ):
         run(model, tmp_path / "in")
 
 

@@ -109,6 +109,10 @@ class LoadedSamples:
                 raise OutputError(f"the output {path} is one of the samples itself; choose another")
 
     def _report(self, options: WorkOptions, events: Events) -> None:
+        for text in self.files.remarks.notes:
+            events.note(text)
+        for text in self.files.remarks.warnings:
+            events.warn(text)
         for path, reason in self.batches.skipped:
             events.warn(f"skipped {path}: {reason}")
         wanted, used = options.samples.count, self.batches.total

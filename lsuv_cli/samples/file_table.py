@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -20,6 +21,19 @@ MOST_FORMATS = 0x40
 FORMAT_BITS = MOST_FORMATS - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What a user should know of a search: facts, and what may have to be changed."""
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def include(self, other: Remarks) -> None:
+        """Add those of another search."""
+        self.notes.extend(other.notes)
+        self.warnings.extend(other.warnings)
+
+
 class FileTable(Sequence[Path]):
     """Sample files, as paths that are made when they are asked for.
 
@@ -28,6 +42,7 @@ class FileTable(Sequence[Path]):
         reals: their real paths.
         folder_of: (n,) uint32, each file's index in `folders`.
         marks: (n,) uint8, the number of each file's format, with LINK and NAMED.
+        remarks: what the user should know of the search for them.
     """
 
     def __init__(
@@ -42,6 +57,7 @@ class FileTable(Sequence[Path]):
         self.reals = reals
         self.folder_of = folder_of
         self.marks = marks
+        self.remarks = Remarks()
         self._names = names
 
     @classmethod

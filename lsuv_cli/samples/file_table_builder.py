@@ -10,6 +10,7 @@ import numpy as np
 
 from lsuv_cli.samples.file_table import LINK, FileTable, joined, sort_key
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
+from lsuv_cli.samples.passed_over import PassedOver
 
 # Names packed at a time, which keeps the memory that packing needs small.
 CHUNK = 1 << 16
@@ -22,6 +23,8 @@ class FileTableBuilder:
         in_order: whether the runs came in the order of their paths.
         doubtful: real paths of the folders that may hold one file twice, as more than one
             source named them.
+        passed_over: what is no sample, by the real path of its folder, however often that is
+            searched.
     """
 
     def __init__(self, format_number: Callable[[str], int | None]) -> None:
@@ -33,6 +36,7 @@ class FileTableBuilder:
         self._format_number = format_number
         self.in_order = True
         self.doubtful: set[str] = set()
+        self.passed_over: dict[str, PassedOver] = {}
         self._folders: dict[str, int] = {}
         self._reals: list[str] = []
         self._source_of: dict[str, tuple[int, int]] = {}

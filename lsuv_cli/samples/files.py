@@ -21,6 +21,7 @@ from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.folders import add_folder, folder_text
 from lsuv_cli.samples.formats import described_formats, format_number
 from lsuv_cli.samples.listed import LIST_MARK, add_listed
+from lsuv_cli.samples.passed_over import PassedOver
 
 
 def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileTable:
@@ -51,8 +52,44 @@ def find_files(patterns: Sequence[str], leave_out: Iterable[Path] = ()) -> FileT
     if not files:
         raise DataError(
             f"no sample files in {', '.join(patterns)}; there must be {described_formats()}"
+            f"{_and_passed_over(builder)}"
         )
+    _remark(files, builder)
     return files
+
+
+def _and_passed_over(builder: FileTableBuilder) -> str:
+    passed_over = _all_passed_over(builder)
+    if not passed_over.total:
+        return ""
+    return f"; found {passed_over.describe()}{_remedies(passed_over)}"
+
+
+def _remark(files: FileTable, builder: FileTableBuilder) -> None:
+    """Note the files of other types; warn of those that could be read."""
+    passed_over = _all_passed_over(builder)
+    if not passed_over.total:
+        return
+    remedies = _remedies(passed_over)
+    files_text = "1 file" if passed_over.total == 1 else f"{passed_over.total} files"
+    text = f"passed over {files_text} of other types: {passed_over.describe()}{remedies}"
+    (files.remarks.warnings if remedies else files.remarks.notes).append(text)
+
+
+def _all_passed_over(builder: FileTableBuilder) -> PassedOver:
+    whole = PassedOver()
+    for one in builder.passed_over.values():
+        whole.include(one)
+    return whole
+
+
+def _remedies(passed_over: PassedOver) -> str:
+    """Return how files could be read that have been passed over, for the end of a sentence."""
+    commands: dict[str, list[str]] = {}
+    for suffix, command in formats.FORMATS.remedies().items():
+        if suffix in passed_over.kinds:
+            commands.setdefault(command, []).append(suffix)
+    return "".join(f"; to read {', '.join(some)}: {one}" for one, some in commands.items())
 
 
 def _find(pattern: str, builder: FileTableBuilder, sources: Iterator[int]) -> None:
@@ -88,7 +125,11 @@ def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]
     """Add the files that a glob matches; return whether it matches anything."""
     # `*.txt` names text files by themselves, and `*` does not.
     are_named = formats.FORMATS.by_suffix.get(Path(pattern).suffix) in formats.FORMATS.must_be_named
+    unwanted = {None, *formats.FORMATS.passed_over()}
+    if are_named:
+        unwanted -= formats.FORMATS.must_be_named
     loose: dict[str, set[str]] = {}
+    others: dict[str, PassedOver] = {}
     matched = False
     for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
         matched = True
@@ -96,11 +137,13 @@ def _add_matches(pattern: str, builder: FileTableBuilder, sources: Iterator[int]
             add_folder(Path(match), builder, next(sources))
             continue
         folder, name = os.path.split(match)
-        number = format_number(name)
-        if number is None or (number in formats.FORMATS.must_be_named and not are_named):
+        if format_number(name) in unwanted:
+            others.setdefault(folder, PassedOver()).add(name)
             continue
         if os.path.isfile(match):  # noqa: PTH113
             loose.setdefault(folder, set()).add(name)
+    for folder, passed_over in others.items():
+        builder.passed_over.setdefault(os.path.realpath(folder), passed_over)
     for folder in sorted(loose):
         names = sorted(loose.pop(folder))
         links = [name for name in names if os.path.islink(joined(folder, name))]  # noqa: PTH114

@@ -11,6 +11,7 @@ from lsuv_cli.samples import formats
 from lsuv_cli.samples.file_table import joined
 from lsuv_cli.samples.file_table_builder import FileTableBuilder
 from lsuv_cli.samples.formats import format_number
+from lsuv_cli.samples.passed_over import PassedOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def add_folder(folder: Path, builder: FileTableBuilder, source: int) -> None:
         real = os.path.realpath(todo)
         if real not in visited:
             visited.add(real)
-            pending += reversed(_in_order(todo, _list(todo)))
+            builder.passed_over[real] = passed_over = PassedOver()
+            pending += reversed(_in_order(todo, _list(todo, passed_over)))
 
 
 def folder_text(folder: Path) -> str:
@@ -78,11 +80,11 @@ def _in_order(folder: str, listing: _Listing) -> list[_Run | str]:
     return work
 
 
-def _list(folder: str) -> _Listing:
+def _list(folder: str, passed_over: PassedOver) -> _Listing:
     names: list[str] = []
     links: set[str] = set()
     subfolders: list[str] = []
-    passed_over = {None, *formats.FORMATS.must_be_named}
+    unwanted = {None, *formats.FORMATS.passed_over()}
     try:
         with os.scandir(folder or ".") as entries:
             for entry in entries:
@@ -91,7 +93,9 @@ def _list(folder: str) -> _Listing:
                     continue
                 if _is_dir(entry):
                     subfolders.append(name)
-                elif format_number(name) not in passed_over and _is_file(entry):
+                elif format_number(name) in unwanted:
+                    passed_over.add(name)
+                elif _is_file(entry):
                     names.append(name)
                     if entry.is_symlink():
                         links.add(name)

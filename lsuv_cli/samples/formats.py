@@ -10,10 +10,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lsuv_cli.samples.file_table import MOST_FORMATS, FileTable
+from lsuv_cli.samples.heif import lacking_plugin, open_heif_files
 from lsuv_cli.samples.npy_arrays import open_npy
 from lsuv_cli.samples.npz_arrays import open_npz
 from lsuv_cli.samples.parquet import open_parquet_tables
-from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES, PictureFiles
+from lsuv_cli.samples.picture_files import (
+    AVIF_SUFFIXES,
+    HEIF_SUFFIXES,
+    PICTURE_SUFFIXES,
+    PictureFiles,
+    lacking_avif,
+)
 from lsuv_cli.samples.pictures import Pictures
 from lsuv_cli.samples.safetensors_arrays import open_safetensors
 from lsuv_cli.samples.tar_shard import open_tar_shards
@@ -28,9 +35,9 @@ class PictureFormat:
     A new one is a line in `FORMATS`, and a file in this folder whose function returns `Pictures`.
     For files of one picture that Pillow decodes there is such a function already:
 
-        >>> avif = PictureFormat((".avif",), "pictures", PictureFiles)
-        >>> FORMATS.and_also(avif).describe()[:32]
-        '.avif, .bmp, .jpeg, .jpg, .pgm, '
+        >>> apng = PictureFormat((".apng",), "pictures", PictureFiles)
+        >>> FORMATS.and_also(apng).describe()[:21]
+        '.apng, .avif, .bmp, .'
 
     Attributes:
         suffixes: file name suffixes in lower case, each with its dot.
@@ -39,12 +46,15 @@ class PictureFormat:
             picture; raises DataError where one can't be read.
         must_be_named: whether such files are read only if `--data` names the file itself: found in
             a folder, they are more likely something else.
+        lacks: returns the command that installs what reads such files; "" where they can be read.
+            Without it those found in a folder are passed over.
     """
 
     suffixes: tuple[str, ...]
     description: str
     open: Callable[[FileTable], Pictures]
     must_be_named: bool = False
+    lacks: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,8 @@ class FormatTable:
         pictures: numbers of the formats of pictures.
         arrays: numbers of the formats of arrays.
         must_be_named: numbers of the formats whose files a folder's search passes over.
+        optional: numbers of the formats that need what may not be installed, and what returns how
+            it is; see `PictureFormat.lacks`.
     """
 
     def __init__(self, *formats: Format) -> None:
@@ -109,9 +121,27 @@ class FormatTable:
         self.pictures = frozenset(n for n, one in numbered if isinstance(one, PictureFormat))
         self.arrays = frozenset(n for n, one in numbered if isinstance(one, ArrayFormat))
         self.must_be_named = frozenset(n for n, one in numbered if one.must_be_named)
+        self.optional = {
+            n: one.lacks
+            for n, one in numbered
+            if isinstance(one, PictureFormat) and one.lacks is not str
+        }
 
     def __getitem__(self, number: int) -> Format:
         return self._formats[number]
+
+    def passed_over(self) -> set[int]:
+        """Return the numbers of the formats whose files a folder's search passes over here."""
+        return {*self.must_be_named, *(n for n, lacks in self.optional.items() if lacks())}
+
+    def remedies(self) -> dict[str, str]:
+        """Return how to install what reads the files of each suffix that can't be read here."""
+        lacking = {number: lacks() for number, lacks in self.optional.items()}
+        return {
+            suffix: lacking[number]
+            for suffix, number in self.by_suffix.items()
+            if lacking.get(number)
+        }
 
     def and_also(self, *formats: Format) -> FormatTable:
         """Return a table with more formats."""
@@ -146,6 +176,8 @@ COLLECTIONS = "collections of them (gunzip a .tar.gz)"
 
 FORMATS = FormatTable(
     PictureFormat(PICTURE_SUFFIXES, "pictures", PictureFiles),
+    PictureFormat(AVIF_SUFFIXES, "pictures", PictureFiles, lacks=lacking_avif),
+    PictureFormat(HEIF_SUFFIXES, "pictures", open_heif_files, lacks=lacking_plugin),
     PictureFormat((".tar",), COLLECTIONS, open_tar_shards),
     PictureFormat((".parquet",), COLLECTIONS, open_parquet_tables),
     ArrayFormat((".npy",), "arrays", open_npy),

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import Size
 from lsuv_cli.core.records import InputSpec
+from lsuv_cli.samples.heif import register_plugin
 
 # They say that a picture is large, its EXIF data damaged or its palette transparent. It is decoded
 # nevertheless, and the warning, about a line in Pillow, would not say which file it concerns.
@@ -134,6 +135,16 @@ def read_picture(source: Path | BinaryIO, wanted: PictureTransform) -> NDArray[n
 
 
 def _opened(source: Path | BinaryIO) -> Image.Image:
+    try:
+        return _identified(source)
+    except UnidentifiedImageError:
+        # It may be HEIF, in a collection or under another suffix.
+        if not register_plugin():
+            raise
+    return _identified(source)
+
+
+def _identified(source: Path | BinaryIO) -> Image.Image:
     try:
         return Image.open(source)
     except UnidentifiedImageError:

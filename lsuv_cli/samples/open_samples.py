@@ -17,7 +17,7 @@ from lsuv_cli.samples.files import find_files
 from lsuv_cli.samples.formats import PictureFormat
 from lsuv_cli.samples.input_shapes import with_shapes
 from lsuv_cli.samples.picture_source import PictureSource
-from lsuv_cli.samples.pictures import Pictures, concatenated
+from lsuv_cli.samples.pictures import Pictures, Remarked, concatenated
 from lsuv_cli.samples.source import Source
 
 # Takes the inputs to be fed, the options of samples, and a number of threads.
@@ -81,7 +81,10 @@ def open_pictures(files: FileTable) -> Pictures:
     for start, stop in pairwise(bounds):
         picture_format = formats.FORMATS[int(numbers[start])]
         assert isinstance(picture_format, PictureFormat)
-        parts.append(picture_format.open(files.part(start, stop)))
+        part = picture_format.open(files.part(start, stop))
+        if isinstance(part, Remarked):
+            files.remarks.include(part.remarks)
+        parts.append(part)
     if not any(map(len, parts)):
         raise DataError(f"{files[0]} holds no pictures: its table is empty")
     return concatenated(parts)

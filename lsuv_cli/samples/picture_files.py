@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+
+from PIL import features
 
 from lsuv_cli.samples.file_table import FileTable
 from lsuv_cli.samples.file_version import FileVersion
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (
+    *(".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+)
+AVIF_SUFFIXES = (".avif",)
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
+
+@cache
+def lacking_avif() -> str:
+    """Return what reads AVIF; "" where Pillow does, as its wheels do, built without it or not."""
+    return "" if features.check("avif") else "pip install --force-reinstall 'pillow>=11.3'"
 
 
 class PictureFiles:

@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from lsuv_cli.samples.file_table import Remarks
 
 
 class Pictures(Protocol):
@@ -40,6 +42,17 @@ class Pictures(Protocol):
             OSError: the file is gone.
         """
         ...
+
+
+@runtime_checkable
+class Remarked(Protocol):
+    """Pictures of whose search there is something to tell.
+
+    Attributes:
+        remarks: that.
+    """
+
+    remarks: Remarks
 
 
 class Concatenation:

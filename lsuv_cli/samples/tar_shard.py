@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import tarfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from lsuv_cli.core.errors import DataError
+from lsuv_cli.samples.file_table import Remarks
 from lsuv_cli.samples.file_version import FileVersion
+from lsuv_cli.samples.heif import INSTALL, lacking_plugin
 from lsuv_cli.samples.packed_strings import PackedStrings, pack
-from lsuv_cli.samples.picture_files import PICTURE_SUFFIXES
-from lsuv_cli.samples.pictures import Pictures, concatenated
+from lsuv_cli.samples.passed_over import PassedOver
+from lsuv_cli.samples.picture_files import AVIF_SUFFIXES, HEIF_SUFFIXES, PICTURE_SUFFIXES
+from lsuv_cli.samples.pictures import Concatenation, Pictures
 from lsuv_cli.samples.tar_headers import read_at, read_headers
 
 EXTENSIONS_SHOWN = 4
@@ -26,6 +29,13 @@ class TarShard:
     All after the first dot of a member's file name is its extension; so `key.cls` and
     `key.seg.png` are passed over, as are hidden files. Only headers are read; for each picture its
     name and some 25 bytes are kept.
+
+    Attributes:
+        path: the file.
+        passed_over: the members that are no pictures, by the last suffixes of their names.
+        lost: those of them that have a picture's suffix, after another one, and whose key has no
+            picture: they may be meant as samples.
+        first_lost: the name of the first of those.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,9 +45,12 @@ class TarShard:
             DataError: the archive can't be read, is damaged, cut short or compressed, or has no
                 picture, or several for one key.
         """
-        self._path = path
+        self.path = path
         self._offsets = array("q")
         self._sizes = array("q")
+        self.passed_over = PassedOver()
+        self.lost = 0
+        self.first_lost = ""
         with _explaining(path), path.open("rb", buffering=0) as file:
             self._file_version = FileVersion.of(file.fileno())
             self._names = self._index(file)
@@ -45,36 +58,53 @@ class TarShard:
     def _index(self, file: BinaryIO) -> PackedStrings:
         names = bytearray()
         others: dict[str, None] = {}
-        previous = ""
+        suffixes = _suffixes()
+        pictured = ""
+        # Members of one key lie side by side.
+        pending: list[str] = []
         for member in read_headers(file):
             key, extension = _split(member.name)
-            if not _is_picture(key, extension):
+            if pending and _split(pending[0])[0] != key:
+                self._lose(pending, pictured)
+            if not _is_picture(key, extension, suffixes):
                 if len(others) < EXTENSIONS_SHOWN:
                     others[extension] = None
+                if key and not key.endswith("/"):
+                    self.passed_over.add(member.name.rpartition("/")[2])
+                if _is_named_as_picture(key, extension, suffixes):
+                    pending.append(member.name)
                 continue
-            if key == previous:
+            if key == pictured:
                 raise DataError(
-                    f"{self._path} has several pictures for its sample {key}, and which of them "
+                    f"{self.path} has several pictures for its sample {key}, and which of them "
                     "the network takes is not clear; unpack those into a folder and give that"
                 )
-            previous = key
+            pictured = key
             names += pack([member.name])
             self._offsets.append(member.offset)
             self._sizes.append(member.size)
+        self._lose(pending, pictured)
         if not names:
             has = ", ".join(f"key.{extension}" for extension in others) or "nothing"
             raise DataError(
-                f"{self._path} has no pictures named as WebDataset names them, key.jpg, key.png "
+                f"{self.path} has no pictures named as WebDataset names them, key.jpg, key.png "
                 f"and so on; it has {has}"
             )
         return PackedStrings(names)
+
+    def _lose(self, pending: list[str], pictured: str) -> None:
+        """Count the members of a key that may be samples, unless it has a picture."""
+        if pending and _split(pending[0])[0] != pictured:
+            self.lost += len(pending)
+            self.first_lost = self.first_lost or pending[0]
+        pending.clear()
 
     def __len__(self) -> int:
         return len(self._sizes)
 
     def name(self, index: int) -> str:
         """Return the shard's path and the member's name."""
-        return f"{self._path}: {self._names[index]}"
+        return f"{self.path}: {self._names[index]}"
 
     def version(self, index: int) -> FileVersion:  # noqa: ARG002 - as for other pictures
         """Return the version of the file when it was found; `open` compares it."""
@@ -87,12 +117,42 @@ class TarShard:
             OSError: the shard can't be read, or has changed.
         """
         offset, size = self._offsets[index], self._sizes[index]
-        with self._path.open("rb", buffering=0) as file:
+        with self.path.open("rb", buffering=0) as file:
             self._file_version.check(file.fileno())
             data = read_at(file, size, offset)
         if len(data) != size:
             raise OSError(f"{len(data)} of {size} bytes could be read")
         return io.BytesIO(data)
+
+
+class TarShards(Concatenation):
+    """Shards one after another, with what was passed over in all of them."""
+
+    def __init__(self, shards: Sequence[TarShard]) -> None:
+        super().__init__(shards)
+        self.remarks = Remarks()
+        passed_over = PassedOver()
+        for shard in shards:
+            passed_over.include(shard.passed_over)
+        where = str(shards[0].path) if len(shards) == 1 else f"{len(shards)} shards"
+        if passed_over.total:
+            self.remarks.notes.append(
+                f"passed over members of {where} that are no pictures to WebDataset: "
+                f"{passed_over.describe()}{_remedy(passed_over)}"
+            )
+        lost = sum(shard.lost for shard in shards)
+        if lost:
+            first = next(shard for shard in shards if shard.lost)
+            self.remarks.warnings.append(
+                f"{lost} of the members passed over may be meant as samples, as "
+                f"{first.first_lost} in {first.path}: to WebDataset a name's extension begins at "
+                "its first dot; rename them, or unpack the shards and give the folder"
+            )
+
+
+def _remedy(passed_over: PassedOver) -> str:
+    is_lacking = lacking_plugin() and not passed_over.kinds.keys().isdisjoint(HEIF_SUFFIXES)
+    return f"; to read HEIC: {INSTALL}" if is_lacking else ""
 
 
 def open_tar_shards(paths: Iterable[Path]) -> Pictures:
@@ -101,7 +161,7 @@ def open_tar_shards(paths: Iterable[Path]) -> Pictures:
     Raises:
         DataError: see `TarShard`.
     """
-    return concatenated([TarShard(path) for path in paths])
+    return TarShards([TarShard(path) for path in paths])
 
 
 @contextmanager
@@ -137,6 +197,17 @@ def _split(name: str) -> tuple[str, str]:
     return folder + slash + stem, extension
 
 
-def _is_picture(key: str, extension: str) -> bool:
+def _suffixes() -> frozenset[str]:
+    """Return the suffixes of pictures that can be read, without the dots."""
+    known = (*PICTURE_SUFFIXES, *AVIF_SUFFIXES, *(() if lacking_plugin() else HEIF_SUFFIXES))
+    return frozenset(suffix[1:] for suffix in known)
+
+
+def _is_picture(key: str, extension: str, suffixes: frozenset[str]) -> bool:
     hidden = not key or key.endswith("/")
-    return not hidden and "." not in extension and f".{extension}".lower() in PICTURE_SUFFIXES
+    return not hidden and extension.lower() in suffixes
+
+
+def _is_named_as_picture(key: str, extension: str, suffixes: frozenset[str]) -> bool:
+    """Return whether a member has a picture's suffix behind another."""
+    return _is_picture(key, extension.rpartition(".")[2], suffixes)

@@ -37,6 +37,7 @@ OWNERS = {
     "onnx": {"graph", "passes", "reading", "layers", "names", "instrument", "memory", "weights"},
     "onnxruntime": {"runtime"},
     "PIL": {"samples"},
+    "pillow_heif": {"samples"},
     "bracex": {"samples"},
     "pyarrow": {"samples"},
     "safetensors": {"samples", "weights"},

@@ -162,6 +162,48 @@ def test_headers_are_read_as_tarfile_reads_them(
     assert found == expected
 
 
+def remarks(*data: Path) -> tuple[list[str], list[str]]:
+    files = find_files(list(map(str, data)))
+    open_pictures(files)
+    return files.remarks.notes, files.remarks.warnings
+
+
+def test_members_passed_over_are_counted(tmp_path: Path) -> None:
+    """Pictures with two suffixes are samples that were lost, unless their key has its own."""
+    first = write_tar(
+        tmp_path / "a.tar",
+        {
+            "0.png": png(0),
+            "0.cls": b"1",
+            "0.seg.png": png(1),
+            "1.cls": b"1",
+            "1.SEG.PNG": png(1),
+            "1.jfif": png(2),
+            "2.left.png": png(1),
+            "2.right.png": png(1),
+            "2.json": b"{}",
+            "._2.png": b"",
+        },
+    )
+    second = write_tar(tmp_path / "b.tar", {"0.png": png(0), "c.1.png": png(4)})
+    notes, warnings = remarks(first)
+    assert [note.split(": ") for note in notes] == [
+        [
+            f"passed over members of {first} that are no pictures to WebDataset",
+            "4 .png, 2 .cls, 1 .json",
+        ]
+    ]
+    assert [one.partition(" in ")[0] for one in warnings] == [
+        "2 of the members passed over may be meant as samples, as 2.left.png"
+    ]
+    notes, warnings = remarks(first, second)
+    assert "of 2 shards that are no pictures to WebDataset: 5 .png, 2 .cls, 1 .json" in notes[0]
+    assert warnings[0].startswith("3 of the members passed over")
+    (warning,) = remarks(second)[1]
+    assert f"as c.1.png in {second}: to WebDataset a name's extension begins" in warning
+    assert remarks(write_tar(tmp_path / "c.tar", {"a.png": png(0)})) == ([], [])
+
+
 def test_what_is_wrong_with_a_shard(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     write_tar(path, {"a.cls": b"1", "b.seg.png": png(0), "._c.png": b"x"})

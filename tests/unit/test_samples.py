@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from lsuv_cli.core.errors import DataError, UsageError
 from lsuv_cli.core.options import SampleOptions, Size
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.samples.files import find_files
+from lsuv_cli.samples.heif import lacking_plugin, register_plugin
 from lsuv_cli.samples.images import picture_transform, read_picture
+from lsuv_cli.samples.passed_over import PassedOver
+from lsuv_cli.samples.picture_files import HEIF_SUFFIXES
 from lsuv_cli.samples.statistics import normalisation_advice
 from support.loaded import RGB, load
 
@@ -52,8 +56,16 @@ def test_mean_and_std_by_channel(tmp_path: Path) -> None:
         load(tmp_path, std=(1.0, 2.0))
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff", ".ppm"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *(".jpg", ".png", ".webp", ".bmp", ".tiff", ".ppm", ".gif", ".jp2", ".j2k", ".avif"),
+        *(".jfif", ".jpe", ".JFIF", ".heic", ".hif"),
+    ],
+)
 def test_formats(tmp_path: Path, suffix: str) -> None:
+    if suffix in HEIF_SUFFIXES:
+        pytest.importorskip("pillow_heif").register_heif_opener()
     ramp = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 64, 3))
     save_picture(tmp_path / f"a{suffix}", ramp)
     feed = load(tmp_path).feeds["x"][0]
@@ -468,3 +480,64 @@ def test_notes_in_a_folder_are_no_tokens(tmp_path: Path) -> None:
     save_picture(tmp_path / "a.png", noise(8, 8, 3))
     (tmp_path / "labels.txt").write_text("1 2 3")
     assert load(tmp_path).count == 1
+
+
+def test_files_of_other_types_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.jfif", "deep/c.JPE"):
+        path = tmp_path / name
+        save_picture(path, noise(8, 8, 3), format="PNG")
+    others = [*(f"deep/{n}.csv" for n in range(3)), "x.mp4", "README", "y.mp4", "labels.txt"]
+    for name in (*others, ".hidden.csv"):
+        (tmp_path / name).touch()
+    expected = ["passed over 7 files of other types: 3 .csv, 2 .mp4, 1 .txt, 1 without a suffix"]
+    # Each once, however often a folder is named.
+    for data in ([tmp_path], [tmp_path, tmp_path / "deep"], [f"{tmp_path}/*"]):
+        found = find_files(list(map(str, data)))
+        assert len(found) == 3
+        assert [sorted_kinds(note) for note in found.remarks.notes] == list(
+            map(sorted_kinds, expected)
+        )
+        assert not found.remarks.warnings
+    assert not find_files([f"{tmp_path}/*.png"]).remarks.notes
+    with pytest.raises(DataError, match=r"no sample files .*; found 3 \.csv"):
+        find_files([f"{tmp_path}/deep/*.csv"])
+
+
+def sorted_kinds(text: str) -> tuple[str, list[str]]:
+    """Return a count of types, those of one number in the order of the alphabet."""
+    before, _, kinds = text.partition(": ")
+    return before, sorted(kinds.split(", "))
+
+
+def test_names_that_all_end_differently_are_counted_in_little_memory() -> None:
+    passed = PassedOver()
+    for number in range(1000):
+        passed.add(f"log.{number}")
+    passed.add("a.gif")
+    passed.add("b.gif")
+    assert passed.total == 1002
+    assert len(passed.kinds) <= 101
+    assert passed.describe() == "1 .0, 1 .1, 1 .2, 1 .3, 1 .4, 997 others"
+
+
+def test_heic_without_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder it is passed over, with what reads it; by itself it is refused."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr("lsuv_cli.samples.heif.find_spec", lambda _name: None)
+    lacking_plugin.cache_clear()
+    register_plugin.cache_clear()
+    save_picture(tmp_path / "a.png", noise(8, 8, 3))
+    for name in ("b.heic", "c.HEIC", "d.hif"):
+        (tmp_path / name).write_bytes(b"....ftypheic")
+    found = find_files([str(tmp_path)])
+    assert [path.name for path in found] == ["a.png"]
+    (warning,) = found.remarks.warnings
+    assert (
+        "passed over 3 files of other types: 2 .heic, 1 .hif; to read .heic, .hif: pip" in warning
+    )
+    with pytest.raises(
+        DataError, match=r"b\.heic is a HEIF picture.*pip install 'lsuv-cli\[heic\]'"
+    ):
+        load(tmp_path / "b.heic")
+    lacking_plugin.cache_clear()
+    register_plugin.cache_clear()

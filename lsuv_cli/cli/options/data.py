@@ -51,9 +51,9 @@ class DataFlags:
             rich_help_panel=DATA_PANEL,
             help="Samples: a file, a folder (searched recursively), a quoted glob, or @FILE for a "
             "list of paths (@- on stdin, as find -print0 writes it); repeatable. Pictures "
-            "(JPEG, PNG, WebP, BMP, TIFF, PPM; also in .tar shards and .parquet files), arrays "
-            "(.npy, .npz and .safetensors keyed by the model's input names, tensors in a .pt "
-            "file), or token ids (.txt, .jsonl; one sample per line).",
+            "(JPEG, PNG, WebP, AVIF, HEIC, GIF, JPEG 2000, BMP, TIFF, PPM; also in .tar shards and "
+            ".parquet files), arrays (.npy, .npz and .safetensors keyed by the model's input "
+            "names, tensors in a .pt file), or token ids (.txt, .jsonl; one sample per line).",
         ),
     ]
     samples: SamplesOption = "128"
