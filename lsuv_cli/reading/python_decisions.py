@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ FUNCTIONS = frozenset(
 )
 
 Lines = tuple[str, frozenset[str]]
+T = TypeVar("T")
 
 
 def python_decisions(
@@ -87,18 +88,24 @@ class _Dependence:
         return any(one in self._tensors for one in _tensors(value))
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows values through every operator.
+class _Watch(Generic[T]):
+    """Watches what a module runs.
 
     Attributes:
-        decisions: for each value that becomes one of Python's, the line of the module's own code,
-            and all lines of the stack.
+        decisions: what was noted of each value that becomes one of Python's.
     """
 
     def __init__(self, dependence: _Dependence) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.decisions: list[Lines] = []
+        super().__init__()
+        self.decisions: list[T] = []
         self._dependence = dependence
+
+
+class _Operators(_Watch[Lines], TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows values through every operator.
+
+    Of each decision it notes the line of the module's own code, and all lines of the stack.
+    """
 
     def __torch_dispatch__(
         self,
@@ -116,17 +123,11 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _Functions(TorchFunctionMode):
+class _Functions(_Watch[str], TorchFunctionMode):
     """Watches the functions that make Python values unseen.
 
-    Attributes:
-        decisions: the lines of the module's own code that call them.
+    Of each decision it notes the line of the module's own code.
     """
-
-    def __init__(self, dependence: _Dependence) -> None:
-        super().__init__()
-        self.decisions: list[str] = []
-        self._dependence = dependence
 
     def __torch_function__(
         self,
