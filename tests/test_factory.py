@@ -136,7 +136,10 @@ def test_what_can_not_be_used(
 def test_a_module_on_a_gpu_that_is_not_there(forked: Run) -> None:
     done = forked("init", "nets.some:cuda", "--data", "x.npy", "--out", "out")
     assert done.returncode == 3
+    # The line that asks for the GPU, and not one of PyTorch's.
+    (line,) = [n for n, text in enumerate(SOURCE.splitlines(), 1) if ".cuda()" in text]
     assert "nets.some:cuda raised" in done.stderr
+    assert f"some.py:{line}; correct it" in done.stderr
 
 
 def test_samples_that_do_not_fit(tmp_path: Path, forked: Run) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 FACTORY = re.compile(rf"(?P<source>{NAME}|.+\.py):(?P<name>{NAME})")
+# Folders of installed packages.
+PACKAGES = frozenset(("site-packages", "dist-packages"))
 MOST_SUGGESTIONS = 5
 
 
@@ -124,7 +126,9 @@ def _explained(what: str, advice: str) -> Iterator[None]:
             for one in traceback.extract_tb(error.__traceback__)
             if one.filename != __file__ and "importlib" not in one.filename
         ]
-        where = f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        # An error deep in an installed package says more at the line of the user's that led there.
+        own = [one for one in frames if PACKAGES.isdisjoint(Path(one.filename).parts)] or frames
+        where = f", at {own[-1].filename}:{own[-1].lineno}" if own else ""
         raise ModelError(
             f"{what} raised {type(error).__name__}: {first_line(error)}{where}; {advice}"
         ) from None
