@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check schemas pins bench thorough zoo converters docker-test clean
+.PHONY: demo test lint types check schemas pins bench thorough zoo converters fuzz docker-test clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(DEMO)
@@ -57,6 +57,14 @@ converters: $(VENV)/.dev .venv-converters/.done .venv-paddle/.done
 	    keras-jax keras-torch tflite jax spox sklearn onnxsim onnxslim float16 extended
 	.venv-paddle/bin/python benchmarks/converter_write.py .converters paddle
 	PYTHONPATH=tests $(BIN)/python benchmarks/converters.py .converters
+
+# Damages models, samples, weights and options at random, KIND=... or all of them; what .fuzz/ has
+# is not run again.
+KIND ?= models,samples,weights,configuration
+CASES ?= 20000
+SEED ?= 0
+fuzz: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --kinds $(KIND) --cases $(CASES) --seed $(SEED)
 
 # Builds the Dockerfile without a registry and runs what comes out; as root, for minutes.
 docker-test: $(VENV)/.dev
