@@ -276,6 +276,8 @@ def test_options_reach_the_engine(lsuv: Run, tiny: Path) -> None:
         "resize": None,
         "crop": None,
         "input_shapes": {},
+        "batch_axes": {},
+        "feeds": {},
     }
     conv, *others = report["layers"]
     assert [row["status"] for row in others] == ["excluded"] * 3

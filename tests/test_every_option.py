@@ -116,8 +116,8 @@ DATA_A = (
     "--json"
 )
 DATA_B = (
-    f"--data pictures --preset half {SIZES} --bn running --include 'conv*' --memory 20KB "
-    "--json --quiet"
+    f"--data pictures --preset half {SIZES} --batch-axis x=0 --bn running "
+    "--include 'conv*' --memory 20KB --json --quiet"
 )
 CHECKS_A: Mapping[str, Check] = {
     "-d": lambda r: r.report["samples"]["available"] == PICTURES,
@@ -139,6 +139,7 @@ CHECKS_B: Mapping[str, Check] = {
     "--data": lambda r: r.report["samples"]["used"] == PICTURES,
     "--preset": lambda r: r.options["mean"] == r.options["std"] == [0.5],
     "--input-shape": lambda r: r.input["shape"] == [PICTURES, 3, 12, 12],
+    "--batch-axis": lambda r: r.options["batch_axes"] == {"x": 0},
     "--bn": lambda r: r.options["bn"] == "running",
     "--memory": lambda r: r.options["batch_size"] == 1,
     "--json": lambda r: r.report,
@@ -248,9 +249,10 @@ CASES = [
     ),
     Case(
         "inspect",
-        f"m.onnx {SIZES} --plan --memory 20KB --include 'conv*' -q --json",
+        f"m.onnx {SIZES} --batch-axis x=-4 --plan --memory 20KB --include 'conv*' -q --json",
         {
             "--memory": lambda r: r.report["plan"]["batch_size"] == 1,
+            "--batch-axis": lambda r: r.report["inputs"][0]["batch_axis"] == 0,
             "--include": lambda r: r.layer("fc")["skipped"],
             "-q": lambda r: r.stderr == "",
         },
@@ -293,6 +295,7 @@ CASES = [
 # What shows nowhere else on one process without a GPU: that it is read, and refused where it is
 # wrong. Each with a value, the exit code and a part of the sentence.
 REFUSED = {
+    "--feed": ("gain=2", 2, "--feed gain: the model has no such input to feed; it has x"),
     "--strict": ("-d broken.png", 3, "can't read the picture broken.png"),
     "--names": ("keras", 3, "can't recover Keras' names from m.onnx"),
     "--like": ("other.safetensors", 3, "--like other.safetensors"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from lsuv_cli.core.choices import Status
+from lsuv_cli.core.errors import DataError, ModelError, UsageError
 from lsuv_cli.core.events import Silent
 from lsuv_cli.core.options import (
     InitOptions,
@@ -19,14 +21,26 @@ from lsuv_cli.core.options import (
 from lsuv_cli.core.records import Report
 from lsuv_cli.jobs.init import initialize_weights
 from support.agreement import hold_to_agree
+from support.onnx_cases.batch_axes import CASES as BATCH_AXES
+from support.onnx_cases.batch_axes import fixed_batch_on_axis_one
 from support.onnx_cases.bodies import CASES as BODIES
 from support.onnx_cases.case import Make, OnnxCase
+from support.onnx_cases.constant_inputs import CASES as CONSTANT_INPUTS
+from support.onnx_cases.constant_inputs import integer_given, scalar_given
 from support.onnx_cases.constants import CASES as CONSTANTS
 from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
+from support.onnx_cases.fixed_batches import fixed_batch_of_four
 from support.onnx_cases.names_and_ties import CASES as NAMES_AND_TIES
 from support.onnx_variances import layer_variances
 
-CASES = (*CONSTANTS, *FIXED_BATCHES, *BODIES, *NAMES_AND_TIES)
+CASES = (
+    *CONSTANTS,
+    *FIXED_BATCHES,
+    *BATCH_AXES,
+    *CONSTANT_INPUTS,
+    *BODIES,
+    *NAMES_AND_TIES,
+)
 TOLERANCE = 1e-3  # of --tol
 OF_SAMPLES = ("feeds", "batch_axes")
 
@@ -95,3 +109,44 @@ def test_other_commands_agree_with_init(tmp_path: Path, make: Make) -> None:
     hold_to_agree(report, weights, out, _options(case, model, data))
     variances = layer_variances(onnx.load(out), {}, case.batches(), case.layers.values())
     assert variances == pytest.approx(dict.fromkeys(variances, 1.0), abs=TOLERANCE)
+
+
+REFUSED = [
+    ({"feeds": {"gain": [1, 2]}}, "has the shape [2], and the input gain takes one number"),
+    ({"feeds": {"rate": 2}}, "no such input to feed; it has x, gain"),
+    ({"feeds": {"gain": 1e39}}, "is not finite in float32"),
+    ({"feeds": {"x": 1, "gain": 1}}, "none is left to feed"),
+    ({"feeds": {"x": [1, 2]}}, "does not fit one sample of the model's input x:?,8"),
+    ({"batch_axes": {"x": 2}}, "has 2 axes, the first being 0"),
+    ({"batch_axes": {"z": 0}}, "--batch-axis z: the model has no such input"),
+    ({}, "has no array for the model's input gain; it has x; give it there, or as --feed gain="),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED, ids=lambda value: str(value)[:30])
+def test_feeds_that_do_not_fit(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    case = replace(scalar_given(), options=options)
+    with pytest.raises((UsageError, DataError)) as caught:
+        _initialised(tmp_path, case)
+    assert words in str(caught.value)
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_an_integer_input_takes_no_fraction(tmp_path: Path) -> None:
+    case = integer_given()
+    wrong = {**case.options, "feeds": {"rate": 2.5}}
+    with pytest.raises(UsageError, match="is no int64"):
+        _initialised(tmp_path, replace(case, options=wrong))
+
+
+def test_inputs_that_declare_different_numbers_of_samples(tmp_path: Path) -> None:
+    case = fixed_batch_on_axis_one()
+    with pytest.raises(ModelError, match=r"\(x 2, h 3\).*--batch-axis"):
+        _initialised(tmp_path, replace(case, options={}))
+
+
+def test_fewer_samples_than_the_file_declares(tmp_path: Path) -> None:
+    case = fixed_batch_of_four()
+    few = {"x": case.samples["x"][:3]}
+    with pytest.raises(DataError, match=r"exactly 4 samples at a time.*there are only 3; give 4"):
+        _initialised(tmp_path, replace(case, samples=few))

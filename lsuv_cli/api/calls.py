@@ -84,6 +84,11 @@ def initialize(
         count: samples to use, picked by the seed where there are more; None or "all" for all.
         input_shapes: sizes without the batch axis by the inputs' names, where neither the model nor
             the samples tell them.
+        batch_axes: the axis along which an input's samples lie, by the inputs' names; None for one
+            that is the same for all samples. By default the one that the model names after the
+            batch, else the first.
+        feeds: what an input takes whatever the samples are, by the inputs' names: a number, a list
+            or an array.
         seed: seeds the choice of samples and the draws.
         mean: subtracted from every channel (pictures: of pixels in [0, 1]); one number, or one per
             channel.

@@ -11,7 +11,9 @@ from typing import Any, Literal, TypedDict, TypeVar
 from lsuv_cli.core.choices import BatchNorm, Bias, Init, Per, PreInit
 from lsuv_cli.core.errors import UsageError
 from lsuv_cli.core.limits import (
+    check_axis,
     check_divisors,
+    check_feed,
     check_globs,
     check_numbers,
     check_positive,
@@ -32,6 +34,8 @@ class InspectKeywords(TypedDict, total=False):
 
     count: int | Literal["all"] | None
     input_shapes: Mapping[str, Sequence[int]]
+    batch_axes: Mapping[str, int | None]
+    feeds: Mapping[str, Any]
     target_std: float
     target: Mapping[str, float]
     tol: float
@@ -115,6 +119,18 @@ def _check_shapes(shapes: object) -> dict[str, tuple[int, ...]]:
         raise UsageError(f"input_shapes {shapes!r:.60}: sizes are whole numbers") from None
 
 
+def _check_axes(axes: object) -> dict[str, int | None]:
+    if not isinstance(axes, Mapping):
+        raise UsageError(f"batch_axes {axes!r:.60}: not a mapping of inputs to axes")
+    return {str(name): check_axis(f"batch_axes {name}", axis) for name, axis in axes.items()}
+
+
+def _check_feeds(feeds: object) -> dict[str, Any]:
+    if not isinstance(feeds, Mapping):
+        raise UsageError(f"feeds {feeds!r:.60}: not a mapping of inputs to values")
+    return {str(name): check_feed(f"feeds {name}", value) for name, value in feeds.items()}
+
+
 def _check_inits(inits: object) -> tuple[Init, ...]:
     given = [inits] if isinstance(inits, str) or not isinstance(inits, Iterable) else list(inits)
     found = tuple(check_word("inits", one, words=Init) for one in given)
@@ -132,6 +148,8 @@ CHECKS: Mapping[str, Callable[[object], object]] = {
     "seed": partial(check_whole, "seed"),
     "count": _check_count,
     "input_shapes": _check_shapes,
+    "batch_axes": _check_axes,
+    "feeds": _check_feeds,
     "target_std": partial(check_positive, "target_std"),
     "target": _check_targets,
     "tol": partial(check_positive, "tol"),
@@ -152,7 +170,7 @@ CHECKS: Mapping[str, Callable[[object], object]] = {
 }
 
 # Those that say which samples are taken, and how they are read; `seed` does as well.
-SAMPLE_KEYWORDS = frozenset(("count", "mean", "std", "input_shapes"))
+SAMPLE_KEYWORDS = frozenset(("count", "mean", "std", "input_shapes", "batch_axes", "feeds"))
 
 # The fields of the options that are called otherwise.
 FIELDS = {"target": "targets"}
@@ -234,7 +252,7 @@ def with_keywords(
 
 def _plain(name: str, default: Any) -> Any:
     """Return a default as a caller would write it."""
-    if name in {"target", "input_shapes"}:
+    if name in {"target", "input_shapes", "batch_axes", "feeds"}:
         return {}
     if isinstance(default, str):
         return str(default)

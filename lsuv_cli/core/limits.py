@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lsuv_cli.core.errors import UsageError
 
@@ -108,6 +108,63 @@ def check_globs(name: str, value: object) -> tuple[str, ...]:
         if not isinstance(glob, str):
             raise UsageError(f"{name} {glob!r:.60}: not a pattern; give a text, as 'fc*'")
     return globs
+
+
+def check_feed(option: str, value: object) -> Any:
+    """Return a number, or nested lists of numbers, for an array of any kind.
+
+    Args:
+        option: what messages call it.
+        value: a number or a list; an array or a tensor is one of them.
+
+    Raises:
+        UsageError: it is none, its rows differ in length, or a number is not finite.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    # Of an array, or of one of its elements; numpy itself is slow to import.
+    found = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        _sizes(found)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(
+            f"{option} {value!r:.60}: neither a finite number nor a list of such, all of its rows "
+            "being of one length"
+        ) from None
+    return found
+
+
+def _sizes(value: object) -> tuple[int, ...]:
+    """Return the shape of nested lists of numbers.
+
+    Raises:
+        TypeError: they hold something else.
+        ValueError: they are no array, or a number is not finite.
+    """
+    if isinstance(value, (list, tuple)):
+        inner = {_sizes(one) for one in value}
+        if len(inner) != 1:
+            raise ValueError
+        return (len(value), *inner.pop())
+    if not isinstance(value, (int, float)):
+        raise TypeError
+    if not math.isfinite(value):
+        raise ValueError
+    return ()
+
+
+def check_axis(option: str, value: object) -> int | None:
+    """Return an axis, None being none.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    if value is None:
+        return None
+    try:
+        return int(value.__index__())  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):
+        raise UsageError(f"{option} {value!r:.60}: not the number of an axis, nor None") from None
 
 
 def _number(option: str, value: object) -> float:

@@ -41,6 +41,10 @@ class SampleOptions:
         crop: the centre that is cut out afterwards.
         input_shapes: sizes of an input without its batch axis, by the input's name; "" for the
             only one.
+        batch_axes: the axis along which an input's samples lie, by the input's name; None where it
+            takes the same for all.
+        feeds: numbers, or nested lists of them, that an input takes whatever the samples are, by
+            the input's name.
         strict: refuse pictures that can't be read instead of leaving them out.
         leave_out: files in the data's folders that are outputs, not samples.
     """
@@ -53,6 +57,8 @@ class SampleOptions:
     resize: Size | None = None
     crop: Size | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    batch_axes: Mapping[str, int | None] = field(default_factory=dict)
+    feeds: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     leave_out: tuple[Path, ...] = ()
 
@@ -167,6 +173,8 @@ class WorkOptions:
             "resize": str(pictures.resize) if pictures.resize else None,
             "crop": str(pictures.crop) if pictures.crop else None,
             "input_shapes": {name: list(sizes) for name, sizes in pictures.input_shapes.items()},
+            "batch_axes": dict(pictures.batch_axes),
+            "feeds": dict(pictures.feeds),
         }
 
 

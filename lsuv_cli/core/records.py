@@ -225,7 +225,7 @@ class InputSpec:
 
     def describe(self) -> str:
         """Return the name and shape in one word, `x:?,3,224,224`."""
-        if self.shape is None:
+        if not self.shape:
             return self.name
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name}:{sizes}"

@@ -30,8 +30,8 @@ from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.formats import format_of
 from lsuv_cli.reading.model_format import EXAMPLES
 from lsuv_cli.runtime.store import ValueStore
+from lsuv_cli.samples.fed_inputs import fed_inputs
 from lsuv_cli.samples.input_description import describe_feed
-from lsuv_cli.samples.input_shapes import with_shapes
 from lsuv_cli.samples.open_samples import open_samples
 
 
@@ -59,7 +59,7 @@ def inspect_model(
         plan = plan_model(inputs)
         warn_of_handmade(inputs, plan)
         model = inputs.model
-        specs = with_shapes(model.inputs, options.samples.input_shapes)
+        specs = fed_inputs(model.inputs, options.samples).specs
         run = _plan_run(options, inputs, plan, specs) if options.plan else None
     return Inspection(
         version=__version__,
@@ -107,7 +107,7 @@ def _read_without_samples(
 
 def _zeros(options: InspectOptions, inputs: Sequence[InputSpec]) -> Feeds:
     """Return examples of inputs whose shapes only the user can tell."""
-    specs = with_shapes(inputs, options.samples.input_shapes)
+    specs = fed_inputs(inputs, options.samples).specs
     missing = [spec.name for spec in specs if spec.shape is None]
     if missing:
         name = format_of(options.model, options.content).name

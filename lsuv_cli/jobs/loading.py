@@ -14,6 +14,7 @@ from lsuv_cli.core.options import WorkOptions
 from lsuv_cli.core.records import InputSpec
 from lsuv_cli.memory.budget import Budget
 from lsuv_cli.samples.batch import SampleBatches
+from lsuv_cli.samples.fed_inputs import fed_inputs
 from lsuv_cli.samples.open_samples import FindSamples
 from lsuv_cli.samples.statistics import describe_input, normalisation_advice
 
@@ -61,15 +62,18 @@ class LoadedSamples:
         """
         events.stage("reading the samples", options.samples.count)
         self._options = options
-        self._declared = declared_batch(inputs)
-        source, self.files = find(inputs, options.samples, options.threads)
+        fed = fed_inputs(inputs, options.samples)
+        self._declared = declared_batch(fed.specs)
+        source, self.files = find(fed.sampled, options.samples, options.threads)
         try:
             self.refuse_overwriting(options.outputs)
             wanted = min(options.samples.count or source.available, source.available)
             units = -(-wanted // (self._declared or 1))
             self._share = -(-units // group.size) * (self._declared or 1)
             self._budget: Budget | None = None
-            self.batches = SampleBatches(source, options.samples, *self._limits(), self._declared)
+            self.batches = SampleBatches(
+                source, options.samples, *self._limits(), self._declared, fed
+            )
             if budget_of is not None:
                 self.fit(budget_of)
             self.batches.read(group, events.advance)

@@ -25,6 +25,7 @@ class ModelInput(TypedDict):
     name: str
     dtype: str | None
     shape: list[int | None] | None
+    batch_axis: int | None
     meaning: str
 
 
@@ -92,6 +93,7 @@ def _input(one: InspectedInput) -> ModelInput:
         "name": one.spec.name,
         "dtype": one.spec.dtype or None,
         "shape": None if one.spec.shape is None else list(one.spec.shape),
+        "batch_axis": one.spec.batch_axis,
         "meaning": one.meaning,
     }
 

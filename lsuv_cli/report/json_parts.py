@@ -59,6 +59,8 @@ class MeasureSettings(TypedDict):
     resize: str | None
     crop: str | None
     input_shapes: dict[str, list[PositiveCount]]
+    batch_axes: dict[str, int | None]
+    feeds: dict[str, Any]
 
 
 class DrawSettings(MeasureSettings):

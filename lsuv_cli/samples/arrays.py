@@ -122,15 +122,22 @@ def _sources(names: Sequence[str], path: Path, specs: Sequence[InputSpec]) -> di
         inputs = ", ".join(spec.name for spec in specs)
         raise DataError(
             f"{path} holds one array, but the model has the inputs {inputs}; "
-            "use .npz files keyed by their names"
+            "use .npz files keyed by their names, or give --feed NAME=VALUE for one that is the "
+            "same for all samples"
         )
     missing = [spec.name for spec in specs if spec.name not in names]
     if missing:
         raise DataError(
             f"{path} has no array for the model's input {', '.join(missing)}; "
-            f"it has {', '.join(names) or 'none'}"
+            f"it has {', '.join(names) or 'none'}{_advice(missing, specs)}"
         )
     return {spec.name: spec.name for spec in specs}
+
+
+def _advice(missing: Sequence[str], specs: Sequence[InputSpec]) -> str:
+    """Return how inputs that are the same for all samples are given; "" where none is missing."""
+    constant = [s.name for s in specs if s.name in missing and s.batch_axis is None]
+    return f"; give it there, or as --feed {constant[0]}=VALUE" if constant else ""
 
 
 def _samples(array: NDArray[Any], spec: InputSpec, path: Path) -> NDArray[Any]:

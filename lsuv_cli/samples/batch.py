@@ -16,6 +16,7 @@ from lsuv_cli.core.group import Group, total_of
 from lsuv_cli.core.options import SampleOptions
 from lsuv_cli.core.preinit import generator
 from lsuv_cli.core.records import Feeds, InputSpec, InputStatistics, Specs
+from lsuv_cli.samples.fed_inputs import FedInputs
 from lsuv_cli.samples.sample_versions import SampleVersions
 from lsuv_cli.samples.source import Source, in_batches
 from lsuv_cli.samples.statistics import InputMeter
@@ -33,7 +34,7 @@ class SampleBatches:
         batch_size: int,
         cache: int,
         declared: int | None = None,
-        constants: Feeds | None = None,
+        fed: FedInputs | None = None,
     ) -> None:
         """Begin with no sample chosen.
 
@@ -44,7 +45,8 @@ class SampleBatches:
             cache: bytes of read samples that are held in memory, so as not to be read again.
             declared: the number of samples that every batch has, `batch_size` then; those left
                 over are passed over. None where the last batch may have fewer.
-            constants: what inputs are fed that the source knows nothing of.
+            fed: the inputs that options give a value, of which the source knows nothing; None for
+                none.
         """
         self.total = 0
         self.declared = declared
@@ -58,12 +60,16 @@ class SampleBatches:
         self._cached: dict[int, Feeds] = {}
         self._batches: list[NDArray[np.int64]] = []
         self._versions = SampleVersions(source)
-        self._constants = {**source.constants, **(constants or {})}
+        self._constants = {**source.constants, **(fed.constants if fed else {})}
+        self._every_sample = fed.every_sample if fed else {}
+        sampled = {**{spec.name: spec for spec in (fed.specs if fed else ())}, **source.specs}
+        given = {name: (one.shape, one.dtype) for name, one in self._every_sample.items()}
         self.specs: Specs = {
-            name: spec.fed(*source.shapes[name]) for name, spec in source.specs.items()
-        } | {
-            name: InputSpec(name, value.dtype.name, value.shape, None)
-            for name, value in self._constants.items()
+            **{name: sampled[name].fed(*one) for name, one in {**source.shapes, **given}.items()},
+            **{
+                name: InputSpec(name, value.dtype.name, value.shape, None)
+                for name, value in self._constants.items()
+            },
         }
 
     @property
@@ -199,7 +205,13 @@ class SampleBatches:
         return self._fed(feeds)
 
     def _fed(self, rows: Feeds) -> Feeds:
-        return {**with_batch_axes(rows, self.specs), **self._constants}
+        """Return what the model is fed for some samples, of which each is a row."""
+        count = len(next(iter(rows.values())))
+        repeated = {
+            name: np.broadcast_to(value, (count, *value.shape))
+            for name, value in self._every_sample.items()
+        }
+        return {**with_batch_axes({**rows, **repeated}, self.specs), **self._constants}
 
     def fingerprint(self) -> str:
         """Return a digest that changes with the samples and their order."""
@@ -207,7 +219,7 @@ class SampleBatches:
         for batch in self._batches:
             digest.update(batch.tobytes())
             digest.update(self._versions.hashes[batch].tobytes())
-        for name, value in sorted(self._constants.items()):
+        for name, value in sorted({**self._every_sample, **self._constants}.items()):
             digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
         return digest.hexdigest()
 

@@ -75,12 +75,13 @@ def same_for_all(array: Array, spec: InputSpec, place: str) -> Array:
     if array.size == 1 and sizes is not None and all(size in (1, None) for size in sizes):
         array = array.reshape((1,) * len(sizes))
     if not fits(array.shape, sizes):
+        advice = f"; where they lie along one of its axes, give it: --batch-axis {spec.name}=0"
         raise DataError(
             f"{place} has the shape {list(array.shape)}, and the input {spec.describe()} takes "
-            f"one value for all samples; where they lie along one of its axes, give it: "
-            f"--batch-axis {spec.name}=0"
+            f"{'one array' if sizes else 'one number'} for all samples{advice if sizes else ''}"
         )
-    kept = array.astype(spec.dtype or array.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = array.astype(spec.dtype or array.dtype)
     if kept.dtype.kind in "biu" and not np.array_equal(kept, array):
         raise DataError(
             f"{place} for the input {spec.name} is no {spec.dtype}: {array.ravel()[:4].tolist()}"

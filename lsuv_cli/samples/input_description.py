@@ -12,6 +12,12 @@ COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 def describe_feed(spec: InputSpec) -> str:
     """Describe the samples that feed an input."""
+    if spec.batch_axis is None:
+        return "one array for all samples, from the .npz file or --feed"
+    return _describe_samples(spec)
+
+
+def _describe_samples(spec: InputSpec) -> str:
     if spec.shape is None:
         return "anything: the model does not declare its shape"
     if spec.dtype.startswith(("int", "uint")) and spec.dtype != "uint8":

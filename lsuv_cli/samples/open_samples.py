@@ -52,7 +52,8 @@ def open_samples(
         names = ", ".join(spec.name for spec in specs)
         raise DataError(
             f"the model has the inputs {names}, and pictures can feed only one; "
-            "give .npz files keyed by their names"
+            "give .npz files keyed by their names, or --feed NAME=VALUE for one that is the same "
+            "for all samples"
         )
     if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
         sizes = ",".join(map(str, (specs[0].shape or ())[1:]))

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from lsuv_cli.cli.exits import with_exit_code
-from lsuv_cli.cli.options.data import InputShapeOption, SamplesOption
+from lsuv_cli.cli.options.data import (
+    BatchAxisOption,
+    FeedOption,
+    InputShapeOption,
+    SamplesOption,
+)
 from lsuv_cli.cli.options.expand import with_flags
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
@@ -17,7 +22,12 @@ from lsuv_cli.cli.options.panels import MACHINE_PANEL
 from lsuv_cli.cli.running import open_run, print_result
 from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.errors import ExitCode
-from lsuv_cli.core.option_texts import parse_input_shapes, parse_samples
+from lsuv_cli.core.option_texts import (
+    parse_batch_axes,
+    parse_feeds,
+    parse_input_shapes,
+    parse_samples,
+)
 from lsuv_cli.core.options import InspectOptions, SampleOptions
 from lsuv_cli.processes.run import Run
 
@@ -40,6 +50,8 @@ def inspect(
     *,
     model_args: ModelArgsOption = None,
     input_shape: InputShapeOption = None,
+    batch_axis: BatchAxisOption = None,
+    feed: FeedOption = None,
     plan: PlanOption = False,
     samples: SamplesOption = "128",
     layers: LayerFlags,
@@ -59,6 +71,8 @@ def inspect(
             data=(),
             count=parse_samples(samples),
             input_shapes=parse_input_shapes(input_shape or ()),
+            batch_axes=parse_batch_axes(batch_axis or ()),
+            feeds=parse_feeds(feed or ()),
         ),
         plan=plan,
         **layers.options(),

@@ -13,6 +13,8 @@ from lsuv_cli.cli.options.panels import DATA_PANEL
 from lsuv_cli.core.option_texts import (
     PRESETS,
     normalisation,
+    parse_batch_axes,
+    parse_feeds,
     parse_input_shapes,
     parse_samples,
     parse_size,
@@ -34,6 +36,25 @@ InputShapeOption = Annotated[
         rich_help_panel=DATA_PANEL,
         help="Sizes that the model leaves open, without the batch axis, such as "
         "x:3,224,224; repeatable.",
+    ),
+]
+BatchAxisOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=AXIS",
+        rich_help_panel=DATA_PANEL,
+        help="The axis along which an input's samples lie, the first being 0; none if it is the "
+        "same for all samples; repeatable. [dim]\\[default: the one named after the batch, else "
+        "the first][/dim]",
+    ),
+]
+FeedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        rich_help_panel=DATA_PANEL,
+        help="What an input takes whatever the samples are: a number, true or false, or a list, "
+        "such as gain=2 or sizes=224,224; repeatable.",
     ),
 ]
 
@@ -103,6 +124,8 @@ class DataFlags:
         ),
     ] = None
     input_shape: InputShapeOption = None
+    batch_axis: BatchAxisOption = None
+    feed: FeedOption = None
     strict: Annotated[
         bool,
         typer.Option(
@@ -132,6 +155,8 @@ class DataFlags:
             resize=parse_size(self.resize, "--resize") if self.resize is not None else None,
             crop=parse_size(self.crop, "--crop") if self.crop is not None else None,
             input_shapes=parse_input_shapes(self.input_shape or ()),
+            batch_axes=parse_batch_axes(self.batch_axis or ()),
+            feeds=parse_feeds(self.feed or ()),
             strict=self.strict,
             leave_out=leave_out,
         )

@@ -29,6 +29,7 @@ class OnnxCase:
             the same for all batches.
         said: texts that the command says.
         unsaid: texts that it does not say.
+        given: what the file is fed beside them with every batch.
         options: of `InitOptions` and `SampleOptions`.
     """
 
@@ -41,6 +42,7 @@ class OnnxCase:
     axes: Mapping[str, int | None] = field(default_factory=dict)
     said: Sequence[str] = ()
     unsaid: Sequence[str] = ()
+    given: Mapping[str, Array] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def batches(self) -> list[dict[str, Array]]:
@@ -54,6 +56,7 @@ class OnnxCase:
                 name: value if axes[name] is None else _part(value, axes[name] or 0, start, size)
                 for name, value in self.samples.items()
             }
+            | dict(self.given)
             for start in range(0, count - size + 1, size)
         ]
 
@@ -73,21 +76,26 @@ def graph_model(
     *,
     opset: int = 15,
     producer: str = "",
+    types: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """Return a model.
 
     Args:
         nodes: its nodes.
-        inputs: the shape of each of its inputs, which are float32.
+        inputs: the shape of each of its inputs.
         output: its output.
         weights: its initializers.
         opset: the version of its operators.
         producer: the program that wrote it.
+        types: those of inputs that are not float32.
     """
     graph = helper.make_graph(
         list(nodes),
         "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [
+            helper.make_tensor_value_info(name, (types or {}).get(name, TensorProto.FLOAT), shape)
+            for name, shape in inputs.items()
+        ],
         [onnx.ValueInfoProto(name=output)],
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
     )
