@@ -22,14 +22,19 @@ from lsuv_cli.core.records import Report
 from lsuv_cli.jobs.init import initialize_weights
 from support.agreement import hold_to_agree
 from support.onnx_cases.batch_axes import CASES as BATCH_AXES
-from support.onnx_cases.batch_axes import fixed_batch_on_axis_one
+from support.onnx_cases.batch_axes import batch_on_axis_one, fixed_batch_on_axis_one, time_first
 from support.onnx_cases.bodies import CASES as BODIES
 from support.onnx_cases.case import Make, OnnxCase
 from support.onnx_cases.constant_inputs import CASES as CONSTANT_INPUTS
-from support.onnx_cases.constant_inputs import integer_given, scalar_given
+from support.onnx_cases.constant_inputs import integer_given, scalar_given, scalar_input
 from support.onnx_cases.constants import CASES as CONSTANTS
 from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
-from support.onnx_cases.fixed_batches import fixed_batch_of_four
+from support.onnx_cases.fixed_batches import (
+    condition_per_sample,
+    fixed_batch_mixes,
+    fixed_batch_of_four,
+    samples_averaged,
+)
 from support.onnx_cases.names_and_ties import CASES as NAMES_AND_TIES
 from support.onnx_variances import layer_variances
 
@@ -150,3 +155,30 @@ def test_fewer_samples_than_the_file_declares(tmp_path: Path) -> None:
     few = {"x": case.samples["x"][:3]}
     with pytest.raises(DataError, match=r"exactly 4 samples at a time.*there are only 3; give 4"):
         _initialised(tmp_path, replace(case, samples=few))
+
+
+def test_samples_of_different_branches_fed_as_declared(tmp_path: Path) -> None:
+    case = condition_per_sample()
+    mixed = {"x": case.samples["x"] * np.sign(np.arange(16) - 8.5)[:, None].astype(np.float32)}
+    with pytest.raises(ModelError, match="takes 1 at a time, so give samples of one branch"):
+        _initialised(tmp_path, replace(case, samples=mixed))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [fixed_batch_mixes, samples_averaged, batch_on_axis_one, time_first, scalar_input],
+    ids=lambda make: make.__name__,
+)
+def test_the_batch_size_decides_nothing(tmp_path: Path, make: Make) -> None:
+    """Where samples do not mix, and where the file declares how many are fed."""
+    case = make()
+    found = []
+    for size in (1, 3, 16):
+        given = replace(case, options={**case.options, "batch_size": size})
+        report, written, _ = _initialised(tmp_path, given, verify=False)
+        found.append((written, [np.ravel(one.scale) for one in report.layers]))
+    (first, scales), *others = found
+    for written, other_scales in others:
+        np.testing.assert_allclose(other_scales, scales, rtol=1e-6)
+        if case.fed:
+            assert all(np.array_equal(written[name], first[name]) for name in first)

@@ -75,9 +75,14 @@ def common_branch_decisions(
     texts = group.gather_text(json.dumps(found))
     everyone: list[list[Decisions]] = [one for text in texts for one in json.loads(text)]
     if any(one != everyone[0] for one in everyone):
+        advice = (
+            "set --batch-size to the number of samples"
+            if batches.declared is None
+            else f"its file takes {batches.declared} at a time, so give samples of one branch alone"
+        )
         raise ModelError(
-            f"{source.path}: not all batches of samples take the same branches; set "
-            "--batch-size to the number of samples, or export the model with only one branch"
+            f"{source.path}: not all batches of samples take the same branches; {advice}, or "
+            "export the model with only one branch"
         )
     return everyone[0]
 

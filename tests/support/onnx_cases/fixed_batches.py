@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from support.graphs import node
+from support.graphs import body, node
 from support.onnx_cases.case import OnnxCase, graph_model, matrix_product, normal
 
 PICTURES = (16, 8, 2, 2)
@@ -75,7 +75,30 @@ def softmax_over_samples() -> OnnxCase:
     return OnnxCase(model, samples, {"l1": "a", "l2": "y"}, fed=2)
 
 
+def condition_per_sample() -> OnnxCase:
+    """An If whose condition is taken for each sample, of which the file takes one at a time."""
+    first, second = (
+        body([matrix_product("a", f"w{i}", f"y{i}", f"fc{i}")], {}, [f"y{i}"]) for i in (1, 2)
+    )
+    nodes = [
+        matrix_product("x", "w", "a", "fc"),
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=1),
+        node("Greater", "m z", "c"),
+        helper.make_node("If", ["c"], ["y"], then_branch=first, else_branch=second),
+    ]
+    weights = {
+        "w": normal(8, 8),
+        "w1": normal(8, 8, seed=1),
+        "w2": normal(8, 8, seed=2),
+        "z": np.array([[0]], np.float32),
+    }
+    model = graph_model(nodes, {"x": [1, 8]}, "y", weights)
+    samples, others = {"x": normal(16, 8, loc=2)}, {"fc2": "unreachable"}
+    return OnnxCase(model, samples, {"fc": "a", "fc1": "y"}, others, fed=1)
+
+
 CASES = (
+    condition_per_sample,
     fixed_batch_reshape,
     fixed_batch_of_four,
     fixed_batch_mixes,
