@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lsuv_cli.core.choices import Init
 from lsuv_cli.core.errors import UsageError
-from lsuv_cli.core.limits import STD_RANGE, check_divisors, check_feed
+from lsuv_cli.core.limits import STD_RANGE, check_divisors
 from lsuv_cli.core.options import Size
 
 MAX_PIXELS = 1 << 15
@@ -197,38 +195,6 @@ def parse_batch_axes(texts: Sequence[str]) -> dict[str, int | None]:
             raise UsageError(f"--batch-axis {text}: there is another for the same input")
         axes[name] = None if axis.strip().lower() == "none" else int(axis)
     return axes
-
-
-def parse_feeds(texts: Sequence[str]) -> dict[str, Any]:
-    """Parse every `--feed`: `gain=2`, `sizes=224,224`, `on=true` or `box=[[0,0],[1,1]]`.
-
-    Raises:
-        UsageError: one is malformed, or two are for the same input.
-    """
-    feeds: dict[str, Any] = {}
-    for text in texts:
-        name, separator, given = text.partition("=")
-        value = _json(given.lower()) if separator and name else None
-        if value is None:
-            raise UsageError(
-                f"--feed {text}: write NAME=VALUE with a number, true or false, or a list of them, "
-                "as gain=2 or sizes=224,224"
-            )
-        if name in feeds:
-            raise UsageError(f"--feed {text}: there is another for the same input")
-        feeds[name] = check_feed(f"--feed {name}", value)
-    return feeds
-
-
-def _json(text: str) -> object:
-    """Return a number or a list, with or without its brackets; None for another text."""
-    for form in (text, f"[{text}]"):
-        try:
-            value: object = json.loads(form)
-        except (ValueError, RecursionError):
-            continue
-        return value
-    return None
 
 
 def normalisation(

@@ -14,6 +14,7 @@ from lsuv_cli.cli.options.data import (
     SamplesOption,
 )
 from lsuv_cli.cli.options.expand import with_flags
+from lsuv_cli.cli.options.feeds import parse_feeds
 from lsuv_cli.cli.options.layers import LayerFlags
 from lsuv_cli.cli.options.machine import MachineFlags
 from lsuv_cli.cli.options.model import ModelArgsOption, ModelArgument
@@ -24,7 +25,6 @@ from lsuv_cli.cli.streams import model_options
 from lsuv_cli.core.errors import ExitCode
 from lsuv_cli.core.option_texts import (
     parse_batch_axes,
-    parse_feeds,
     parse_input_shapes,
     parse_samples,
 )

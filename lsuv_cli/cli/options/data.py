@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from lsuv_cli.cli.completion import complete_presets
+from lsuv_cli.cli.options.feeds import parse_feeds
 from lsuv_cli.cli.options.panels import DATA_PANEL
 from lsuv_cli.core.option_texts import (
     PRESETS,
     normalisation,
     parse_batch_axes,
-    parse_feeds,
     parse_input_shapes,
     parse_samples,
     parse_size,
