@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import checker, inliner, shape_inference
+from numpy.typing import NDArray
+from onnx import checker, inliner, shape_inference, version_converter
 
 from lsuv_cli.core.errors import ModelError
 
@@ -73,6 +75,28 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with onnx_errors(broken):
         return inliner.inline_local_functions(model)
+
+
+def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """Return a model converted to another version of the default operator set.
+
+    Raises:
+        ModelError: it can't be.
+    """
+    with onnx_errors(ModelError):
+        return version_converter.convert_version(model, version)
+
+
+def run_reference(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return what a model makes of some samples by ONNX's own, slow implementation.
+
+    Raises:
+        ModelError: it lacks an operator, or does not take the samples.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    with onnx_errors(ModelError):
+        return list(ReferenceEvaluator(model).run(None, dict(feeds)))
 
 
 def fault_of(model: str | bytes) -> str:

@@ -25,6 +25,7 @@ from lsuv_cli.graph.torch_signature import read_signature
 from lsuv_cli.reading.malformed import refuse_invalid_nodes, refuse_malformed
 from lsuv_cli.reading.model import OnnxModel, model_of
 from lsuv_cli.reading.model_format import ModelFormat
+from lsuv_cli.reading.old_opsets import with_runnable_opset
 from lsuv_cli.reading.other_files import HEAD_BYTES, refuse_other_files
 from lsuv_cli.reading.sparse import sparse_as_constants
 from lsuv_cli.reading.torch_clashes import rename_clashing
@@ -105,6 +106,7 @@ def source_of(
     Raises:
         ModelError: it holds no graph or no weights, is broken, or external data is missing.
     """
+    model = with_runnable_opset(model, path)
     opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
     if not model.graph.node or opset is None:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; check what wrote it")
