@@ -18,7 +18,7 @@ from lsuv_cli.core.choices import Bias, PreInit, Status
 from lsuv_cli.core.errors import ModelError
 from lsuv_cli.engine.branches import find_branch_decisions, unroll_decided
 from lsuv_cli.graph.topology import needed_nodes
-from lsuv_cli.layers.left_alone import layers_left_alone
+from lsuv_cli.layers.left_alone import BLOCKED, layers_left_alone
 from lsuv_cli.passes.hoist import hoist_constants
 from lsuv_cli.reading.model import model_of
 from lsuv_cli.reading.onnx_file import read_source
@@ -557,4 +557,4 @@ def test_fused_layers_in_bodies_and_blocked_convolutions_are_named(tmp_path: Pat
     weights = {"k": W(8, 8, 3, 3), "u": W(4, 8, 1, 1)}
     path = save_graph(tmp_path / "b.onnx", nodes, weights, ("n", 8, 6, 6))
     model, _ = model_of(read_source(path))
-    assert layers_left_alone(model) == ["blocked (Conv): this operator is not initialised"]
+    assert layers_left_alone(model) == [f"blocked (Conv): {BLOCKED}"]

@@ -21,7 +21,7 @@ from lsuv_cli.jobs.naming import has_framework_names, name_tensors
 from lsuv_cli.jobs.opening import OpenedInputs
 from lsuv_cli.layers.find import find_layers
 from lsuv_cli.layers.layer_node import LayerNode
-from lsuv_cli.layers.left_alone import layers_left_alone, never_read
+from lsuv_cli.layers.left_alone import in_words, layers_left_alone, never_read
 from lsuv_cli.layers.norms import NormNode, batch_norms
 from lsuv_cli.layers.quantised import refuse_quantised
 from lsuv_cli.names.exporter import some_of
@@ -77,20 +77,26 @@ def plan_model(
         found = with_channel_axes(model, found)
     named = name_tensors(inputs, found, required=names_required)
     layer_nodes = named.layer_nodes
-    if not layer_nodes:
-        raise ModelError(
-            f"{model.path} has no convolution or fully connected layer with a constant weight, "
-            "so there is nothing to initialise"
-        )
     left_alone = [*layers_left_alone(model), *never_read(named.naming)]
+    if not layer_nodes:
+        raise ModelError(_nothing_to_initialise(model, left_alone))
     if left_alone:
-        inputs.events.warn(f"these are left as they are: {'; '.join(left_alone)}")
+        inputs.events.warn(f"these are left as they are: {in_words(left_alone)}")
     unusable = [one.unusable for one in layer_nodes]
     _warn_of_strange_globs(layer_nodes, inputs, noted)
     layers = plan_layers([one.layer for one in layer_nodes], unusable, inputs.options, noted)
     _warn_of_computed_biases(layers, inputs.events)
     norms = _plan_norms(inputs, named.naming) if inputs.options.bn is BatchNorm.BATCH else []
     return ModelPlan(layer_nodes, named.naming, named.others, left_alone, layers, norms)
+
+
+def _nothing_to_initialise(model: OnnxModel, left_alone: Sequence[str]) -> str:
+    if left_alone:
+        return f"{model.path} has no layer that can be initialised: {in_words(left_alone)}"
+    return (
+        f"{model.path} has no convolution or fully connected layer with a constant weight, "
+        "so there is nothing to initialise"
+    )
 
 
 def _plan_norms(inputs: OpenedInputs, naming: Naming) -> list[NormNode]:

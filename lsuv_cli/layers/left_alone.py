@@ -17,6 +17,14 @@ from lsuv_cli.reading.model import OnnxModel
 UNSUPPORTED = {"Einsum": "its equation is no product by a matrix"}
 
 MATRIX_AXES = 2
+# ONNX Runtime's domain of convolutions in the layout of the processor that it optimised them for.
+BLOCKED_DOMAIN = "com.microsoft.nchwc"
+BLOCKED = (
+    f"ONNX Runtime has laid out its weight for a processor ({BLOCKED_DOMAIN}); give the model that "
+    "it optimised, or optimise with ORT_ENABLE_EXTENDED instead of ORT_ENABLE_ALL"
+)
+# Nodes of one reason that are named one by one.
+SHOWN_NODES = 3
 
 # Operators that choose rows of their first input by an index.
 CHOOSING = frozenset(("Gather", "GatherElements", "GatherND"))
@@ -39,6 +47,23 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
         if rows.isdisjoint(node.output) and (reason := search.reason(node))
     ]
     return found + list(left_alone_inside(model, search.layer_like))
+
+
+def in_words(left_alone: Sequence[str]) -> str:
+    """Return what is left alone as one sentence, which gives a reason that many share once.
+
+    Args:
+        left_alone: as `layers_left_alone` returns it.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for text in left_alone:
+        name, _, reason = text.partition("): ")
+        by_reason.setdefault(reason, []).append(f"{name})")
+    parts = []
+    for reason, names in by_reason.items():
+        several = [f"{', '.join(names[:SHOWN_NODES])} and {len(names) - SHOWN_NODES} more"]
+        parts += [f"{one}: {reason}" for one in (several if len(names) > SHOWN_NODES else names)]
+    return "; ".join(parts)
 
 
 def never_read(naming: Naming) -> list[str]:
@@ -79,6 +104,8 @@ class _Search:
             return self._of_samples_alone(node, factors)
         if any(name in self._model.activations for name in others):
             return "it multiplies by the output of a layer that parameters feed"
+        if node.domain == BLOCKED_DOMAIN:
+            return BLOCKED
         if operator_of(node).product is None:
             return UNSUPPORTED.get(node.op_type, "this operator is not initialised")
         return self._of_weight(others[0])
