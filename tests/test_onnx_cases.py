@@ -28,6 +28,7 @@ from support.onnx_cases.case import Make, OnnxCase
 from support.onnx_cases.constant_inputs import CASES as CONSTANT_INPUTS
 from support.onnx_cases.constant_inputs import integer_given, scalar_given, scalar_input
 from support.onnx_cases.constants import CASES as CONSTANTS
+from support.onnx_cases.cut_graphs import CASES as CUT_GRAPHS
 from support.onnx_cases.fixed_batches import CASES as FIXED_BATCHES
 from support.onnx_cases.fixed_batches import (
     condition_per_sample,
@@ -36,6 +37,8 @@ from support.onnx_cases.fixed_batches import (
     samples_averaged,
 )
 from support.onnx_cases.names_and_ties import CASES as NAMES_AND_TIES
+from support.onnx_cases.old_opsets import CASES as OLD_OPSETS
+from support.onnx_cases.optimised import CASES as OPTIMISED
 from support.onnx_variances import layer_variances
 
 CASES = (
@@ -48,6 +51,7 @@ CASES = (
 )
 TOLERANCE = 1e-3  # of --tol
 OF_SAMPLES = ("feeds", "batch_axes")
+ALL_CASES: tuple[Make, ...] = (*CASES, *CUT_GRAPHS, *OLD_OPSETS, *OPTIMISED)
 
 
 class Listening(Silent):
@@ -88,7 +92,7 @@ def _initialised(
     return initialize_weights(options, events), load_file(out), events.said
 
 
-@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", ALL_CASES, ids=lambda make: make.__name__)
 def test_every_layer_is_right_in_the_original_file(tmp_path: Path, make: Make) -> None:
     case = make()
     report, written, said = _initialised(tmp_path, case)
@@ -104,7 +108,7 @@ def test_every_layer_is_right_in_the_original_file(tmp_path: Path, make: Make) -
         assert not any(text in one for one in said), said
 
 
-@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", ALL_CASES, ids=lambda make: make.__name__)
 def test_other_commands_agree_with_init(tmp_path: Path, make: Make) -> None:
     """The commands agree, and ONNX Runtime finds the weights in the file of `apply`."""
     case = make()
