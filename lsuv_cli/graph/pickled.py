@@ -36,6 +36,14 @@ DAMAGED = (
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 
+def is_zip_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive, as torch.save writes; False if its end is damaged."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of an archive of several disks
+        return False
+
+
 def load_tensors(path: Path, save_call: str = STATE_DICT) -> Any:
     """Return what a file by `torch.save` holds, if that is tensors and plain values alone.
 
@@ -51,7 +59,7 @@ def load_tensors(path: Path, save_call: str = STATE_DICT) -> Any:
     """
     import torch
 
-    is_zip = zipfile.is_zipfile(path)
+    is_zip = is_zip_archive(path)
     try:
         fault = _fault(path, save_call) if is_zip else ""
         if not fault:

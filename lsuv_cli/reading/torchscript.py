@@ -78,7 +78,7 @@ class TorchScript:
             load: Callable[..., torch.jit.ScriptModule] = torch.jit.load
             file = str(path) if content is None else io.BytesIO(content)
             self._module = load(file, map_location="cpu").eval()
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:  # the latter for names
             raise ModelError(
                 f"{path} can't be loaded as TorchScript, or is cut short: {first_line(error)}; "
                 "what has been through torch.jit.optimize_for_inference is saved before that, by "

@@ -23,7 +23,9 @@ def open_npz(path: Path) -> LazyArrays:
 
     def read(name: str) -> NDArray[Any]:
         with _archive(path) as archive:
-            array: NDArray[Any] = archive[name]
+            array = archive[name]  # numpy returns the bytes of a member that is no .npy
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"its member {name} is no array")  # noqa: TRY004 - the file is wrong
             return array
 
     with _archive(path) as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from lsuv_cli.core.errors import DataError
 from lsuv_cli.core.layout import TensorInfo
-from lsuv_cli.graph.pickled import load_tensors
+from lsuv_cli.graph.pickled import is_zip_archive, load_tensors
 from lsuv_cli.graph.torch_arrays import as_numpy
 from lsuv_cli.weights.checkpoint import Checkpoint
 from lsuv_cli.weights.weights_format import WeightsFormat
@@ -74,7 +73,7 @@ def _storage(tensor: torch.Tensor) -> object:
 
 
 def _state_dict(path: Path, called: str) -> Mapping[Any, Any]:
-    if not zipfile.is_zipfile(path):
+    if not is_zip_archive(path):
         raise DataError(
             f"{called}: neither safetensors nor a checkpoint by torch.save, or cut short"
         )

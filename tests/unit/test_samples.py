@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -333,12 +335,16 @@ def test_damaged_arrays(tmp_path: Path) -> None:
     array = (tmp_path / "array.npy").read_bytes()
     archive = (tmp_path / "archive.npz").read_bytes()
     begin = archive.index(b"x.npy") + 40
+    text = io.BytesIO()
+    with zipfile.ZipFile(text, "w") as member:
+        member.writestr("x.npy", "no array")
     for name, content in (
         ("archive as array.npy", archive),
         ("array as archive.npz", array),
         ("no array.npy", b"no array" * 20),
         ("header cut.npy", array.replace(b"}", b" ")),
         ("half.npy", array[: len(array) // 2]),
+        ("text member.npz", text.getvalue()),
         ("empty.npy", b""),
         ("spoilt.npz", archive[:begin] + b"\xff" * 60 + archive[begin + 60 :]),
     ):

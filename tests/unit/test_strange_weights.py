@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,3 +109,32 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> Non
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == mode
+
+
+def test_an_archive_that_claims_several_disks(tmp_path: Path) -> None:
+    """Found by the fuzzer: zipfile raises where it is asked whether this is an archive."""
+    path = tmp_path / "w.pt"
+    torch.save({"w": torch.from_numpy(W)}, path)
+    content = path.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + struct.pack("<LQL", 2, 0, 3)
+    path.write_bytes(content[:end] + locator + content[end:])
+    with pytest.raises(DataError, match="neither safetensors nor a checkpoint"):
+        open_checkpoint(path)
+
+
+def test_torchscript_with_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """Found by the fuzzer: PyTorch's binding raises UnicodeDecodeError."""
+    path = tmp_path / "m.pt"
+    trace: Callable[..., Any] = torch.jit.trace
+    torch.jit.save(trace(nn.Linear(4, 4).eval(), torch.zeros(1, 4)), path)
+    damaged = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(damaged, "w") as changed:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name.endswith(".py"):
+                content = content.replace(b"weight", b"w\xb7ight")
+            changed.writestr(name, content)
+    path.write_bytes(damaged.getvalue())
+    with pytest.raises(ModelError, match="can't be loaded as TorchScript"):
+        open_model_file(path)
