@@ -119,7 +119,7 @@ def test_what_can_not_be_used_is_an_lsuv_error(
 ) -> None:
     model, pictures = given
     for samples, says in (
-        (pictures[:, :1], "do not fit"),
+        (pictures[:, :1], "does not fit"),
         ({"y": pictures}, "lack the model's input x"),
         ([], "no batch"),
         (pictures[:0], "samples"),

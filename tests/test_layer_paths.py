@@ -120,3 +120,36 @@ def test_a_module_with_two_lost_weights_does_not_hide_a_layer(tmp_path: Path) ->
     with pytest.warns(match="the written names are the ONNX file's"):
         names = [one.planned.layer.name for one in inspect(path).report.layers]
     assert names == ["/attn/MatMul", "/attn/MatMul_1", "fc"]
+
+
+class Scored(nn.Module):
+    """A product by a vector, which is no layer, in a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 8)
+        self.score = VectorProduct()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.score(self.body(x))
+        return result
+
+
+class VectorProduct(nn.Module):
+    """Multiplies by a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x) @ self.direction
+
+
+@pytest.mark.parametrize("road", ["script", "pt2"])
+def test_what_is_left_alone_is_told_with_its_module(road: str, tmp_path: Path) -> None:
+    module, x = Scored().eval(), torch.randn(4, 8)
+    path = by_road(module, x, road, tmp_path)
+    with silenced(), pytest.warns(match=r"\(MatMul in score\): its weight is a vector"):
+        (left,) = inspect(path).report.left_alone
+    assert left.endswith(" (MatMul in score): its weight is a vector")

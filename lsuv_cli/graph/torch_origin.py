@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from lsuv_cli.core.layout import FloatArray
+from lsuv_cli.graph.nodes import node_name
 
 # Names that the exporters make up, for folded weights and for constants that are no parameters.
 MADE_UP = re.compile(
@@ -70,6 +71,15 @@ def module_of(node: onnx.NodeProto) -> str:
     if around := scopes(node)[:-1]:
         return around[-1]
     return module_path(node.name) if node.name.startswith("/") else ""
+
+
+def located(node: onnx.NodeProto, model: onnx.ModelProto) -> str:
+    """Return `name (operator)` of a node, with its module if one of PyTorch's exporters wrote it.
+
+    As in `node_MatMul_3 (MatMul in blocks.0.attn)`.
+    """
+    module = module_of(node) if is_from_torch(model) else ""
+    return f"{node_name(node)} ({node.op_type}{f' in {module}' if module else ''})"
 
 
 def is_uniform(value: FloatArray) -> bool:

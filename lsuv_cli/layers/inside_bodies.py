@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import onnx
 
 from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, bodies, node_name, values_read
+from lsuv_cli.graph.torch_origin import located
 from lsuv_cli.layers.parameter_uses import ParameterUses
 from lsuv_cli.layers.products import find_products
 from lsuv_cli.passes.control_flow import (
@@ -37,7 +38,7 @@ def left_alone_inside(model: OnnxModel, layer_like: Collection[str]) -> Iterator
         for inner, around, origins in _products(node, constants, {}, layer_like):
             reason = f"it is inside {around.op_type}, {_why(around, model)}"
             reason += weights.shared(origins)
-            yield f"{node_name(inner)} ({inner.op_type}): {reason}"
+            yield f"{located(inner, model.skeleton)}: {reason}"
 
 
 def _why(node: onnx.NodeProto, model: OnnxModel) -> str:

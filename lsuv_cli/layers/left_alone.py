@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import onnx
 
-from lsuv_cli.graph.nodes import DEFAULT_DOMAINS, node_name
+from lsuv_cli.graph.nodes import DEFAULT_DOMAINS
 from lsuv_cli.graph.operators.table import names_of, operator_of
+from lsuv_cli.graph.torch_origin import located
 from lsuv_cli.graph.written_tensors import Naming
 from lsuv_cli.layers.data_values import values_from_inputs
 from lsuv_cli.layers.inside_bodies import left_alone_inside
@@ -36,13 +37,14 @@ def layers_left_alone(model: OnnxModel) -> list[str]:
     Products of two activations, as in attention, are not among them.
 
     Returns:
-        `name (operator): reason` for each.
+        `name (operator): reason` for each, `name (operator in module): reason` where PyTorch wrote
+        the file.
     """
     rows = {one.node.output[0] for one in find_products(model)}
     rows.update(matrix.node for matrix in model.recurrent_matrices)
     search = _Search(model)
     found = [
-        f"{node_name(node)} ({node.op_type}): {reason}"
+        f"{located(node, model.skeleton)}: {reason}"
         for node in model.nodes
         if rows.isdisjoint(node.output) and (reason := search.reason(node))
     ]

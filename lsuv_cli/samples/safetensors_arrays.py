@@ -22,7 +22,11 @@ def open_safetensors(path: Path) -> LazyArrays:
 
     def read(name: str) -> NDArray[Any]:
         with _tensors(path) as tensors:
-            array: NDArray[Any] = tensors.get_tensor(name)
+            try:
+                array: NDArray[Any] = tensors.get_tensor(name)
+            except (TypeError, AttributeError):  # numpy has no such type
+                kind = tensors.get_slice(name).get_dtype()
+                raise ValueError(f"{name} holds {kind}, not a type such as float32") from None
             return array
 
     with _tensors(path) as tensors:
@@ -36,5 +40,5 @@ def _tensors(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "numpy") as tensors:
             yield tensors
-    except (SafetensorError, AttributeError) as error:  # the latter for types that numpy lacks
+    except SafetensorError as error:
         raise ValueError(str(error)) from None

@@ -317,6 +317,14 @@ def test_bfloat16_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path, spec).feeds["x"], values.astype(np.float32))
 
 
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"])
+def test_types_that_numpy_lacks(tmp_path: Path, kind: str) -> None:
+    values = np.ones((6, 5), getattr(ml_dtypes, kind))
+    save_file({"x": values}, tmp_path / "a.safetensors")
+    with pytest.raises(DataError, match=r"x holds F8_E\w+, not a type such as float32; write it"):
+        load(tmp_path, InputSpec("x", "float32", (None, 5)))
+
+
 def test_arrays_that_no_input_takes_are_not_read(tmp_path: Path) -> None:
     values = np.arange(30, dtype=np.float32).reshape(6, 5)
     spec = InputSpec("x", "float32", (None, 5))
