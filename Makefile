@@ -24,7 +24,7 @@ types: $(VENV)/.dev
 
 check: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage run -m pytest -n 2 --durations 25 --durations-min 5
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
