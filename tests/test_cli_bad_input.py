@@ -663,6 +663,16 @@ def test_options_out_of_range(lsuv: Run, folder: Path, arguments: list[str], wor
     check_init_refuses(lsuv, folder, 2, words, *arguments)
 
 
+@pytest.mark.parametrize("option", ["--like", "--spill-dir", "--out-model"])
+def test_a_path_that_is_too_long(lsuv: Run, folder: Path, option: str) -> None:
+    """Found by the fuzzer, as is the next."""
+    check_init_refuses(lsuv, folder, 2, "a path is too long: aaaa", option, "a" * 5000)
+
+
+def test_a_folder_as_weights(lsuv: Run, folder: Path) -> None:
+    check_init_refuses(lsuv, folder, 3, "--like .: there is no such file", "--like", ".")
+
+
 def test_empty_data(lsuv: Run, folder: Path) -> None:
     check_init_refuses(lsuv, folder, 3, "--data is empty", "--data", "")
 

@@ -193,6 +193,9 @@ def test_equal_constants_are_not_tied(tmp_path: Path) -> None:
     ]
     weights = {"w1": W(6, 6), "b1": np.zeros(6, np.float32), "w2": W(6, 6) * 2}
     path = save_graph(tmp_path / "m.onnx", nodes, weights, ("n", 6))
+    model = onnx.load(path)
+    model.producer_name = "pytorch"
+    onnx.save(model, path)
     samples = save_samples(tmp_path, (6,))
     _, written = run(path, samples, bias=Bias.CENTER)
     assert written.keys() == {"w1", "b1", "w2", "b2"}

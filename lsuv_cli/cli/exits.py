@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import signal
@@ -25,6 +26,7 @@ INTERRUPTIONS = [
 ]
 
 AGAIN_SECONDS = 0.01
+SHOWN = 60
 
 
 def exit_with(work: Callable[[Run], ExitCode]) -> NoReturn:
@@ -88,6 +90,10 @@ def _done(work: Callable[[Run], ExitCode], run: Run) -> ExitCode:
                 "the current folder has been deleted; change to another, or give absolute paths"
             ) from None
         raise
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UsageError(f"a path is too long: {str(error.filename)[:SHOWN]}...") from None
 
 
 def _settle_temporary_folder() -> None:

@@ -22,6 +22,8 @@ KNOWN = {
         grouped_product,
     )
 }
+# No package registers operators there.
+OF_PYTORCH = ("aten", "prim", "prims", "higher_order")
 _OPERATOR = re.compile(r"torch\.ops\.(\w+)\.(\w+)")
 
 
@@ -72,9 +74,9 @@ def missing_operator(message: str) -> str:
         message: the message, which names what the reader stumbled over.
 
     Returns:
-        "" where that is no operator, or one that exists.
+        "" where that is no operator, one that exists, or one of another version of PyTorch.
     """
     found = _OPERATOR.search(message)
-    if found is None or hasattr(getattr(torch.ops, found[1]), found[2]):
+    if found is None or found[1] in OF_PYTORCH or hasattr(getattr(torch.ops, found[1]), found[2]):
         return ""
     return f"{found[1]}::{found[2]}"

@@ -55,7 +55,7 @@ def open_samples(
             "give .npz files keyed by their names, or --feed NAME=VALUE for one that is the same "
             "for all samples"
         )
-    if inputs[0].shape is None and len(specs[0].shape or ()) == 5:
+    if options.input_shapes and len(specs[0].shape or ()) == 5:
         sizes = ",".join(map(str, (specs[0].shape or ())[1:]))
         raise UsageError(
             f"--input-shape {sizes} has one size too many for a picture; give it without the batch "

@@ -46,7 +46,7 @@ def open_checkpoint(path: Path, option: str = "") -> Checkpoint:
         DataError: there is no such file, or it is not a checkpoint.
     """
     called = f"{option} {path}".strip()
-    index = path.with_name(f"{path.name}.index.json")
+    index = path.parent / f"{path.name}.index.json"
     if not path.exists() and index.is_file():
         path = index
     if not path.is_file():
